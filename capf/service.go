@@ -1,0 +1,77 @@
+package capf
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// Caller is what a server knows of the phone once AUTH_RESPONSE has arrived (spec: message 2). Nothing in it is
+// verified: the Service decides what it is worth.
+type Caller struct {
+	Session    uint32   // session id chosen by the server
+	Peer       net.Addr // remote address
+	TLSVersion uint16   // tls.VersionTLS12, ...; 0 on a plain listener
+	Cipher     uint16   // TLS cipher suite; 0 on a plain listener
+	Version    uint8    // protocol version the phone announced (element 7), 1 to 3; larger ones are reported as 3
+	Device     string   // device name (element 13) without its NUL
+	String     Secret   // authentication string (element 11) without its NUL; empty for a null string and when absent
+	Credential *Credential
+}
+
+// Credential is what a phone that authenticates by certificate sends besides its name: elements 4, 6, 20 and 16,
+// undecoded. Nil in a Caller when the phone sent none of them.
+type Credential struct {
+	Certificate    []byte // DER from the certificate package (element 4)
+	SignedData     []byte // element 6
+	SHA2SignedData []byte // element 20, whole value
+	SUDIData       []byte // element 16, whole value
+}
+
+// Secret is an authentication string. It never shows itself in logs or formatted output.
+type Secret []byte
+
+// Task is what a Service wants done with an authenticated phone.
+type Task struct {
+	Operation Operation
+	// Keys are the keys asked for by an install, in order: the next one is asked for when the phone answers message 4
+	// with a reason instead of a key. At least one for OperationInstall, ignored otherwise.
+	Keys []KeySpec
+	// AcceptOtherKey takes a key of another type or size than was asked for (CapfWrapper always makes RSA 2048).
+	AcceptOtherKey bool
+	// Offer is the DER of a certificate that was issued earlier and never confirmed. It is sent at once in message 9,
+	// without message 3; when the phone refuses it the install goes on with message 3 in the same session.
+	Offer []byte
+}
+
+// Service decides what phones may do and does what needs storage or an authority. One Service serves many sessions at
+// once. Methods get a context that ends with the session.
+type Service interface {
+	// Open is asked when AUTH_RESPONSE has arrived. It returns a *Refusal for a phone that is turned away: unknown
+	// device, wrong string. Any other error ends the session with ReasonInvalidElement.
+	Open(ctx context.Context, c Caller) (Session, error)
+}
+
+// Session is one phone's operation in progress. Its methods are called in the order of spec/capf.md section 9 and
+// never concurrently. Exactly one of Stored with ReasonUpdateCertificate, Fetched, Deleted or Abort is the last call;
+// for OperationNone no method but Task is called.
+type Session interface {
+	Task() Task
+	// Issue returns the DER certificate for the phone's public key (DER SubjectPublicKeyInfo, already checked against
+	// the Task's keys). ctx carries the answer deadline. ErrNotReady keeps the operation pending: the session ends
+	// with ReasonInvalidElement and the phone calls again. A *Refusal ends it with its reason.
+	Issue(ctx context.Context, spki []byte) ([]byte, error)
+	// Stored is called with the phone's answer to message 9: r is ReasonUpdateCertificate when it stored the
+	// certificate, anything else when it refused. The session is answered only after Stored returned.
+	Stored(ctx context.Context, der []byte, r Reason) error
+	// Fetched is called with the phone's answer to message 11; certs is empty when the phone has none.
+	Fetched(ctx context.Context, certs []CertificateEntry, r Reason) error
+	// Deleted is called with the phone's answer to message 13.
+	Deleted(ctx context.Context, r Reason) error
+	// Abort is called when the session ends before the operation did: connection lost, deadline passed, bad message,
+	// key refused, Issue failed. cause is never nil; a *PhoneError tells that the phone itself reported a failure.
+	Abort(ctx context.Context, cause error)
+}
+
+// ErrNotReady is returned by Session.Issue when the authority has not answered in time; the operation stays pending.
+var ErrNotReady = errors.New("certificate not ready")

@@ -1,0 +1,112 @@
+package est
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"time"
+)
+
+// Backend is the authority behind a Handler: a registration authority or a CA. Methods are called concurrently; ctx
+// ends when the client goes away, and a Backend that must finish its work anyway detaches from it. A *Error is sent as
+// it is; any other error becomes a bare 500 with the request id.
+type Backend interface {
+	// CACerts returns the certificates for cacerts: issuing CA first, up to the root.
+	CACerts(ctx context.Context, label string) ([]*x509.Certificate, error)
+	// Authenticate judges the credentials of a simpleenroll or simplereenroll request: a client certificate, a user
+	// name and password, or both. It returns who the caller is, or an *Error with status 401 or 403. It is called
+	// once a request, before the body is judged.
+	Authenticate(ctx context.Context, c Credentials) (Identity, error)
+	// Enroll returns the certificate for a PKCS#10 whose form and signature the Handler has checked.
+	Enroll(ctx context.Context, r EnrollRequest) (EnrollResult, error)
+}
+
+// FullCMC is the optional power of a Backend to answer full CMC requests (RFC 7030 4.3). A Handler whose Backend lacks
+// it answers 501.
+type FullCMC interface {
+	// FullCMC answers the DER of a Full PKI Request. The CMS signature is the authentication.
+	FullCMC(ctx context.Context, r CMCRequest) CMCReply
+}
+
+// Credentials are what a client showed of itself.
+type Credentials struct {
+	Label        string
+	Operation    string               // "simpleenroll", ...
+	Peer         net.Addr
+	Certificates []*x509.Certificate // as presented, leaf first; not verified
+	HasPassword  bool
+	User         string
+	Password     []byte
+	RequestID    string
+}
+
+// Identity is an authenticated caller.
+type Identity struct {
+	Name        string            // user name or certificate subject; part of the enrolment's key
+	Certificate *x509.Certificate // set when a client certificate authenticated
+	User        string            // set when a password authenticated
+	Password    []byte            // the password, for a backend that passes it on to the CA; never logged or stored
+}
+
+// EnrollRequest is a simpleenroll request.
+type EnrollRequest struct {
+	Label     string
+	CSR       *x509.CertificateRequest
+	Identity  Identity
+	Peer      net.Addr
+	TLS       *tls.ConnectionState
+	RequestID string
+}
+
+// EnrollResult is the answer to an EnrollRequest: a certificate, or nil with RetryAfter for 202.
+type EnrollResult struct {
+	Certificate *x509.Certificate
+	RetryAfter  time.Duration
+	Text        string // readable reason for a 202
+}
+
+// CMCRequest is a fullcmc request.
+type CMCRequest struct {
+	Label     string
+	Body      []byte // DER or BER ContentInfo, base64 removed
+	Peer      net.Addr
+	TLS       *tls.ConnectionState
+	RequestID string
+}
+
+// CMCReply is the answer to a fullcmc request.
+type CMCReply struct {
+	Status     int    // HTTP status
+	Body       []byte // DER ContentInfo
+	CertsOnly  bool   // Body is certs-only (Simple PKI Response)
+	RetryAfter time.Duration
+	Code       string // stable code of a refusal, for the log
+}
+
+// Error is a refusal with the status and text that the client gets.
+type Error struct {
+	Status     int           // HTTP status, 4xx or 5xx
+	ErrCode    string        // "est.csr-rejected"
+	Text       string        // one line for the peer; tells nothing that an unauthenticated peer must not know
+	Fix        string        // what the administrator does
+	RetryAfter time.Duration // with 429, 503, 504
+	Err        error         // detail for the log only
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Text + ": " + e.Err.Error()
+	}
+	return e.Text
+}
+
+// Unwrap returns the detail.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Code returns the stable code.
+func (e *Error) Code() string { return e.ErrCode }
+
+// Remedy returns what to do.
+func (e *Error) Remedy() string { return e.Fix }

@@ -1,0 +1,94 @@
+// Package enroll is the enrolment engine and its journal: from a request to a certificate exactly once, with retry,
+// pending and resume. It knows no phone and no EST: a row carries an opaque owner.
+package enroll
+
+import (
+	"context"
+	"crypto/x509/pkix"
+	"errors"
+	"time"
+
+	"callsign/internal/ca"
+)
+
+// Request is what the engine is asked for. Two requests with the same Authority, Owner, Label, Subject and PublicKey
+// are the same request as long as the first one's row is live.
+type Request struct {
+	Authority  string // name of a registered ca.Authority
+	Owner      string // "phone:SEP001122334455", "est:LABEL/IDENTITY"
+	Label      string
+	PublicKey  []byte // DER SubjectPublicKeyInfo
+	Subject    []byte // DER Name
+	Extensions []pkix.Extension
+	CSR        []byte // really signed PKCS#10, or nil
+	Vouch      string // how the owner of a bare key was authenticated
+	Login      *ca.Login // not stored
+}
+
+// State is where a row stands.
+type State string
+
+// The states of a row (design decision 2).
+const (
+	Requested State = "requested" // row written, authority not asked yet
+	Submitted State = "submitted" // authority may have been asked; its answer is not known
+	Pending   State = "pending"   // authority has it and wants time; RequestID is known
+	Issued    State = "issued"    // certificate on record, not confirmed by the owner
+	Confirmed State = "confirmed" // owner has stored it
+	Denied    State = "denied"    // authority refused; Failure says why
+	Failed    State = "failed"    // gave up; Failure says why
+	Stale     State = "stale"     // superseded: another key or another certificate took its place
+)
+
+// Enrolment is one row of the journal.
+type Enrolment struct {
+	ID string // 32 lower-case hex digits, random
+	Request
+	State       State
+	Progress    ca.Progress
+	Certificate []byte   // DER, from Issued on
+	Chain       [][]byte // DER, issuing CA first; may be empty
+	Serial      string   // lower-case hex, no colons
+	Issuer      string   // RFC 4514 form
+	NotAfter    time.Time
+	POP         ca.POP
+	Failure     *Failure // last failure; set in Denied and Failed, kept as a note while the row is retried
+	Attempts    int
+	NextAttempt time.Time // when the sweep looks at it again; zero: not due
+	RetryAfter  time.Duration // what the authority asked for when Pending
+	Created     time.Time
+	Updated     time.Time
+	Version     int64 // grows by one with every change; Journal.Update refuses a stale one
+}
+
+// Failure is what went wrong, as kept in a row.
+type Failure struct {
+	Code    string `json:"code"`
+	Detail  string `json:"detail"`
+	Remedy  string `json:"remedy"`
+	HResult uint32 `json:"hresult,omitempty"`
+	Timeout bool   `json:"timeout,omitempty"`
+}
+
+// Journal is the storage that the engine needs. Every write is on disk when the method returns.
+type Journal interface {
+	// Open returns the live row (state requested, submitted, pending or issued) with the same authority, owner, label,
+	// subject and public key as e, or stores e and returns it; created tells which.
+	Open(ctx context.Context, e Enrolment) (row Enrolment, created bool, err error)
+	// Update replaces the row with e.ID when its version is e.Version, and returns it with the new version.
+	// ErrConflict when the version is another, ErrNotFound when there is no such row.
+	Update(ctx context.Context, e Enrolment) (Enrolment, error)
+	Get(ctx context.Context, id string) (Enrolment, error)
+	// ByOwner returns the owner's rows, newest first.
+	ByOwner(ctx context.Context, owner string) ([]Enrolment, error)
+	// Due returns rows in state requested, submitted or pending whose NextAttempt is not after now, oldest first.
+	Due(ctx context.Context, now time.Time, limit int) ([]Enrolment, error)
+	// HighestRequestID returns the highest numeric request id recorded for the authority, 0 for none.
+	HighestRequestID(ctx context.Context, authority string) (int64, error)
+}
+
+// Errors for control flow.
+var (
+	ErrNotFound = errors.New("no such enrolment")
+	ErrConflict = errors.New("enrolment was changed meanwhile")
+)
