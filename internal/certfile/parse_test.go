@@ -1,0 +1,201 @@
+package certfile_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/google/go-cmp/cmp"
+
+	"callsign/internal/certfile"
+)
+
+func TestParseForms(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		file  string
+		kinds []certfile.Kind
+		code  string // of the error, "" for none
+		fix   string // what the remedy must name
+	}{
+		{file: "tomcat-full.pem", kinds: []certfile.Kind{certfile.Certificate, certfile.Certificate, certfile.Certificate, certfile.Certificate}},
+		{file: "tomcat-good.der", kinds: []certfile.Kind{certfile.Certificate}},
+		{file: "tomcat-good-bom.pem", kinds: []certfile.Kind{certfile.Certificate}},
+		{file: "tomcat-good-crlf.pem", kinds: []certfile.Kind{certfile.Certificate}},
+		{file: "tomcat-good-text-before.pem", kinds: []certfile.Kind{certfile.Certificate}},
+		{file: "tomcat-good-blank-after.pem", kinds: []certfile.Kind{certfile.Certificate}},
+		{file: "pub-tomcat.csr", kinds: []certfile.Kind{certfile.Request}},
+		{file: "pub-tomcat-csr.der", kinds: []certfile.Kind{certfile.Request}},
+		{file: "pub-tomcat.key", kinds: []certfile.Kind{certfile.PrivateKey}},
+		{file: "certificate-and-key.pem", kinds: []certfile.Kind{certfile.Certificate, certfile.PrivateKey}},
+		{file: "private-key-only.pem", kinds: []certfile.Kind{certfile.PrivateKey}},
+		{file: "ca-chain.p7b", code: certfile.CodeUnsupported, fix: "openssl pkcs7"},
+		{file: "ca-chain-der.p7b", code: certfile.CodeUnsupported, fix: "openssl pkcs7"},
+		{file: "tomcat.p12", code: certfile.CodeUnsupported, fix: "openssl pkcs12"},
+		{file: "broken-base64.pem", code: certfile.CodeDamaged},
+		{file: "truncated.pem", code: certfile.CodeDamaged},
+		{file: "truncated.der", code: certfile.CodeDamaged},
+		{file: "trailing-bytes.der", code: certfile.CodeDamaged},
+		{file: "random.der", code: certfile.CodeDamaged},
+		{file: "text.pem", code: certfile.CodeDamaged},
+		{file: "empty.pem", code: certfile.CodeEmpty},
+		{file: "no-such-file.pem", code: certfile.CodeMissing},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join("testdata", tc.file)
+			contents, err := certfile.Load(path)
+			requireProblem(t, err, tc.code, tc.fix)
+			if err != nil && !strings.HasPrefix(err.Error(), path) {
+				t.Errorf("error does not begin with the path: %v", err)
+			}
+			var kinds []certfile.Kind
+			for _, o := range contents.Objects {
+				kinds = append(kinds, o.Kind)
+			}
+			if diff := cmp.Diff(tc.kinds, kinds); diff != "" {
+				t.Errorf("objects (-want +got):\n%s", diff)
+			}
+			got := len(contents.Certificates()) + len(contents.Requests()) + len(contents.Keys())
+			if got != len(tc.kinds) {
+				t.Errorf("accessors give %d objects, want %d", got, len(tc.kinds))
+			}
+		})
+	}
+}
+
+func TestParseUTF16(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/tomcat-good-crlf.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	units := utf16.Encode([]rune(string(text)))
+	for name, order := range map[string]binary.AppendByteOrder{
+		"little endian": binary.LittleEndian, "big endian": binary.BigEndian,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data := order.AppendUint16(nil, 0xFEFF)
+			for _, u := range units {
+				data = order.AppendUint16(data, u)
+			}
+			contents, err := certfile.Parse(data)
+			if err != nil || len(contents.Certificates()) != 1 {
+				t.Errorf("got %d certificates, %v", len(contents.Certificates()), err)
+			}
+		})
+	}
+}
+
+// TestParseReadsOn checks that a damaged block costs itself only, and is named by its line.
+func TestParseReadsOn(t *testing.T) {
+	t.Parallel()
+	good := read(t, "tomcat-good-crlf.pem")
+	broken := read(t, "broken-base64.pem")
+	cut := "-----BEGIN CERTIFICATE-----\nMIIB\n"
+	text := good + "some words\n" + broken + "\n" + cut + good
+	contents, err := certfile.Parse([]byte(text))
+	if got := len(contents.Certificates()); got != 2 {
+		t.Errorf("%d certificates, want 2", got)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(joined.Unwrap()) != 2 {
+		t.Fatalf("got %v, want two joined errors", err)
+	}
+	var lines, want []int
+	for _, inner := range joined.Unwrap() {
+		var problem *certfile.Error
+		if errors.As(inner, &problem) {
+			lines = append(lines, problem.Line)
+		}
+	}
+	first := strings.Count(good, "\n") + 2
+	want = append(want, first, first+strings.Count(broken, "\n")+1)
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("lines of the problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseLimits(t *testing.T) {
+	t.Parallel()
+	t.Run("bytes", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "large.pem")
+		if err := os.WriteFile(path, bytes.Repeat([]byte("x\n"), certfile.MaxBytes/2+1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := certfile.Load(path)
+		requireProblem(t, err, certfile.CodeTooLarge, "")
+	})
+	t.Run("objects", func(t *testing.T) {
+		t.Parallel()
+		block := string(pem.EncodeToMemory(&pem.Block{Type: "X", Bytes: []byte{1}}))
+		fits, err := certfile.Parse([]byte(strings.Repeat(block, certfile.MaxObjects)))
+		if err != nil || len(fits.Objects) != certfile.MaxObjects {
+			t.Errorf("%d objects, %v", len(fits.Objects), err)
+		}
+		_, err = certfile.Parse([]byte(strings.Repeat(block, certfile.MaxObjects+1)))
+		requireProblem(t, err, certfile.CodeTooLarge, "")
+	})
+}
+
+func TestParseKeys(t *testing.T) {
+	t.Parallel()
+	encrypted := "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"
+	for _, tc := range []struct{ name, text, code, fix string }{
+		{"encrypted PKCS #1", encrypted, certfile.CodeUnsupported, "openssl pkey"},
+		{"encrypted PKCS #8", block("ENCRYPTED PRIVATE KEY", []byte{0x30, 0}), certfile.CodeUnsupported, "openssl pkey"},
+		{"not a key", block("PRIVATE KEY", []byte{0x30, 0}), certfile.CodeDamaged, ""},
+		{"trusted certificate", block("TRUSTED CERTIFICATE", []byte{0x30, 0}), certfile.CodeUnsupported, "openssl x509"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := certfile.Parse([]byte(tc.text))
+			requireProblem(t, err, tc.code, tc.fix)
+		})
+	}
+}
+
+func block(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// requireProblem checks the code of err ("" for no error) and that its remedy names fix.
+func requireProblem(t *testing.T, err error, code, fix string) {
+	t.Helper()
+	if code == "" {
+		if err != nil {
+			t.Fatalf("unexpected error: %v", err)
+		}
+		return
+	}
+	var problem interface {
+		Code() string
+		Remedy() string
+	}
+	if !errors.As(err, &problem) {
+		t.Fatalf("got %v, want code %s", err, code)
+	}
+	if problem.Code() != code {
+		t.Errorf("code %s, want %s (%v)", problem.Code(), code, err)
+	}
+	if problem.Remedy() == "" || !strings.Contains(problem.Remedy(), fix) {
+		t.Errorf("remedy %q does not name %q", problem.Remedy(), fix)
+	}
+}
