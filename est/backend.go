@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -32,7 +34,7 @@ type FullCMC interface {
 // Credentials are what a client showed of itself.
 type Credentials struct {
 	Label        string
-	Operation    string               // "simpleenroll", ...
+	Operation    string // "simpleenroll", ...
 	Peer         net.Addr
 	Certificates []*x509.Certificate // as presented, leaf first; not verified
 	HasPassword  bool
@@ -57,6 +59,23 @@ type EnrollRequest struct {
 	Peer      net.Addr
 	TLS       *tls.ConnectionState
 	RequestID string
+	// ChangeSubject is what the attribute id-cmc-changeSubjectName asks for; nil when the request has none. It is set
+	// only for a Backend that is a NameChanger and said yes.
+	ChangeSubject *ChangeSubject
+}
+
+// ChangeSubject is the attribute id-cmc-changeSubjectName (RFC 6402 section 2.8): the certificate takes both names from
+// it, so an absent field means an empty subject or no subjectAltName.
+type ChangeSubject struct {
+	Subject    []byte // DER Name; nil when absent
+	SubjectAlt []byte // DER GeneralNames; nil when absent
+}
+
+// NameChanger is the optional power of a Backend to honour ChangeSubject. A Handler whose Backend lacks it refuses such
+// requests with 403, because a Backend that does not know the attribute would issue the wrong name.
+type NameChanger interface {
+	// ChangesSubject tells whether requests with this label may ask for other names.
+	ChangesSubject(label string) bool
 }
 
 // EnrollResult is the answer to an EnrollRequest: a certificate, or nil with RetryAfter for 202.
@@ -110,3 +129,30 @@ func (e *Error) Code() string { return e.ErrCode }
 
 // Remedy returns what to do.
 func (e *Error) Remedy() string { return e.Fix }
+
+// LibEST returns the number and name under which libEST's server logs such a refusal.
+func (e *Error) LibEST() (number int, name string) {
+	n := serverNumber(e.Status, e.ErrCode)
+	return int(n), n.String()
+}
+
+// String shows the credentials without the password.
+func (c Credentials) String() string {
+	return fmt.Sprintf("%s label=%q user=%q password=%t certificates=%d", c.Operation, c.Label, c.User, c.HasPassword,
+		len(c.Certificates))
+}
+
+// GoString is String, so that %#v shows no password either.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue implements slog.LogValuer without the password.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// String shows the identity without the password.
+func (i Identity) String() string { return i.Name }
+
+// GoString is String, so that %#v shows no password either.
+func (i Identity) GoString() string { return i.Name }
+
+// LogValue implements slog.LogValuer without the password.
+func (i Identity) LogValue() slog.Value { return slog.StringValue(i.Name) }

@@ -1,0 +1,399 @@
+package est
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"callsign/cmc"
+)
+
+// Defaults and limits of a Client.
+const (
+	defaultConnectTimeout = 5 * time.Second
+	defaultTimeout        = 10 * time.Second // libEST's read timeout
+	defaultUserAgent      = "callsign"
+	maxAnswer             = 2_000_000 // libEST's limit, in bytes
+	maxRedirects          = 3
+	// idleClientConn is well under what servers grant, so that a request seldom meets a connection just being closed.
+	idleClientConn = 15 * time.Second
+)
+
+// Password is a secret that does not show when it is printed or logged.
+type Password []byte
+
+// String returns "[redacted]", or nothing for no password.
+func (p Password) String() string {
+	if len(p) == 0 {
+		return ""
+	}
+	return "[redacted]"
+}
+
+// GoString is String, for %#v.
+func (p Password) GoString() string { return p.String() }
+
+// LogValue implements slog.LogValuer.
+func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalText implements encoding.TextMarshaler, so that JSON shows no password either.
+func (p Password) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// Client asks an EST server. URL and TLS are required. It is safe for concurrent use, keeps idle connections for the
+// next request, and must not be copied or changed after first use. Errors are *ClientError, or *RetryError for 202.
+type Client struct {
+	// URL is the server's base, "https://ra.example.com:8084/.well-known/est"; without a path the well-known one is
+	// added.
+	URL string
+	// Label is the additional path segment of RFC 7030 section 3.2.2; empty for none.
+	Label string
+	// TLS holds the trust anchors (RootCAs) and, for certificate authentication, the client's Certificates. It is not
+	// changed. TLS 1.2 is the least.
+	TLS *tls.Config
+	// User and Password are for HTTP Basic with simpleenroll. fullcmc sends them only when the server asks for them.
+	User     string
+	Password Password
+	// ConnectTimeout bounds the TCP connection and, again, the TLS handshake; 0 for 5 s.
+	ConnectTimeout time.Duration
+	// Timeout bounds a whole call, connecting included; 0 for 10 s. The context's deadline counts too.
+	Timeout time.Duration
+	// UserAgent names the client; empty for "callsign". A server may choose the form of its answer by it.
+	UserAgent string
+	Log       *slog.Logger // nil discards
+	// Now is the clock that a Retry-After date is measured against; nil for time.Now.
+	Now func() time.Time
+
+	once sync.Once
+	http *http.Client
+	base *url.URL
+	bad  error // why the configuration is unusable
+}
+
+// ContentKind is what the body of an answer to a full CMC request is.
+type ContentKind int
+
+// The kinds of answers to a full CMC request.
+const (
+	ContentNone        ContentKind = iota // no CMS message
+	ContentCertsOnly                      // Simple PKI Response: certificates, not signed
+	ContentCMCResponse                    // Full PKI Response: to be verified by the caller
+)
+
+// CMCAnswer is a server's answer to a full CMC request. Nothing in it is verified.
+type CMCAnswer struct {
+	Status     int // 200, 202, or any other that came with a CMS message
+	Kind       ContentKind
+	Body       []byte        // DER or BER ContentInfo; nil for ContentNone
+	RetryAfter time.Duration // 0 when the server named none
+}
+
+// CACerts returns the server's CA certificates (RFC 7030 section 4.1), unverified and in no particular order: that one
+// of them is self-signed makes it no trust anchor. Any status but 200 is an error.
+func (c *Client) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
+	a, err := c.exchange(ctx, call{op: "cacerts", method: http.MethodGet})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.success(); err != nil {
+		return nil, err
+	}
+	certs, err := a.certificates()
+	if err != nil {
+		return nil, err
+	}
+	return certs, nil
+}
+
+// SimpleEnroll sends a signed DER PKCS#10 and returns the certificate for its key (RFC 7030 section 4.2). Other
+// certificates in the answer are ignored. It returns a *RetryError when the server wants more time: then send the same
+// request again after that.
+func (c *Client) SimpleEnroll(ctx context.Context, csr []byte) (*x509.Certificate, error) {
+	const op = "simpleenroll"
+	request, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		return nil, &ClientError{ErrCode: CodeCSRMalformed, Op: op, number: LibESTNoCSR, Err: err,
+			Fix: "give a DER PKCS#10 certificate request"}
+	}
+	a, err := c.exchange(ctx, call{op: op, method: http.MethodPost, media: "application/pkcs10", body: csr, login: true})
+	if err != nil {
+		return nil, err
+	}
+	if a.status == http.StatusAccepted {
+		after, err := a.mustRetryAfter()
+		if err != nil {
+			return nil, err
+		}
+		return nil, &RetryError{After: after, Text: a.text()}
+	}
+	if err := a.success(); err != nil {
+		return nil, err
+	}
+	certs, err := a.certificates()
+	if err != nil {
+		return nil, err
+	}
+	for _, cert := range certs {
+		if bytes.Equal(cert.RawSubjectPublicKeyInfo, request.RawSubjectPublicKeyInfo) {
+			return cert, nil
+		}
+	}
+	return nil, a.problem(CodeAnswerCertificate, LibESTNoCertificate,
+		errors.New("none of the "+strconv.Itoa(len(certs))+" certificates in the answer has the requested key"),
+		"look at the server: it answered with a certificate for another request")
+}
+
+// FullCMC sends the DER of a Full PKI Request (RFC 7030 section 4.3) and returns the answer, a refusal with a CMC
+// message included. The same bytes may be sent again. A 202 without usable Retry-After is an error, and so is any answer
+// of 4xx or 5xx without a CMS message.
+func (c *Client) FullCMC(ctx context.Context, der []byte) (*CMCAnswer, error) {
+	k := call{
+		op: "fullcmc", method: http.MethodPost, media: "application/pkcs7-mime; smime-type=CMC-request", body: der,
+		repeatable: true,
+	}
+	a, err := c.exchange(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if a.status == http.StatusUnauthorized && (c.User != "" || len(c.Password) > 0) && a.basicChallenge() {
+		k.login = true
+		if a, err = c.exchange(ctx, k); err != nil {
+			return nil, err
+		}
+	}
+	return a.cmc()
+}
+
+// Close closes idle connections. The Client may be used again.
+func (c *Client) Close() {
+	c.setup()
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+}
+
+// call is one request to make.
+type call struct {
+	op, method, media string
+	body              []byte // DER
+	login             bool   // send credentials
+	repeatable        bool   // the server does nothing twice for the same bytes
+}
+
+// exchange makes one HTTP request and reads the whole answer.
+func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
+	if c.setup(); c.bad != nil {
+		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, URL: clip(c.URL, 200), number: LibESTInvalidParameters,
+			Err: c.bad, Fix: "correct the EST client's URL, label or TLS settings"}
+	}
+	timeout := c.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	steps := new(progress)
+	request, err := c.request(steps.watch(ctx), k)
+	if err != nil {
+		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters, Err: err,
+			Fix: "correct the EST client's URL"}
+	}
+	started := time.Now()
+	a := &answer{op: k.op, url: request.URL.Redacted(), now: c.now}
+	err = c.roundTrip(request, a)
+	if err != nil {
+		err = classify(err, steps, a)
+	}
+	c.record(ctx, k, a, err, started)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// request builds the HTTP request for k.
+func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+	target := c.base.JoinPath(k.op)
+	if c.Label != "" {
+		target = c.base.JoinPath(c.Label, k.op)
+	}
+	var body io.Reader
+	if k.body != nil {
+		// A bytes.Reader makes net/http send Content-Length; libEST's server reads broken lines only.
+		body = bytes.NewReader(encodeBody(k.body, true))
+	}
+	r, err := http.NewRequestWithContext(ctx, k.method, target.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	agent := c.UserAgent
+	if agent == "" {
+		agent = defaultUserAgent
+	}
+	r.Header.Set("User-Agent", agent)
+	r.Header.Set("Accept", "*/*")
+	if k.body != nil {
+		r.Header.Set("Content-Type", k.media)
+		r.Header.Set("Content-Transfer-Encoding", "base64")
+	}
+	if k.login && (c.User != "" || len(c.Password) > 0) {
+		r.SetBasicAuth(c.User, string(c.Password))
+	}
+	if k.repeatable {
+		r.Header["Idempotency-Key"] = nil // tells net/http, and is not sent
+	}
+	return r, nil
+}
+
+// roundTrip fills a from the server's answer to r.
+func (c *Client) roundTrip(r *http.Request, a *answer) error {
+	response, err := c.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only read from
+	a.status, a.header = response.StatusCode, response.Header
+	a.url = response.Request.URL.Redacted()
+	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return err
+	}
+	if len(a.body) > maxAnswer {
+		return errAnswerTooLarge
+	}
+	return nil
+}
+
+// record logs one exchange.
+func (c *Client) record(ctx context.Context, k call, a *answer, err error, started time.Time) {
+	if c.Log == nil {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("op", k.op), slog.String("url", a.url), slog.Int("status", a.status), slog.Int("bytes", len(a.body)),
+		slog.Int64("duration_ms", time.Since(started).Milliseconds()),
+	}
+	if id := a.requestID(); id != "" {
+		attrs = append(attrs, slog.String("request_id", id))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("err", err.Error()))
+	}
+	c.Log.LogAttrs(context.WithoutCancel(ctx), slog.LevelDebug, "EST exchange", attrs...)
+}
+
+func (c *Client) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
+}
+
+// setup checks the configuration and makes the HTTP client, once.
+func (c *Client) setup() {
+	c.once.Do(func() {
+		if c.base, c.bad = parseBase(c.URL); c.bad != nil {
+			return
+		}
+		if c.Label != "" {
+			if c.bad = CheckLabel(c.Label); c.bad != nil {
+				return
+			}
+		}
+		if c.TLS == nil {
+			c.bad = errors.New("no TLS configuration")
+			return
+		}
+		connect := c.ConnectTimeout
+		if connect <= 0 {
+			connect = defaultConnectTimeout
+		}
+		config := c.TLS.Clone()
+		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+		if config.ClientSessionCache == nil {
+			config.ClientSessionCache = tls.NewLRUClientSessionCache(0) // resumption SHOULD be supported (section 3.3)
+		}
+		dialer := &net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}
+		c.http = &http.Client{
+			CheckRedirect: checkRedirect,
+			Transport: &http.Transport{
+				DialContext:            dialer.DialContext,
+				TLSClientConfig:        config,
+				TLSHandshakeTimeout:    connect,
+				MaxIdleConnsPerHost:    16,
+				IdleConnTimeout:        idleClientConn,
+				MaxResponseHeaderBytes: 64 << 10,
+				DisableCompression:     true,
+			},
+		}
+	})
+}
+
+// parseBase reads the server's base URL.
+func parseBase(s string) (*url.URL, error) {
+	base, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("URL cannot be parsed") // the error's text could hold a password
+	case base.Scheme != "https":
+		return nil, errors.New("URL does not begin with https://")
+	case base.Host == "" || base.Hostname() == "":
+		return nil, errors.New("URL has no host")
+	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
+		return nil, errors.New("URL has a user, a query or a fragment")
+	}
+	if strings.Trim(base.Path, "/") == "" {
+		base.Path = wellKnown
+	}
+	base.Path = strings.TrimRight(base.Path, "/")
+	return base, nil
+}
+
+// errRedirect tells that a redirect was not followed.
+var errRedirect = errors.New("redirect not followed")
+
+// checkRedirect follows to the same origin only, without changing the method (RFC 7030 section 3.2.1): another origin
+// would need a person's consent, and must not see credentials.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	first := via[0]
+	switch {
+	case next.URL.Scheme != first.URL.Scheme || next.URL.Host != first.URL.Host:
+		return &redirectError{to: next.URL.Scheme + "://" + next.URL.Host, why: "leads to another origin"}
+	case next.Method != first.Method:
+		return &redirectError{to: next.URL.Redacted(), why: "turns " + first.Method + " into " + next.Method}
+	case len(via) > maxRedirects:
+		return &redirectError{to: next.URL.Redacted(), why: "is one too many"}
+	}
+	return nil
+}
+
+// redirectError names a redirect that was not followed.
+type redirectError struct{ to, why string }
+
+func (e *redirectError) Error() string { return "redirect to " + clip(e.to, 200) + " " + e.why }
+func (e *redirectError) Unwrap() error { return errRedirect }
+
+// parseCertsOnly reads a certs-only message.
+func parseCertsOnly(der []byte) ([]*x509.Certificate, error) {
+	certs, err := cmc.ParseCertsOnly(der)
+	if err != nil {
+		if _, bare := x509.ParseCertificate(der); bare == nil {
+			return nil, errors.New("the answer is a bare certificate instead of a certs-only message")
+		}
+		return nil, err
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("the answer holds no certificate")
+	}
+	return certs, nil
+}

@@ -1,0 +1,51 @@
+package est
+
+// Stable codes of refusals that the Handler makes by itself. A Backend's own refusals carry the Backend's codes.
+const (
+	CodeNotFound         = "est.not-found"          // 404: no such path, label or operation
+	CodeMethod           = "est.method"             // 405: GET where POST is due, or the other way round
+	CodeNotOffered       = "est.not-offered"        // 501: a defined operation that is switched off
+	CodeTooLarge         = "est.too-large"          // 413: body over the limit
+	CodeMediaType        = "est.media-type"         // 415: another media type than the operation's
+	CodeBody             = "est.body"               // 400: the body is no base64, PEM or DER, or broke off
+	CodeCredentials      = "est.credentials"        // 401: no credentials, or an Authorization field that is not Basic
+	CodeAuthFailed       = "est.auth-failed"        // 401: the Backend refused the credentials and gave no code
+	CodeInternal         = "est.internal"           // 500: the Backend failed and gave no *Error
+	CodeGone             = "est.client-gone"        // no answer delivered: the client went away
+	CodeCSRMalformed     = "est.csr-malformed"      // 400: no PKCS#10, or not strict DER
+	CodeCSRVersion       = "est.csr-version"        // 400: version is not 0
+	CodeCSRNoAttributes  = "est.csr-no-attributes"  // 400: the attributes field is left out
+	CodeCSRAttributes    = "est.csr-attributes"     // 400: an attribute repeated, with several values, or malformed
+	CodeCSRUnsigned      = "est.csr-unsigned"       // 400: no signature; only inside a vouched full CMC request
+	CodeCSRBadSignature  = "est.csr-bad-signature"  // 400: the signature does not verify: no proof of possession
+	CodeCSRWeakDigest    = "est.csr-weak-digest"    // 400: signed with SHA-1 or MD5
+	CodeCSRKeyTooShort   = "est.csr-key-too-short"  // 400: RSA modulus below the minimum
+	CodeCSRKeyType       = "est.csr-key-type"       // 400: key algorithm, curve, exponent or size not allowed
+	CodeCSRNoSubject     = "est.csr-no-subject"     // 400: empty subject
+	CodeCSRChangeSubject = "est.csr-change-subject" // 403: asks for other names where names are not changed
+)
+
+// Stable codes of what can go wrong at the Client.
+const (
+	CodeClientConfig      = "est.client-config"      // URL, label or credentials unusable
+	CodeResolve           = "est.resolve"            // server name not found
+	CodeConnect           = "est.connect"            // TCP connection refused or timed out
+	CodeTLS               = "est.tls"                // TLS handshake failed
+	CodeServerName        = "est.server-name"        // the server's certificate is for other names
+	CodeServerUntrusted   = "est.server-untrusted"   // the server's certificate does not chain to an anchor
+	CodeTimeout           = "est.timeout"            // connected, but no complete answer in time
+	CodeBroken            = "est.broken"             // connection broke before the answer was complete
+	CodeEmptyAnswer       = "est.empty-answer"       // connection closed without an answer, or an empty body
+	CodeCanceled          = "est.canceled"           // the caller gave up
+	CodeRedirect          = "est.redirect"           // redirected to another origin or with another method
+	CodeAnswerTooLarge    = "est.answer-too-large"   // answer over 2 000 000 bytes
+	CodeAnswerType        = "est.answer-type"        // answer of another media type
+	CodeAnswerBody        = "est.answer-body"        // answer is no base64 or no certs-only message
+	CodeAnswerCertificate = "est.answer-certificate" // no certificate in the answer has the requested key
+	CodeRetryAfter        = "est.retry-after"        // 202 without a usable Retry-After
+	CodeRetryLater        = "est.retry-later"        // 202: not ready, ask again
+	CodeRefused           = "est.refused"            // server answered 4xx
+	CodeUnauthorized      = "est.unauthorized"       // server answered 401
+	CodeUnavailable       = "est.unavailable"        // server answered 5xx
+	CodeNotImplemented    = "est.not-implemented"    // server answered 404 or 501: operation or label not there
+)
