@@ -1,0 +1,196 @@
+package winauth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind is what went wrong.
+type Kind int
+
+// The kinds of failure.
+const (
+	KindCredentials      Kind = iota + 1 // the credentials cannot be presented at all; nothing was sent
+	KindResolve                          // the host name has no address
+	KindConnect                          // no TCP connection
+	KindTLS                              // the TLS handshake failed, or the certificate was not accepted
+	KindTimeout                          // the time of the phase was over
+	KindLost                             // the connection broke
+	KindCanceled                         // the caller's context was cancelled
+	KindNotAuthenticated                 // 401: the server did not accept the login
+	KindForbidden                        // 403: the server knows the user and refuses
+	KindNotAsked                         // the server answered without asking who is there, so nothing was proven
+	KindProtocol                         // the answer is not HTTP, or the NTLM challenge is malformed
+	KindTooLarge                         // the answer is larger than the limit
+)
+
+var kindText = map[Kind]string{
+	KindCredentials:      "unusable credentials",
+	KindResolve:          "host name not resolved",
+	KindConnect:          "cannot connect",
+	KindTLS:              "TLS failed",
+	KindTimeout:          "timed out",
+	KindLost:             "connection lost",
+	KindCanceled:         "cancelled",
+	KindNotAuthenticated: "login not accepted",
+	KindForbidden:        "forbidden",
+	KindNotAsked:         "server did not ask for a login",
+	KindProtocol:         "malformed answer",
+	KindTooLarge:         "answer too large",
+}
+
+// String returns a few words.
+func (k Kind) String() string { return kindText[k] }
+
+// Phase is when it went wrong.
+type Phase string
+
+// The phases of a connection's life.
+const (
+	PhaseConnect Phase = "connect" // name lookup and TCP
+	PhaseTLS     Phase = "tls"
+	PhaseLogin   Phase = "login"   // the authentication handshake
+	PhaseRequest Phase = "request" // a request and its answer after the login
+)
+
+// Sentinels for errors.Is. Each matches every *Error of the kind.
+var (
+	ErrNotAuthenticated = errors.New("not authenticated")
+	ErrForbidden        = errors.New("forbidden")
+	ErrTimeout          = errors.New("timeout")
+	ErrConnectionLost   = errors.New("connection lost")
+	ErrTLS              = errors.New("tls failure")
+)
+
+// Error is every failure of this package.
+type Error struct {
+	Kind    Kind
+	Phase   Phase
+	URL     string   // what was asked for, with explicit port; empty before that is known
+	User    string   // who logged in; empty outside a login
+	Status  int      // HTTP status of the answer, 0 for none
+	Offered []string // authentication schemes that the server offered with a 401
+	// Sent tells whether any octet of the request may have reached the server. When false the server has not seen it.
+	Sent     bool
+	Received int           // octets of the answer's body that came
+	Elapsed  time.Duration // since the phase began
+	// Body is what the server wrote with a 401 or 403, at most 4 KiB; the page holds a substatus at times.
+	Body []byte
+	Err  error // cause, may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.URL != "" {
+		b.WriteString(e.URL + ": ")
+	}
+	b.WriteString(e.Kind.String())
+	switch {
+	case e.Kind == KindTimeout:
+		fmt.Fprintf(&b, " during %s after %s", e.Phase, e.Elapsed.Round(time.Millisecond))
+	case e.Status != 0:
+		fmt.Fprintf(&b, " (HTTP %d)", e.Status)
+	}
+	if e.User != "" {
+		fmt.Fprintf(&b, " for user %s", e.User)
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches the sentinels of this package.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case ErrNotAuthenticated:
+		return e.Kind == KindNotAuthenticated
+	case ErrForbidden:
+		return e.Kind == KindForbidden
+	case ErrTimeout:
+		return e.Kind == KindTimeout
+	case ErrConnectionLost:
+		return e.Kind == KindLost
+	case ErrTLS:
+		return e.Kind == KindTLS
+	}
+	return false
+}
+
+// Timeout implements net.Error's method of that name.
+func (e *Error) Timeout() bool { return e.Kind == KindTimeout }
+
+// Code returns the stable code of the kind.
+func (e *Error) Code() string {
+	switch e.Kind {
+	case KindCredentials:
+		return "winauth.bad-credentials"
+	case KindResolve:
+		return "winauth.name-not-resolved"
+	case KindConnect:
+		return "winauth.cannot-connect"
+	case KindTLS:
+		return "winauth.tls-failed"
+	case KindTimeout:
+		return "winauth.timeout"
+	case KindLost:
+		return "winauth.connection-lost"
+	case KindCanceled:
+		return "winauth.cancelled"
+	case KindNotAuthenticated:
+		return "winauth.not-authenticated"
+	case KindForbidden:
+		return "winauth.forbidden"
+	case KindNotAsked:
+		return "winauth.login-not-asked"
+	case KindTooLarge:
+		return "winauth.answer-too-large"
+	case KindProtocol:
+	}
+	return "winauth.malformed-answer"
+}
+
+// Remedy returns what to do.
+func (e *Error) Remedy() string {
+	switch e.Kind {
+	case KindCredentials:
+		return `give a user name as DOMAIN\user, user@REALM or user, and a password`
+	case KindResolve:
+		return "check the host name and the DNS server of this machine"
+	case KindConnect:
+		return "check host, port and the firewall between this machine and the web server, and that the web site is started"
+	case KindTLS:
+		return "import the root and intermediate certificates of the web server's certificate into the trust store, and use a name that is in the certificate"
+	case KindTimeout:
+		return "raise the timeout of the " + string(e.Phase) + " phase, or find out why the server is slow"
+	case KindLost:
+		return "check for a proxy or load balancer between this machine and the web server: a login needs one connection from end to end"
+	case KindCanceled:
+		return "none: the caller gave up"
+	case KindNotAuthenticated:
+		return e.loginRemedy()
+	case KindForbidden:
+		return "let the account use the page (permissions of the web site), and use https"
+	case KindNotAsked:
+		return "switch Anonymous Authentication off for the virtual directory and Windows Authentication on"
+	case KindTooLarge:
+		return "check that the URL is that of the web server that is meant"
+	case KindProtocol:
+	}
+	return "check that the URL is that of a web server that speaks HTTP/1.1"
+}
+
+func (e *Error) loginRemedy() string {
+	const account = `check user name (DOMAIN\user or user@REALM), password, and that the account is not locked, disabled or expired; ` +
+		"when these are right, the server may require Extended Protection (channel binding) or refuse NTLM"
+	if e.Offered == nil {
+		return account
+	}
+	return "the server offers " + strings.Join(e.Offered, ", ") + "; " + account
+}
