@@ -1,5 +1,3 @@
-// Package enroll is the enrolment engine and its journal: from a request to a certificate exactly once, with retry,
-// pending and resume. It knows no phone and no EST: a row carries an opaque owner.
 package enroll
 
 import (
@@ -23,6 +21,10 @@ type Request struct {
 	CSR        []byte // really signed PKCS#10, or nil
 	Vouch      string // how the owner of a bare key was authenticated
 	Login      *ca.Login // not stored
+	// Reuse limits how long an issued certificate that nobody confirmed answers the same request: the row of a certificate issued longer ago
+	// becomes stale and the request begins anew. 0 is without limit, for owners that confirm. For owners that never do (EST
+	// clients) it is how long a lost answer can be fetched again. An expired certificate never answers.
+	Reuse time.Duration
 }
 
 // State is where a row stands.
@@ -53,9 +55,9 @@ type Enrolment struct {
 	NotAfter    time.Time
 	POP         ca.POP
 	Failure     *Failure // last failure; set in Denied and Failed, kept as a note while the row is retried
-	Attempts    int
+	Attempts    int       // attempts that failed since the authority last answered
 	NextAttempt time.Time // when the sweep looks at it again; zero: not due
-	RetryAfter  time.Duration // what the authority asked for when Pending
+	RetryAfter  time.Duration // what the authority asked for, when Pending or when it was too busy; 0: nothing
 	Created     time.Time
 	Updated     time.Time
 	Version     int64 // grows by one with every change; Journal.Update refuses a stale one
@@ -68,17 +70,34 @@ type Failure struct {
 	Remedy  string `json:"remedy"`
 	HResult uint32 `json:"hresult,omitempty"`
 	Timeout bool   `json:"timeout,omitempty"`
+	// Since is when the authority's failures began, without an answer in between; zero for a refusal.
+	Since time.Time `json:"since,omitzero"`
 }
 
-// Journal is the storage that the engine needs. Every write is on disk when the method returns.
+// Err returns f as an error with the methods Code and Remedy: a *ca.Error. It returns nil for a nil f.
+func (f *Failure) Err() error {
+	if f == nil {
+		return nil
+	}
+	return &ca.Error{ErrCode: f.Code, Detail: f.Detail, Fix: f.Remedy, HResult: f.HResult, Timeout: f.Timeout}
+}
+
+// Journal is the storage that the engine needs. Every write is on disk when the method returns. Times are kept to the
+// millisecond, in UTC. Implementations are safe for concurrent use, also by several processes, and pass enrolltest.RunJournal.
 type Journal interface {
 	// Open returns the live row (state requested, submitted, pending or issued) with the same authority, owner, label,
-	// subject and public key as e, or stores e and returns it; created tells which.
+	// subject and public key as e, or stores e and returns it; created tells which. What it does with an older row of
+	// the same request is the decision of [Admit], carried out in one transaction; e.Created is the time of the call.
 	Open(ctx context.Context, e Enrolment) (row Enrolment, created bool, err error)
-	// Update replaces the row with e.ID when its version is e.Version, and returns it with the new version.
+	// Update replaces the row with e.ID when its version is e.Version, and returns it with the new version. It may
+	// leave the fields of e.Request and e.Created alone: they never change.
 	// ErrConflict when the version is another, ErrNotFound when there is no such row.
 	Update(ctx context.Context, e Enrolment) (Enrolment, error)
+	// Get returns a row; ErrNotFound when there is none.
 	Get(ctx context.Context, id string) (Enrolment, error)
+	// Last returns the newest row, in any state, with the same authority, owner, label, subject and public key as r;
+	// ErrNotFound when there is none.
+	Last(ctx context.Context, r Request) (Enrolment, error)
 	// ByOwner returns the owner's rows, newest first.
 	ByOwner(ctx context.Context, owner string) ([]Enrolment, error)
 	// Due returns rows in state requested, submitted or pending whose NextAttempt is not after now, oldest first.
@@ -91,4 +110,5 @@ type Journal interface {
 var (
 	ErrNotFound = errors.New("no such enrolment")
 	ErrConflict = errors.New("enrolment was changed meanwhile")
+	ErrState    = errors.New("enrolment is in a state that does not allow this")
 )

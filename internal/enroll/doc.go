@@ -1,0 +1,35 @@
+// Package enroll is the enrolment engine and its journal: from a request to a certificate exactly once, with retry,
+// pending and resume. It knows no phone and no EST: a row carries an opaque owner.
+//
+// # Rows
+//
+// A request becomes a row of the [Journal] before its authority is asked. The row then goes
+//
+//	requested -> submitted -> (pending ->) issued -> confirmed
+//
+// or ends denied, failed or stale. Each step is on disk before the next begins: the row before the authority hears of it, the
+// authority's request number as soon as it is known, the certificate before anybody gets it. So a process that dies at any
+// point leaves a row from which the next one goes on, and an authority that keeps its side (see [ca.Ledger]) issues once.
+//
+// Two requests with the same authority, owner, label, subject and public key are one request: while the first one's row is
+// live (requested, submitted, pending or issued) the second gets that row. [Admit] has the whole rule.
+//
+// # Journal writes
+//
+// An enrolment that goes well at an authority which records nothing (a local one) costs three commits: the row, the certificate, and
+// the confirmation, which the owner's room makes part of its own transaction or leaves to [Engine.Confirm]. An authority that is
+// asked over a network adds one for each [ca.Ledger] record.
+//
+// # Concurrency
+//
+// An [Engine] is safe for concurrent use. Within a process a row is worked by one goroutine at a time. Two processes on
+// one journal do each other no harm (every update names the version that it changes) but may do the same work twice; run
+// the sweep, [Engine.Run], in one.
+//
+// # Events
+//
+// Every durable write is framed by two log records with an attribute "event": enroll.write before it (level debug, attribute
+// "write" tells which) and after it one of enroll.requested, enroll.submitted, enroll.recorded, enroll.issued, enroll.pending,
+// enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale. All carry op, request_id (the row's ID),
+// owner, ca and state.
+package enroll

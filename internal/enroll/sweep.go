@@ -1,0 +1,135 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Run resumes rows that are due, at once and then every Interval and at every [Engine.Wake], until ctx ends; then it shuts the engine down, waiting up to Grace for
+// the attempts under way, and returns nil, or an error when some did not end. Journal errors are logged and tried again.
+// Run it once for each engine.
+func (e *Engine) Run(ctx context.Context) error {
+	e.init()
+	ticker := time.NewTicker(orDefault(e.Interval, time.Second))
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if err := e.sweep(ctx); err != nil && ctx.Err() == nil {
+			e.log.LogAttrs(ctx, slog.LevelError, "enrolment journal cannot be read", slog.String("event", "enroll.journal"), slog.String("op", "sweep"), slog.Any("err", err))
+		}
+		select {
+		case <-ticker.C:
+		case <-e.wake:
+		case <-ctx.Done():
+		}
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(e.Grace, 3*time.Second))
+	defer cancel()
+	return e.Shutdown(grace)
+}
+
+// Wake makes Run look for due rows now.
+func (e *Engine) Wake() {
+	e.init()
+	select {
+	case e.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+const (
+	sweepRows    = 256     // rows read at once
+	sweepRowsMax = 1 << 14 // when many rows of a busy authority stand before those of another
+)
+
+// sweep starts a worker for every due row whose authority has a free one.
+func (e *Engine) sweep(ctx context.Context) error {
+	e.backlog.Store(false)
+	e.mu.Lock()
+	limit := sweepRows + len(e.tracks) // rows under work are due, too, until they are written
+	e.mu.Unlock()
+	for {
+		rows, err := e.Journal.Due(ctx, e.now(), limit)
+		if err != nil {
+			return fmt.Errorf("look for due enrolments: %w", err)
+		}
+		for _, row := range rows {
+			e.resume(ctx, row)
+		}
+		if len(rows) < limit || limit >= sweepRowsMax || !e.anyFree() {
+			return nil
+		}
+		limit *= 4
+	}
+}
+
+// resume starts a worker for row if it has none and there is a free place.
+func (e *Engine) resume(ctx context.Context, row Enrolment) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return
+	}
+	if t := e.tracks[row.ID]; t != nil && t.working {
+		return
+	}
+	if slots := e.slots[row.Authority]; slots != nil && len(slots) == cap(slots) {
+		e.backlog.Store(true)
+		return
+	}
+	e.start(ctx, e.track(row), nil, false)
+}
+
+func (e *Engine) anyFree() bool {
+	for _, slots := range e.slots {
+		if len(slots) < cap(slots) {
+			return true
+		}
+	}
+	return false
+}
+
+// errWorkers is what Shutdown answers when attempts outlive it.
+var errWorkers = errors.New("attempts at an authority did not end in time; their rows are resumed at the next start")
+
+// Shutdown takes no more work, lets everybody who waits in Enroll go, and waits for the attempts under way until ctx ends; then it cancels them and gives them
+// one more second. Nothing is lost: unfinished rows are due and are resumed at the next start.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.init()
+	e.mu.Lock()
+	if !e.closing {
+		e.closing = true
+		close(e.closed)
+		for _, t := range e.tracks {
+			t.set(t.row)
+		}
+	}
+	e.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		e.workers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	for _, t := range e.tracks {
+		if t.cancel != nil {
+			t.cancel()
+		}
+	}
+	e.mu.Unlock()
+	last := time.NewTimer(time.Second)
+	defer last.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-last.C:
+		return errWorkers
+	}
+}
