@@ -118,11 +118,11 @@ func (x *exchange) operate(ctx context.Context) (reason Reason, err error) {
 		return 0, err
 	}
 	x.setStage(busy)
-	x.limit = MaxBody
 	x.session, err = x.srv.Service.Open(ctx, x.caller)
 	if err != nil {
 		return 0, err
 	}
+	x.limit = MaxBody
 	x.task = x.session.Task()
 	x.event(ctx, slog.LevelDebug, "phone accepted", "capf.accepted", slog.String("operation", x.task.Operation.String()))
 	switch x.task.Operation {
