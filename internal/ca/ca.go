@@ -22,6 +22,24 @@ type Authority interface {
 	Issue(ctx context.Context, r Request, l Ledger) (Outcome, error)
 }
 
+// Checker is the optional power of an Authority to say at start-up whether it could issue: reachable, account accepted,
+// template offered. A failure is a *Error.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
+// LoginChecker is the optional power of an Authority to check credentials that came with a request, and whether their
+// owner may enroll. nil means yes; a *Error with CodeLoginRefused or CodeTemplateNotOffered means no.
+type LoginChecker interface {
+	CheckLogin(ctx context.Context, l *Login) error
+}
+
+// Codes that callers of an Authority tell apart, whichever authority reports them.
+const (
+	CodeLoginRefused       = "adcs.login-refused"        // user name or password not accepted
+	CodeTemplateNotOffered = "adcs.template-not-offered" // the account may not enroll with the template, or there is none
+)
+
 // Request is what an authority is asked to certify.
 type Request struct {
 	ID         string           // journal row: 32 lower-case hex digits (128 bits)
@@ -43,6 +61,8 @@ type Request struct {
 type Login struct {
 	User     string
 	Password []byte
+	// Checked is set when CheckLogin said yes to these credentials for this very request a moment ago.
+	Checked bool
 }
 
 // String implements fmt.Stringer without the password.

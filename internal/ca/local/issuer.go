@@ -70,8 +70,8 @@ func (i *Issuer) Check() error {
 }
 
 // IssueRaw signs a certificate for a DER SubjectPublicKeyInfo and a DER Name with the given extensions and options. It
-// judges nothing: rules are the caller's. Extensions that Options write (key usage, extended key usage, basic
-// constraints, key identifiers) must not be among exts. The result is DER. It fails when the issuer is out of its
+// judges nothing: rules are the caller's. An extension of exts replaces the one that Options or the issuer would write
+// (key usage, extended key usage, basic constraints, key identifiers). The result is DER. It fails when the issuer is out of its
 // dates, because a certificate from such an issuer verifies nowhere.
 func (i *Issuer) IssueRaw(_ context.Context, spki, subject []byte, exts []pkix.Extension, o Options) ([]byte, error) {
 	pub, err := x509.ParsePKIXPublicKey(spki)

@@ -1,0 +1,182 @@
+package ra
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"callsign/est"
+	"callsign/internal/ca"
+)
+
+// Pauses between attempts to fetch the chain, and between fetches that an unknown issuer causes.
+const (
+	firstPause   = time.Second
+	longestPause = time.Minute
+	mismatchGap  = time.Minute
+	chainTimeout = time.Minute
+)
+
+// chain is what cacerts answers for a label.
+type chain struct {
+	certs []*x509.Certificate
+	at    time.Time
+}
+
+// CACerts implements est.Backend: the authority's chain, as last fetched.
+func (a *RA) CACerts(_ context.Context, label string) ([]*x509.Certificate, error) {
+	if _, refused := a.label(label); refused != nil {
+		return nil, refused
+	}
+	if refused := a.ready(label); refused != nil {
+		return nil, refused
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.chains[label].certs, nil
+}
+
+// ready refuses while the CA chain is not known: a certificate that nobody could verify helps nobody.
+func (a *RA) ready(label string) *est.Error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.chains[label] != nil {
+		return nil
+	}
+	return &est.Error{
+		Status: http.StatusServiceUnavailable, ErrCode: CodeChainUnknown,
+		Text: "the certificates of the CA are not known yet; repeat it later", RetryAfter: a.c.Unavailable,
+		Fix: "the server keeps asking the CA; its log says why the CA does not answer (event ra.chain_failed)",
+	}
+}
+
+// Run keeps the CA chain up to date and forgets old CMC messages, until ctx ends. It begins with the start-up sequence
+// and goes on trying, with growing pauses, for as long as the CA does not answer.
+func (a *RA) Run(ctx context.Context) error {
+	a.announce(ctx)
+	pause := firstPause
+	var last time.Time
+	for {
+		wait := a.c.ChainRefresh
+		if err := a.Refresh(ctx); err != nil {
+			wait = pause
+			pause = min(2*pause, longestPause)
+		} else {
+			pause, last = firstPause, a.c.Now()
+			a.prune(ctx)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil //nolint:nilerr // the end of ctx is the way to stop
+		case <-t.C:
+		case <-a.again:
+			t.Stop()
+			if since := a.c.Now().Sub(last); since >= 0 && since < mismatchGap {
+				// An unknown issuer on every certificate must not turn into a question to the CA for each.
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(mismatchGap - since):
+				}
+			}
+		}
+	}
+}
+
+// announce writes the start-up lines that readers of the original's log look for, in its order.
+func (a *RA) announce(ctx context.Context) {
+	a.log.InfoContext(ctx, "registration authority starts", slog.String("event", "ra.start"))
+	anchors := a.c.ClientCAs
+	if a.c.Vouching != nil {
+		anchors = append(append([]*x509.Certificate{}, anchors...), a.c.Vouching.Anchors...)
+	}
+	for _, c := range anchors {
+		a.log.InfoContext(ctx, "trust anchor", slog.String("event", "ra.anchor"), slog.String("subject", c.Subject.String()))
+	}
+	a.log.InfoContext(ctx, "link between TLS connection and request is not demanded", slog.String("event", "ra.pop_disabled"))
+	a.log.InfoContext(ctx, "registration authority runs", slog.String("event", "ra.pid"), slog.Int("pid", os.Getpid()))
+}
+
+// Refresh asks every label's authority for its chain. Until the first success the RA answers 503; after that a failure
+// leaves the old chain in place. Without CompatSequence an authority that can check itself (ca.Checker) does, the first
+// time, so that a wrong template name shows at start-up and not with the first phone.
+func (a *RA) Refresh(ctx context.Context) error {
+	var errs []error
+	for i := range a.c.Labels {
+		errs = append(errs, a.refresh(ctx, &a.c.Labels[i]))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *RA) refresh(ctx context.Context, l *Label) error {
+	ctx, cancel := context.WithTimeout(ctx, chainTimeout)
+	defer cancel()
+	certs, err := l.Authority.Chain(ctx)
+	if err == nil && len(certs) == 0 {
+		err = errors.New("the authority gave no certificates")
+	}
+	if err != nil {
+		e := asCA(err)
+		a.log.WarnContext(ctx, "CA chain not fetched", slog.String("event", "ra.chain_failed"), slog.String("ca", l.Authority.Name()),
+			slog.String("label", l.Name), slog.String("code", e.Code()), slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
+		return fmt.Errorf("chain of %s: %w", l.Authority.Name(), err)
+	}
+	a.mu.Lock()
+	first := a.chains[l.Name] == nil
+	a.chains[l.Name] = &chain{certs: certs, at: a.c.Now()}
+	a.mu.Unlock()
+	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", l.Authority.Name()),
+		slog.String("label", l.Name), slog.String("issuer", certs[0].Subject.String()), slog.Int("count", len(certs)))
+	if checker, ok := l.Authority.(ca.Checker); ok && first && !a.c.CompatSequence {
+		if err := checker.Check(ctx); err != nil {
+			e := asCA(err)
+			a.log.WarnContext(ctx, "the CA would not issue", slog.String("ca", l.Authority.Name()), slog.String("code", e.Code()),
+				slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
+		}
+	}
+	return nil
+}
+
+// noticeIssuer asks for the chain again when a certificate names an issuer that is not in it: the CA was renewed.
+func (a *RA) noticeIssuer(label string, c *x509.Certificate) {
+	a.mu.Lock()
+	known := a.chains[label] == nil
+	if ch := a.chains[label]; ch != nil {
+		for _, i := range ch.certs {
+			if bytes.Equal(i.RawSubject, c.RawIssuer) &&
+				(len(c.AuthorityKeyId) == 0 || len(i.SubjectKeyId) == 0 || bytes.Equal(i.SubjectKeyId, c.AuthorityKeyId)) {
+				known = true
+			}
+		}
+	}
+	a.mu.Unlock()
+	if known {
+		return
+	}
+	select {
+	case a.again <- struct{}{}:
+	default:
+	}
+}
+
+func (a *RA) prune(ctx context.Context) {
+	if a.c.Vouching == nil {
+		return
+	}
+	n, err := a.c.Vouching.Memory.Prune(ctx, a.c.Now().Add(-a.c.Keep))
+	if err != nil {
+		a.log.WarnContext(ctx, "old CMC messages not forgotten", slog.String("err", err.Error()))
+		return
+	}
+	if n > 0 {
+		a.log.DebugContext(ctx, "old CMC messages forgotten", slog.Int64("count", n))
+	}
+}

@@ -1,0 +1,265 @@
+package ra
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Limits of the users file.
+const (
+	maxUsersFile = 4 << 20 // bytes
+	maxUserName  = 255     // what libEST sends at most
+	maxPassword  = 72      // bytes that bcrypt looks at
+)
+
+// DefaultUserCache is how long a checked password is taken without hashing it again.
+const DefaultUserCache = 10 * time.Minute
+
+// Users are the HTTP users of the registration authority, from a file with one "NAME:BCRYPT-HASH" a line (the format of
+// htpasswd -B; empty lines and lines that begin with # are skipped). The file is read again when its size or time
+// changes, so users come and go without a restart. A line that cannot be used is logged and skipped; the others count.
+//
+// A password that was right is remembered by a keyed hash for CacheFor, because bcrypt is slow on purpose and EST
+// clients log in with each request. A wrong one is never remembered. An unknown user costs the same work as a known one.
+//
+// The zero value with Path set is ready for use, also by several goroutines; the fields must not change after first use.
+type Users struct {
+	Path     string           // the file; empty: no users at all
+	CacheFor time.Duration    // 0 means 10 minutes, negative means never
+	Now      func() time.Time // nil means time.Now
+	Log      *slog.Logger     // nil: nothing is logged
+
+	mu     sync.Mutex
+	size   int64
+	mtime  time.Time
+	hashes map[string][]byte
+	decoy  []byte // hash that is compared for unknown users
+	salt   []byte // key of the cache
+	good   map[[sha256.Size]byte]time.Time
+}
+
+// Check tells whether the user is in the file (known) and the password is his (ok). An error means that the file
+// cannot be read; nobody is let in then.
+func (u *Users) Check(user string, password []byte) (known, ok bool, err error) {
+	if u == nil || u.Path == "" {
+		return false, false, nil
+	}
+	hash, known, key, fresh, err := u.look(user, password)
+	if err != nil || fresh {
+		return known, fresh, err
+	}
+	// Outside the lock: this is slow, and users must not wait for each other.
+	ok = bcrypt.CompareHashAndPassword(hash, password) == nil && known
+	if ok && u.cacheFor() > 0 {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if bytes.Equal(u.hashes[user], hash) { // not when the file changed meanwhile
+			u.prune()
+			u.good[key] = u.now().Add(u.cacheFor())
+		}
+	}
+	return known, ok, nil
+}
+
+// look finds the hash to compare with, or the fresh result of an earlier comparison.
+func (u *Users) look(user string, password []byte) (hash []byte, known bool, key [sha256.Size]byte, fresh bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.reload(); err != nil {
+		return nil, false, key, false, err
+	}
+	hash, known = u.hashes[user]
+	if !known {
+		hash = u.decoy
+	}
+	mac := hmac.New(sha256.New, u.salt)
+	// The stored hash is part of the key: a new password in the file ends the memory of the old one.
+	fmt.Fprintf(mac, "%d:%s%d:%s", len(user), user, len(hash), hash)
+	mac.Write(password)
+	mac.Sum(key[:0])
+	until, there := u.good[key]
+	return hash, known, key, known && there && u.now().Before(until), nil
+}
+
+// prune bounds the cache: what is too old goes, and when there are still too many, everything.
+func (u *Users) prune() {
+	const limit = 10_000
+	if len(u.good) < limit {
+		return
+	}
+	now := u.now()
+	for k, until := range u.good {
+		if !now.Before(until) {
+			delete(u.good, k)
+		}
+	}
+	if len(u.good) >= limit {
+		clear(u.good)
+	}
+}
+
+// reload reads the file when it has changed. The caller holds the lock.
+func (u *Users) reload() error {
+	fi, err := os.Stat(u.Path)
+	if err != nil {
+		return fmt.Errorf("read users file: %w", err)
+	}
+	if u.hashes != nil && fi.Size() == u.size && fi.ModTime().Equal(u.mtime) {
+		return nil
+	}
+	f, err := os.Open(u.Path)
+	if err != nil {
+		return fmt.Errorf("read users file: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	hashes, faults, err := ParseUsers(io.LimitReader(f, maxUsersFile))
+	if err != nil {
+		return fmt.Errorf("read users file %s: %w", u.Path, err)
+	}
+	for _, fault := range faults {
+		u.log().Warn("line of the users file skipped", slog.String("path", u.Path), slog.String("err", fault.Error()))
+	}
+	if err := u.prepare(hashes); err != nil {
+		return err
+	}
+	u.hashes, u.size, u.mtime = hashes, fi.Size(), fi.ModTime()
+	return nil
+}
+
+// prepare makes the decoy as costly as the costliest real hash, so that time does not tell who is a user.
+func (u *Users) prepare(hashes map[string][]byte) error {
+	if u.salt == nil {
+		u.salt = make([]byte, 32)
+		if _, err := rand.Read(u.salt); err != nil {
+			return fmt.Errorf("make salt: %w", err)
+		}
+		u.good = make(map[[sha256.Size]byte]time.Time)
+	}
+	cost := 0
+	for _, h := range hashes {
+		if c, err := bcrypt.Cost(h); err == nil {
+			cost = max(cost, c)
+		}
+	}
+	if cost == 0 {
+		cost = bcrypt.DefaultCost
+	}
+	if have, err := bcrypt.Cost(u.decoy); err == nil && have == cost {
+		return nil
+	}
+	decoy, err := bcrypt.GenerateFromPassword(u.salt, cost)
+	if err != nil {
+		return fmt.Errorf("make decoy: %w", err)
+	}
+	u.decoy = decoy
+	return nil
+}
+
+func (u *Users) cacheFor() time.Duration {
+	if u.CacheFor == 0 {
+		return DefaultUserCache
+	}
+	return u.CacheFor
+}
+
+func (u *Users) now() time.Time {
+	if u.Now == nil {
+		return time.Now()
+	}
+	return u.Now()
+}
+
+func (u *Users) log() *slog.Logger {
+	if u.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return u.Log
+}
+
+// ParseUsers reads the users file. It returns the hashes by name, what is wrong with each line that cannot be used (the
+// hash is never quoted), and an error when r fails.
+func ParseUsers(r io.Reader) (hashes map[string][]byte, faults []error, err error) {
+	hashes = make(map[string][]byte)
+	sc := bufio.NewScanner(r)
+	for n := 1; sc.Scan(); n++ {
+		line := strings.TrimRight(sc.Text(), " \t\r")
+		if n == 1 {
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, hash, ok := strings.Cut(line, ":")
+		if !ok {
+			faults = append(faults, fmt.Errorf("line %d: no colon between name and hash", n))
+			continue
+		}
+		if err := checkUserName(name); err != nil {
+			faults = append(faults, fmt.Errorf("line %d: %w", n, err))
+			continue
+		}
+		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
+			faults = append(faults, fmt.Errorf("line %d: user %q has no bcrypt hash (make the line with: htpasswd -nB %s)", n, name, name))
+			continue
+		}
+		if _, twice := hashes[name]; twice {
+			faults = append(faults, fmt.Errorf("line %d: user %q is there twice; the first line counts", n, name))
+			continue
+		}
+		hashes[name] = []byte(hash)
+	}
+	return hashes, faults, sc.Err()
+}
+
+// checkUserName refuses what could be mistaken for something else in an owner "est:LABEL/NAME": certificate subjects
+// hold "=", which no user name may.
+func checkUserName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("empty user name")
+	case len(name) > maxUserName:
+		return fmt.Errorf("user name of %d bytes; %d are allowed", len(name), maxUserName)
+	case !utf8.ValidString(name):
+		return errors.New("user name is not UTF-8")
+	case strings.ContainsAny(name, "=:/"):
+		return fmt.Errorf("user name %q holds one of = : /", name)
+	}
+	for _, c := range name {
+		if c < 0x20 || c == 0x7f {
+			return errors.New("user name holds a control character")
+		}
+	}
+	return nil
+}
+
+// UserLine returns a line for the users file, with the line end. The cost is bcrypt's; 0 means its default.
+func UserLine(name string, password []byte, cost int) (string, error) {
+	if err := checkUserName(name); err != nil {
+		return "", err
+	}
+	if len(password) == 0 || len(password) > maxPassword {
+		return "", fmt.Errorf("password of %d bytes; 1 to %d are allowed", len(password), maxPassword)
+	}
+	if cost == 0 {
+		cost = bcrypt.DefaultCost
+	}
+	hash, err := bcrypt.GenerateFromPassword(password, cost)
+	if err != nil {
+		return "", fmt.Errorf("hash password: %w", err)
+	}
+	return name + ":" + string(hash) + "\n", nil
+}
