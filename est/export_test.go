@@ -1,0 +1,7 @@
+package est
+
+// DecodeBody is decodeBody for tests.
+func DecodeBody(body []byte) ([]byte, error) {
+	der, _, err := decodeBody(body)
+	return der, err
+}
