@@ -61,6 +61,7 @@ type Signer struct {
 
 	signedAttrs []byte // DER SET OF, what the signature covers; nil when there are none
 	signature   []byte
+	sigParamsOK bool // the parameters of the signature algorithm are absent or NULL
 }
 
 // Attribute is a signed attribute.
@@ -74,32 +75,3 @@ type NameValue struct{ Name, Value string }
 
 // ErrNoCertificate is the Err of a Signer whose certificate is not in the message.
 var ErrNoCertificate = errors.New("the signer's certificate is not in the message")
-
-// Open reads a SignedData in DER or BER and checks the signatures of its signers with the certificates inside. It trusts
-// nobody: a Message may have no signers, and the Err of each must be looked at. Errors are *Problem with CodeMalformed;
-// HTTP is 413 for a message over MaxMessage octets.
-func Open(msg []byte) (*Message, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// CheckSignature checks the content attributes and the signature of s, a signer of m, with the key of c, for a signer whose
-// certificate did not come with the message. For a no-signature signer c is ignored and may be nil.
-func (m *Message) CheckSignature(s *Signer, c *x509.Certificate) error {
-	return errors.ErrUnsupported
-}
-
-// Attribute returns the values of the first signed attribute of the given type, nil when there is none.
-func (s *Signer) Attribute(t asn1.ObjectIdentifier) [][]byte {
-	return nil
-}
-
-// NameValues returns Microsoft's name-value pairs among the signed attributes, e.g. RequesterName of a PKCS #7 request on
-// behalf of somebody. The error is *Problem with CodeMalformed.
-func (s *Signer) NameValues() ([]NameValue, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Names reports whether c is the certificate that s names.
-func (s *Signer) Names(c *x509.Certificate) bool {
-	return false
-}

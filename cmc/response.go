@@ -4,10 +4,12 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
-	"errors"
 	"io"
 	"math/big"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Response is what a full response says: to a writer what to send, to a reader what came.
@@ -57,57 +59,110 @@ type ExtendedFailInfo struct {
 	Value []byte // DER
 }
 
-// Response returns what to answer to a verified request, with the returned values filled in. The caller adds Status,
+// Response returns what to answer to a verified request, with the returned values filled in. The caller sets Status and adds
 // Certificates or Pending.
 func (v *Verified) Response() *Response {
-	return nil
+	r := &Response{
+		FailInfo: NoFailInfo, TransactionID: v.TransactionID, RecipientNonce: v.SenderNonce, DataReturn: v.DataReturn,
+	}
+	if !v.Query {
+		r.BodyList = []uint32{v.BodyPartID}
+	}
+	return r
 }
 
 // Response returns the refusal as a response. Text is Detail, without Err.
 func (p *Problem) Response() *Response {
-	return nil
+	return &Response{
+		Status: p.Status, FailInfo: p.FailInfo, Text: p.Detail, BodyList: p.BodyList,
+		TransactionID: p.TransactionID, RecipientNonce: p.SenderNonce, DataReturn: p.DataReturn,
+	}
 }
 
 // Sign returns the DER of the full response, signed by s, whose certificate is chain[0] (EKU id-kp-cmcRA); the rest of
-// chain are its intermediates. signingTime is now.
+// chain are its intermediates. signingTime is now. Errors are *Problem with CodeUnusable.
 func (r *Response) Sign(now time.Time, random io.Reader, s crypto.Signer, chain []*x509.Certificate) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+	if len(r.SenderNonce) == 0 && r.RecipientNonce != nil {
+		nonce, err := draw(random, nonceOctets)
+		if err != nil {
+			return nil, err
+		}
+		r.SenderNonce = nonce
+	}
+	c, err := r.content()
+	if err != nil {
+		return nil, err
+	}
+	c.signingTime = now
+	c.certificates = append(c.certificates, chain...)
+	return signOnce(c, random, s, chain)
 }
 
 // Unsigned returns the DER of a response without a signer that says internalCAError and text: the last resort of a server
 // that cannot sign. It proves nothing, and a client takes it for a fault of the transport.
 func Unsigned(text string) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+	r := Response{Status: StatusFailed, FailInfo: InternalCAError, Text: text}
+	c, err := r.content()
+	if err != nil {
+		return nil, err
+	}
+	return c.marshal()
 }
 
-// Wanted is what a client expects of the answer to its request.
-type Wanted struct {
-	TransactionID *big.Int
-	SenderNonce   []byte // of the request
-	PublicKey     []byte // DER SubjectPublicKeyInfo of the requested certificate
-	// Anchors are those of the RA's responder certificate. Nil trusts nobody.
-	Anchors *x509.CertPool
-	// Issuers verify the issued certificate, with the certificates in the answer as intermediates. Nil leaves that to the
-	// caller.
-	Issuers *x509.CertPool
-	Now     time.Time
+// content returns the SignedData to be signed.
+func (r *Response) content() (*content, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	w := controlWriter{next: 1}
+	w.add(OIDStatusInfoV2, r.addStatus)
+	w.addInteger(OIDTransactionID, r.TransactionID)
+	w.addOctets(OIDSenderNonce, r.SenderNonce)
+	w.addOctets(OIDRecipientNonce, r.RecipientNonce)
+	w.addOctets(OIDDataReturn, r.DataReturn)
+	if w.err != nil {
+		return nil, w.err
+	}
+	der, err := (&PKIResponse{Controls: w.controls}).Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return &content{eContentType: OIDPKIResponse, eContent: der, certificates: append([]*x509.Certificate{}, r.Certificates...)}, nil
 }
 
-// ParseResponse reads a Full or Simple PKI Response without judging signature or nonces.
-func ParseResponse(msg []byte) (*Response, error) {
-	return nil, errors.ErrUnsupported
+// check refuses a response that contradicts itself: failInfo goes only with failed, pendInfo only with pending.
+func (r *Response) check() error {
+	switch {
+	case (r.Status == StatusFailed) != (r.FailInfo != NoFailInfo):
+		return unusable("a response with status %v has the reason %q", r.Status, r.FailInfo)
+	case (r.Status == StatusPending) != (r.Pending != nil):
+		return unusable("a response with status %v has pendInfo, or pending has none", r.Status)
+	case r.Status == StatusSuccess && len(r.Certificates) == 0:
+		return unusable("a response with status success has no certificate")
+	}
+	return nil
 }
 
-// VerifyResponse judges the answer to a request in the client's order (spec/cmc.md section 6): one signer, its signature,
-// chain and purpose id-kp-cmcRA or id-kp-cmcCA; recipientNonce; transactionId; status; the certificate for the wanted key.
-// A refusal by the RA is no error here: see Response.Err. A Simple PKI Response has no signer, the caller's TLS connection
-// vouches for it. Errors are *Problem.
-func VerifyResponse(msg []byte, w Wanted) (*Response, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Err returns nil for success and pending, and otherwise a *Problem that says what the RA said: CodeRefused, CodeTryLater or
-// CodeUnsupportedStatus.
-func (r *Response) Err() error {
-	return errors.ErrUnsupported
+// addStatus adds the CMCStatusInfoV2 (RFC 5272 section 6.1).
+func (r *Response) addStatus(b *cryptobyte.Builder) {
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(int64(r.Status))
+		if len(r.BodyList) == 0 {
+			addIDs(b, 0)
+		} else {
+			addIDs(b, r.BodyList...)
+		}
+		if r.Text != "" {
+			b.AddASN1(casn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.Text)) })
+		}
+		switch {
+		case r.FailInfo != NoFailInfo:
+			b.AddASN1Int64(int64(r.FailInfo))
+		case r.Pending != nil:
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1OctetString(r.Pending.Token)
+				b.AddASN1GeneralizedTime(r.Pending.Time.UTC().Truncate(time.Second))
+			})
+		}
+	})
 }

@@ -3,7 +3,6 @@ package cmc
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"math/big"
 	"time"
 )
@@ -21,7 +20,7 @@ type Memory interface {
 	TokenKnown(ctx context.Context, signer, token []byte) (bool, error)
 }
 
-// Verifier judges full requests for a registration authority, in the order of spec/cmc.md section 5. It is safe for
+// Verifier judges full requests for a registration authority, in the fixed order of its steps. It is safe for
 // concurrent use when its functions and its Memory are.
 type Verifier struct {
 	// Anchors are the anchors of vouchers, and of nothing else (not those of phones). Nil trusts nobody.
@@ -54,10 +53,4 @@ type Verified struct {
 	Voucher     *x509.Certificate        // who signed
 	Chain       []*x509.Certificate      // voucher first, anchor last
 	SigningTime time.Time                // zero when absent
-}
-
-// Verify makes the checks of steps 3 to 24 and stops at the first that fails. Step 1 is Open, step 2 (the same bytes again)
-// the caller's before Open or Verify, step 25 the caller's afterwards. Exactly one of the results is nil.
-func (v *Verifier) Verify(ctx context.Context, m *Message) (*Verified, *Problem) {
-	return nil, malformed("%v", errors.ErrUnsupported)
 }
