@@ -1,0 +1,235 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"callsign/internal/secret"
+)
+
+// Check reports as an Errors everything that is wrong with the values, and keys that are missing for what is switched
+// on. Load has done it; it serves for a Config made in memory.
+func (c *Config) Check() error {
+	if problems := c.problems(nil, false); len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// CheckFiles reports as an Errors the input files that are missing or cannot be read, and the secret ones that others
+// can read. It does not look into them.
+func (c *Config) CheckFiles() error {
+	var problems Errors
+	for _, k := range table() {
+		path, ok := k.value(c).(string)
+		if !ok || path == "" {
+			continue
+		}
+		var err error
+		switch k.path {
+		case secretIn:
+			err = secret.CheckFile(path)
+		case inFile:
+			err = checkReadable(path)
+		}
+		if err == nil {
+			continue
+		}
+		p := c.problem(k.full(), err.Error(), "")
+		var remedy interface{ Remedy() string }
+		if errors.As(err, &remedy) {
+			p.Fix = remedy.Remedy()
+		}
+		problems = append(problems, p)
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+func checkReadable(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the administrator names the file
+	if err == nil {
+		return f.Close()
+	}
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return &FileError{
+		Path: path, ErrCode: "config.file-unreadable", Detail: err.Error(), Err: err,
+		Fix: "create " + path + " or correct its name, and make it readable for the user that runs callsign",
+	}
+}
+
+// problem makes a Problem at the place where key was set, or of its section.
+func (c *Config) problem(key, text, fix string) Problem {
+	at, ok := c.origins[key]
+	for _, s := range sections() {
+		if !ok && len(key) > len(s.name) && key[:len(s.name)+1] == s.name+"." {
+			at = c.origins[s.name]
+		}
+	}
+	if at.file == "" {
+		at.file = c.Path
+	}
+	return Problem{File: at.file, Line: at.line, Column: at.column, Key: key, Text: text, Fix: fix}
+}
+
+// problems judges values and missing keys. Keys in bad are passed over. With partial set a file could not be read, and
+// nothing is said of missing keys.
+func (c *Config) problems(bad map[string]bool, partial bool) Errors {
+	var problems Errors
+	wrong := map[string]bool{}
+	for _, k := range table() {
+		if bad[k.full()] {
+			continue
+		}
+		if text := k.wrong(c); text != "" {
+			wrong[k.full()] = true
+			problems = append(problems, c.problem(k.full(), text, ""))
+		}
+	}
+	if partial {
+		return problems
+	}
+	r := rules{c: c, silent: func(key string) bool { return bad[key] || wrong[key] }}
+	r.all()
+	return append(problems, r.found...)
+}
+
+// rules are the checks that look at more than one key.
+type rules struct {
+	c      *Config
+	silent func(key string) bool // the key has a problem already
+	found  Errors
+}
+
+func (r *rules) add(key, text, fix string) {
+	if !r.silent(key) {
+		r.found = append(r.found, r.c.problem(key, text, fix))
+	}
+}
+
+// needs reports keys without a value.
+func (r *rules) needs(reason string, keys ...string) {
+	table := table()
+	for _, name := range keys {
+		for _, k := range table {
+			if k.full() == name && k.value(r.c) == "" {
+				fix := fmt.Sprintf("set %s in section [%s]", k.name, k.section)
+				if k.example != "" {
+					fix += fmt.Sprintf(", for example: %s = %q", k.name, k.example)
+				}
+				r.add(name, "is missing: "+reason+" needs it", fix)
+			}
+		}
+	}
+}
+
+// together reports the empty one of two keys that belong together.
+func (r *rules) together(a, b string, first, second string) {
+	switch {
+	case first != "" && second == "":
+		r.needs(a, b)
+	case first == "" && second != "":
+		r.needs(b, a)
+	}
+}
+
+func (r *rules) all() {
+	c := r.c
+	if c.Store.Path == "" {
+		r.add("store.path", "must not be empty", "")
+	}
+	// One missing key is reported once, with the most telling reason: r.needs for listeners comes before pairs.
+	r.capf()
+	r.est()
+	if c.UsesLocalCA() {
+		reason := `capf.issuer = "local"`
+		if c.CAPF.Listen == "" || c.CAPF.Issuer != IssuerLocal {
+			reason = `ra.authority = "local"`
+		}
+		r.needs(reason, "ca.certificate_file", "ca.key_file")
+	}
+	if c.UsesADCS() {
+		reason := `ra.authority = "adcs"`
+		if c.EST.Listen == "" || c.RA.Authority != AuthorityADCS {
+			reason = `capf.issuer = "online-ca" without capf.ra_url`
+		}
+		r.needs(reason, "adcs.url", "adcs.template", "adcs.username", "adcs.password_file")
+		if c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" || len(c.RA.Vouchers) > 0 {
+			r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
+				"adcs.agent_certificate_file", "adcs.agent_key_file")
+		}
+	}
+	r.pairs()
+	if c.CAPF.Listen == "" && c.EST.Listen == "" {
+		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
+	}
+	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !portZero(c.EST.Listen) {
+		r.add("est.listen", "is the address of capf.listen"+got(c.EST.Listen), "give each listener its own port")
+	}
+}
+
+func (r *rules) capf() {
+	c := r.c
+	if c.CAPF.Listen == "" {
+		return
+	}
+	r.needs("capf.listen", "capf.certificate_file", "capf.key_file")
+	if c.CAPF.Issuer != IssuerOnlineCA || c.CAPF.RAURL == "" {
+		return
+	}
+	r.needs("capf.ra_url", "capf.ra_ca_file", "capf.ra_certificate_file", "capf.ra_key_file")
+	if c.EST.Listen != "" && c.RA.AnswerWithin >= c.CAPF.AnswerWithin {
+		r.add("ra.answer_within", fmt.Sprintf("must be shorter than capf.answer_within (got %s and %s)",
+			c.RA.AnswerWithin, c.CAPF.AnswerWithin), "")
+	}
+}
+
+func (r *rules) est() {
+	c := r.c
+	if c.EST.Listen == "" {
+		return
+	}
+	r.needs("est.listen", "est.certificate_file", "est.key_file")
+	if c.EST.UsersFile == "" && c.EST.ClientCAFile == "" && len(c.RA.Vouchers) == 0 && !c.RA.CompatSequence {
+		r.add("est.users_file", "is missing: nobody may enrol",
+			"set est.users_file, est.client_ca_file, or ra.vouchers with ra.voucher_ca_file")
+	}
+	switch {
+	case len(c.RA.Vouchers) > 0:
+		r.needs("ra.vouchers", "ra.voucher_ca_file", "ra.responder_certificate_file", "ra.responder_key_file")
+	case c.RA.VoucherCAFile != "":
+		r.add("ra.vouchers", "is missing: with ra.voucher_ca_file alone nobody may vouch",
+			`list who may, for example: vouchers = ["CN=CAPF RA"]`)
+	}
+}
+
+// pairs reports certificates without a key and keys without a certificate.
+func (r *rules) pairs() {
+	c := r.c
+	said := map[string]bool{}
+	for _, p := range r.found {
+		said[p.Key] = true
+	}
+	before := r.silent
+	r.silent = func(key string) bool { return said[key] || before(key) }
+	r.together("capf.certificate_file", "capf.key_file", c.CAPF.CertificateFile, c.CAPF.KeyFile)
+	r.together("capf.ra_certificate_file", "capf.ra_key_file", c.CAPF.RACertificateFile, c.CAPF.RAKeyFile)
+	r.together("ca.certificate_file", "ca.key_file", c.CA.CertificateFile, c.CA.KeyFile)
+	r.together("adcs.agent_certificate_file", "adcs.agent_key_file", c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile)
+	r.together("est.certificate_file", "est.key_file", c.EST.CertificateFile, c.EST.KeyFile)
+	r.together("ra.responder_certificate_file", "ra.responder_key_file",
+		c.RA.ResponderCertificateFile, c.RA.ResponderKeyFile)
+	r.silent = before
+}
+
+// portZero reports whether the address takes a free port.
+func portZero(address string) bool {
+	return len(address) > 2 && address[len(address)-2:] == ":0"
+}

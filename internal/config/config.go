@@ -1,0 +1,221 @@
+package config
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// The values of CAPF.Issuer.
+const (
+	IssuerLocal    = "local"     // CAPF signs with the CA of section [ca]
+	IssuerOnlineCA = "online-ca" // certificates come from an RA (ra_url) or from AD CS
+)
+
+// The values of RA.Authority.
+const (
+	AuthorityADCS  = "adcs"  // section [adcs]
+	AuthorityLocal = "local" // section [ca]
+)
+
+// The values of ADCS.Auth.
+const (
+	AuthNTLM  = "ntlm"
+	AuthBasic = "basic"
+)
+
+// The values of ADCS.Vouch: the form of a request for a key that only an enrollment agent vouches for.
+const (
+	VouchCMCSupplied = "cmc-supplied" // CMC with the null-signed PKCS#10 of Microsoft, subject supplied in the request
+	VouchAgentOnly   = "agent-only"   // only the agent's signature around the request
+)
+
+// The values of Log.Format.
+const (
+	FormatAuto = "auto" // text on a terminal, else JSON
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// Config is a whole configuration. The meaning, default and limits of each field are those of its key in Reference.
+type Config struct {
+	Path string // main file, as it was given to Load; empty for a Config made in memory
+	Dir  string // directory that relative paths are relative to
+
+	Store Store
+	Log   Log
+	Trace Trace
+	CAPF  CAPF
+	CA    CA
+	ADCS  ADCS
+	EST   EST
+	RA    RA
+
+	origins map[string]position // where keys and sections ("capf") were set
+}
+
+// Store is section [store]: the database.
+type Store struct {
+	Path string
+}
+
+// Log is section [log].
+type Log struct {
+	Level  string
+	Format string
+}
+
+// SlogLevel returns Level for log/slog; an unknown level is info.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
+
+// Trace is section [trace]: log files in the formats that existing analysers know.
+type Trace struct {
+	Dir string // empty: no such files
+}
+
+// CAPF is section [capf]: the listener for phones and how their certificates are issued.
+type CAPF struct {
+	Listen            string // empty: no listener
+	CertificateFile   string
+	KeyFile           string
+	Issuer            string // IssuerLocal or IssuerOnlineCA
+	ValidityDays      int
+	AnswerWithin      time.Duration
+	Subject           string
+	AcceptOtherKey    bool
+	WrongStrings      int
+	KeyWait           time.Duration
+	MaxConnections    int
+	HandshakeTimeout  time.Duration
+	RAURL             string
+	RACAFile          string
+	RACertificateFile string
+	RAKeyFile         string
+	RAResponderCAFile string
+}
+
+// CA is section [ca]: the local issuing CA.
+type CA struct {
+	CertificateFile string
+	KeyFile         string
+	ChainFile       string // certificates above it
+}
+
+// ADCS is section [adcs]: Microsoft AD CS web enrollment.
+type ADCS struct {
+	URL                  string
+	Template             string
+	Username             string
+	PasswordFile         string
+	Auth                 string // AuthNTLM or AuthBasic
+	CAFile               string // empty: the system's anchors
+	UserAgent            string
+	AgentCertificateFile string
+	AgentKeyFile         string
+	Vouch                string // VouchCMCSupplied or VouchAgentOnly
+	ConnectTimeout       time.Duration
+	LoginTimeout         time.Duration
+	SubmitTimeout        time.Duration
+	FetchTimeout         time.Duration
+	SkipTemplateCheck    bool
+	ConnectTo            string // HOST:PORT to dial instead of the URL's; empty for none
+}
+
+// EST is section [est]: the listener for EST clients.
+type EST struct {
+	Listen          string // empty: no listener
+	CertificateFile string
+	KeyFile         string
+	UsersFile       string
+	ClientCAFile    string
+	Realm           string
+	LabUser         string // the last three are for endpoints.json alone
+	LabPasswordFile string
+	LabCAFile       string
+}
+
+// RA is section [ra]: the registration authority behind the EST listener.
+type RA struct {
+	Authority                string // AuthorityADCS or AuthorityLocal
+	CompatSequence           bool
+	AnswerWithin             time.Duration
+	RetryAfter               time.Duration
+	PendingRetryAfter        time.Duration
+	Remember                 time.Duration
+	VoucherCAFile            string
+	Vouchers                 []string
+	VoucherSubject           string
+	ResponderCertificateFile string
+	ResponderKeyFile         string
+}
+
+// Default returns the configuration of an empty file: every field has its default, paths are relative.
+func Default() Config {
+	var c Config
+	for _, k := range table() {
+		k.assign(&c, k.def)
+	}
+	return c
+}
+
+// UsesADCS reports whether anything asks AD CS: CAPF directly, or the RA.
+func (c *Config) UsesADCS() bool {
+	return c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" ||
+		c.EST.Listen != "" && c.RA.Authority == AuthorityADCS
+}
+
+// UsesLocalCA reports whether anything issues with the CA of section [ca].
+func (c *Config) UsesLocalCA() bool {
+	return c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerLocal ||
+		c.EST.Listen != "" && c.RA.Authority == AuthorityLocal
+}
+
+// Origin tells where a key ("capf.listen") was set: "callsign.toml:14:3", or "default".
+func (c *Config) Origin(key string) string {
+	if at, ok := c.origins[key]; ok {
+		return at.String()
+	}
+	return "default"
+}
+
+// LogValue implements slog.LogValuer: the keys that differ from their defaults, by section. A configuration holds no
+// secrets; a password that someone put into a URL, which Check refuses, is left out.
+func (c Config) LogValue() slog.Value {
+	def := Default()
+	var groups []slog.Attr
+	for _, s := range sections() {
+		var attrs []any
+		for _, k := range s.keys {
+			value := k.value(&c)
+			if equal(value, k.value(&def)) {
+				continue
+			}
+			if text, ok := value.(string); ok {
+				value = withoutPassword(text)
+			}
+			attrs = append(attrs, slog.Any(k.name, value))
+		}
+		if len(attrs) > 0 {
+			groups = append(groups, slog.Group(s.name, attrs...))
+		}
+	}
+	return slog.GroupValue(append([]slog.Attr{slog.String("file", c.Path)}, groups...)...)
+}
+
+// resolve makes the paths of c relative to c.Dir no more.
+func (c *Config) resolve() {
+	for _, k := range table() {
+		if k.path == notPath {
+			continue
+		}
+		if p, ok := k.field(c).(*string); ok && *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(c.Dir, *p)
+		}
+	}
+}

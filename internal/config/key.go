@@ -1,0 +1,206 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// section is a table of the file with its keys.
+type section struct {
+	name string
+	doc  string
+	keys []key
+}
+
+// key is a row of the table of keys.
+type key struct {
+	section string // "capf"
+	name    string // "listen"
+	doc     string // what it is, in sentences; the first one goes into rendered files
+	field   func(*Config) any
+	def     any // same type as the field
+	path    pathKind
+	check   func(value any) string // "" or what is wrong, without "(got ...)"; not called for an empty string
+	shown   func(c *Config) bool   // rendered even with its default; nil: never
+	example string                 // for the reference, where the default says nothing
+}
+
+// pathKind says what is at the end of a path.
+type pathKind int
+
+const (
+	notPath  pathKind = iota
+	outPath           // made by us
+	inFile            // must exist
+	secretIn          // must exist and be private
+)
+
+// full returns "section.name".
+func (k *key) full() string { return k.section + "." + k.name }
+
+// value returns the field's value.
+func (k *key) value(c *Config) any {
+	switch p := k.field(c).(type) {
+	case *string:
+		return *p
+	case *bool:
+		return *p
+	case *int:
+		return *p
+	case *time.Duration:
+		return *p
+	case *[]string:
+		return *p
+	default:
+		panic(fmt.Sprintf("config: key %s has a field of type %T", k.full(), p))
+	}
+}
+
+// assign sets the field to a value of its own type.
+func (k *key) assign(c *Config, value any) {
+	switch p := k.field(c).(type) {
+	case *string:
+		*p = value.(string)
+	case *bool:
+		*p = value.(bool)
+	case *int:
+		*p = value.(int)
+	case *time.Duration:
+		*p = value.(time.Duration)
+	case *[]string:
+		*p = slices.Clone(value.([]string))
+	}
+}
+
+// decode sets the field from what the TOML decoder gives; it returns "" or what is wrong with the type.
+func (k *key) decode(c *Config, data any) string {
+	got := got
+	if k.path == secretIn {
+		got = func(any) string { return "" } // perhaps the secret itself
+	}
+	switch k.field(c).(type) {
+	case *string:
+		s, ok := data.(string)
+		if !ok {
+			return "must be a string in quotes" + got(data)
+		}
+		k.assign(c, s)
+	case *bool:
+		b, ok := data.(bool)
+		if !ok {
+			return "must be true or false" + got(data)
+		}
+		k.assign(c, b)
+	case *int:
+		n, ok := data.(int64)
+		if !ok || int64(int(n)) != n {
+			return "must be a whole number" + got(data)
+		}
+		k.assign(c, int(n))
+	case *time.Duration:
+		s, ok := data.(string)
+		d, err := time.ParseDuration(s)
+		if !ok || err != nil {
+			return `must be a duration such as "7s", "10m" or "168h"` + got(data)
+		}
+		k.assign(c, d)
+	case *[]string:
+		list, ok := data.([]any)
+		if !ok {
+			return `must be a list of strings such as ["a", "b"]` + got(data)
+		}
+		values := make([]string, 0, len(list))
+		for _, item := range list {
+			s, ok := item.(string)
+			if !ok {
+				return "must hold strings only" + got(item)
+			}
+			values = append(values, s)
+		}
+		k.assign(c, values)
+	}
+	return ""
+}
+
+// wrong returns what is wrong with the field's value: "" for a good one. An empty string means "not set".
+func (k *key) wrong(c *Config) string {
+	value := k.value(c)
+	if k.check == nil || value == "" {
+		return ""
+	}
+	if text := k.check(value); text != "" {
+		return text + got(value)
+	}
+	return ""
+}
+
+// got shows a value in an error text, short and on one line.
+func got(value any) string {
+	var text string
+	switch v := value.(type) {
+	case string:
+		text = fmt.Sprintf("%q", withoutPassword(v))
+	case map[string]any, []map[string]any:
+		text = "a table"
+	case []any:
+		text = "a list"
+	case []string:
+		return "" // the check names the element
+	default:
+		text = fmt.Sprint(v)
+	}
+	const longest = 80
+	if r := []rune(text); len(r) > longest {
+		text = string(r[:longest]) + "..."
+	}
+	return " (got " + strings.ToValidUTF8(text, "?") + ")"
+}
+
+// withoutPassword hides the user part of a URL, where people put passwords.
+func withoutPassword(text string) string {
+	start := strings.Index(text, "://")
+	end := strings.LastIndex(text, "@")
+	if start < 0 || end < start {
+		return text
+	}
+	return text[:start+3] + "..." + text[end:]
+}
+
+// equal compares two field values.
+func equal(a, b any) bool {
+	if list, ok := a.([]string); ok {
+		return slices.Equal(list, b.([]string))
+	}
+	return a == b
+}
+
+// table returns all keys in the order of the reference.
+func table() []key {
+	var keys []key
+	for _, s := range sections() {
+		keys = append(keys, s.keys...)
+	}
+	return keys
+}
+
+// sections returns all sections in the order of the reference.
+func sections() []section {
+	all := []section{
+		{name: "store", doc: "The database: phones, enrolments, certificates.", keys: storeKeys()},
+		{name: "log", doc: "The structured log on stderr.", keys: logKeys()},
+		{name: "trace", doc: "Log files in the formats of CAPF and of the Cisco RA, for existing analysers.", keys: traceKeys()},
+		{name: "capf", doc: "The listener for phones, and how their certificates (LSCs) are issued.", keys: capfKeys()},
+		{name: "ca", doc: `The local issuing CA: for capf.issuer = "local" and ra.authority = "local".`, keys: caKeys()},
+		{name: "adcs", doc: "Microsoft AD CS web enrollment (/certsrv).", keys: adcsKeys()},
+		{name: "est", doc: "The listener for EST clients (RFC 7030): the registration authority's door.", keys: estKeys()},
+		{name: "ra", doc: "The registration authority behind the EST listener.", keys: raKeys()},
+	}
+	for i := range all {
+		for j := range all[i].keys {
+			all[i].keys[j].section = all[i].name
+		}
+	}
+	return all
+}

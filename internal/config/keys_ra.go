@@ -1,0 +1,200 @@
+package config
+
+import "time"
+
+func adcsKeys() []key {
+	usesADCS := (*Config).UsesADCS
+	return []key{
+		{
+			name: "url", def: "", check: httpsURL, example: "https://ca.example.com/certsrv",
+			field: func(c *Config) any { return &c.ADCS.URL },
+			doc:   "Address of the web enrollment pages.",
+		},
+		{
+			name: "template", def: "", check: word, example: "CiscoRA",
+			field: func(c *Config) any { return &c.ADCS.Template },
+			doc:   "Name of the certificate template (not its display name).",
+		},
+		{
+			name: "username", def: "", example: `EXAMPLE\\ciscora`,
+			field: func(c *Config) any { return &c.ADCS.Username },
+			doc:   `Account with the right to enrol: DOMAIN\user or user@domain.`,
+		},
+		{
+			name: "password_file", def: "", path: secretIn, example: "adcs.password",
+			field: func(c *Config) any { return &c.ADCS.PasswordFile },
+			doc:   "File with its password as the only line.",
+		},
+		{
+			name: "auth", def: AuthNTLM, check: oneOf(AuthNTLM, AuthBasic), shown: usesADCS,
+			field: func(c *Config) any { return &c.ADCS.Auth },
+			doc:   "How to log in: ntlm or basic.",
+		},
+		{
+			name: "ca_file", def: "", path: inFile, example: "iis-ca.pem",
+			field: func(c *Config) any { return &c.ADCS.CAFile },
+			doc:   "Trust anchors for the web server's certificate. Empty: those of the operating system.",
+		},
+		{
+			name: "user_agent", def: "", check: header,
+			field: func(c *Config) any { return &c.ADCS.UserAgent },
+			doc:   "User-Agent of our requests. Empty: our own, or \"CiscoRA 1.0\" with ra.compat_sequence.",
+		},
+		{
+			name: "agent_certificate_file", def: "", path: inFile, example: "agent.pem",
+			field: func(c *Config) any { return &c.ADCS.AgentCertificateFile },
+			doc:   "Enrollment agent certificate that vouches for phones, which cannot sign a request themselves.",
+		},
+		{
+			name: "agent_key_file", def: "", path: secretIn, example: "agent.key",
+			field: func(c *Config) any { return &c.ADCS.AgentKeyFile },
+			doc:   "Its private key.",
+		},
+		{
+			name: "vouch", def: VouchCMCSupplied, check: oneOf(VouchCMCSupplied, VouchAgentOnly),
+			field: func(c *Config) any { return &c.ADCS.Vouch },
+			doc:   "Form of a vouched request: cmc-supplied or agent-only.",
+		},
+		{
+			name: "connect_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
+			field: func(c *Config) any { return &c.ADCS.ConnectTimeout },
+			doc:   "How long connecting and the TLS handshake may take.",
+		},
+		{
+			name: "login_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
+			field: func(c *Config) any { return &c.ADCS.LoginTimeout },
+			doc:   "How long each request of the login may take.",
+		},
+		{
+			name: "submit_timeout", def: 60 * time.Second, check: lasts(100*time.Millisecond, time.Hour),
+			field: func(c *Config) any { return &c.ADCS.SubmitTimeout },
+			doc:   "How long the CA may take to answer a request. Nobody waits that long: clients are told to come back.",
+		},
+		{
+			name: "fetch_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
+			field: func(c *Config) any { return &c.ADCS.FetchTimeout },
+			doc:   "How long fetching a certificate or the CA's chain may take.",
+		},
+		{
+			name: "skip_template_check", def: false,
+			field: func(c *Config) any { return &c.ADCS.SkipTemplateCheck },
+			doc:   "Do not look for the template in the list of certrqxt.asp before a request.",
+		},
+		{
+			name: "connect_to", def: "", check: address, example: "10.0.0.5:443",
+			field: func(c *Config) any { return &c.ADCS.ConnectTo },
+			doc:   "HOST:PORT to connect to instead of the one in url, where DNS does not know the name; the certificate must still fit url.",
+		},
+	}
+}
+
+func estKeys() []key {
+	return []key{
+		{
+			name: "listen", def: "", check: address, example: "127.0.0.1:8084",
+			field: func(c *Config) any { return &c.EST.Listen },
+			doc:   "Address that EST clients connect to, usually port 8084; port 0 takes a free one. Empty: no EST here.",
+		},
+		{
+			name: "certificate_file", def: "", path: inFile, example: "est.pem",
+			field: func(c *Config) any { return &c.EST.CertificateFile },
+			doc:   "Certificate of the EST server, with the certificates above it.",
+		},
+		{
+			name: "key_file", def: "", path: secretIn, example: "est.key",
+			field: func(c *Config) any { return &c.EST.KeyFile },
+			doc:   "Its private key.",
+		},
+		{
+			name: "users_file", def: "", path: secretIn, example: "est.users",
+			field: func(c *Config) any { return &c.EST.UsersFile },
+			doc:   "Users that may enrol with HTTP Basic authentication, one a line: NAME:HASH.",
+		},
+		{
+			name: "client_ca_file", def: "", path: inFile, example: "clients-ca.pem",
+			field: func(c *Config) any { return &c.EST.ClientCAFile },
+			doc:   "Trust anchors for client certificates that may enrol.",
+		},
+		{
+			name: "realm", def: "callsign", check: header,
+			field: func(c *Config) any { return &c.EST.Realm },
+			doc:   "Realm named to clients without credentials.",
+		},
+		{
+			name: "lab_user", def: "", example: "device",
+			field: func(c *Config) any { return &c.EST.LabUser },
+			doc:   "User that endpoints.json names to scripts; it logs in only if it stands in users_file. Leave empty in production.",
+		},
+		{
+			name: "lab_password_file", def: "", path: secretIn, example: "est-password.txt",
+			field: func(c *Config) any { return &c.EST.LabPasswordFile },
+			doc:   "File with that user's password, named in endpoints.json; the server does not read it.",
+		},
+		{
+			name: "lab_ca_file", def: "", path: inFile, example: "ca.pem",
+			field: func(c *Config) any { return &c.EST.LabCAFile },
+			doc:   "Trust anchor of this listener's certificate, named in endpoints.json.",
+		},
+	}
+}
+
+func raKeys() []key {
+	return []key{
+		{
+			name: "authority", def: AuthorityADCS, check: oneOf(AuthorityADCS, AuthorityLocal),
+			shown: func(c *Config) bool { return c.EST.Listen != "" },
+			field: func(c *Config) any { return &c.RA.Authority },
+			doc:   "Who signs: adcs (section [adcs]) or local (section [ca]).",
+		},
+		{
+			name: "compat_sequence", def: false,
+			field: func(c *Config) any { return &c.RA.CompatSequence },
+			doc:   "Send the seven requests of the Cisco RA for each enrolment, and let the CA check the client's user and password.",
+		},
+		{
+			name: "answer_within", def: 6 * time.Second, check: lasts(100*time.Millisecond, time.Minute),
+			field: func(c *Config) any { return &c.RA.AnswerWithin },
+			doc:   "How long an EST client waits before it is told to come back. Below capf.answer_within, and below the 10 s of other clients.",
+		},
+		{
+			name: "retry_after", def: 5 * time.Second, check: lasts(time.Second, time.Hour),
+			field: func(c *Config) any { return &c.RA.RetryAfter },
+			doc:   "When to come back, while the CA has not answered.",
+		},
+		{
+			name: "pending_retry_after", def: time.Hour, check: lasts(time.Second, 30*24*time.Hour),
+			field: func(c *Config) any { return &c.RA.PendingRetryAfter },
+			doc:   "When to come back, while a person at the CA has to approve.",
+		},
+		{
+			name: "remember", def: 168 * time.Hour, check: lasts(time.Minute, 10*365*24*time.Hour),
+			field: func(c *Config) any { return &c.RA.Remember },
+			doc:   "How long an answer that nobody fetched is kept for the client's next try.",
+		},
+		{
+			name: "voucher_ca_file", def: "", path: inFile, example: "vouchers-ca.pem",
+			field: func(c *Config) any { return &c.RA.VoucherCAFile },
+			doc:   "Trust anchors for the certificates that may vouch for a device (extended key usage id-kp-cmcRA): better one of our own than the enterprise root.",
+		},
+		{
+			name: "vouchers", def: []string{}, check: vouchers, example: "CN=CAPF RA",
+			field: func(c *Config) any { return &c.RA.Vouchers },
+			doc:   "Who may vouch: SHA-256 fingerprints in hex, or subject names as in \"CN=CAPF RA,O=Example\".",
+		},
+		{
+			name: "voucher_subject", def: `SEP[0-9A-F]{12}|(CSF|TCT|BOT|TAB)[0-9A-Za-z._-]{1,12}`, check: pattern,
+			field: func(c *Config) any { return &c.RA.VoucherSubject },
+			doc:   "Regular expression that the whole common name in a vouched request must match.",
+		},
+		{
+			name: "responder_certificate_file", def: "", path: inFile, example: "responder.pem",
+			field: func(c *Config) any { return &c.RA.ResponderCertificateFile },
+			doc:   "Certificate with which the RA signs its CMC answers.",
+		},
+		{
+			name: "responder_key_file", def: "", path: secretIn, example: "responder.key",
+			field: func(c *Config) any { return &c.RA.ResponderKeyFile },
+			doc:   "Its private key.",
+		},
+	}
+}

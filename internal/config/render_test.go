@@ -1,0 +1,141 @@
+package config_test
+
+import (
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"callsign/internal/config"
+)
+
+// TestReferenceIsComplete takes the reference with all its keys switched on: it must set every field that there is, to
+// the default, under an explanation.
+func TestReferenceIsComplete(t *testing.T) {
+	t.Parallel()
+	text := config.Reference()
+	key := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+	on := key.ReplaceAllString(text, "$1")
+	// An empty certificate file is as good as none, so the reference alone lacks what the default listener needs.
+	on = strings.Replace(on, `listen = "127.0.0.1:3804"`, `listen = ""`, 1)
+	on = strings.Replace(on, "[est]", "[est]\n", 1)
+	_, err := config.Parse("reference.toml", []byte(on))
+	if err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "nothing to serve") {
+		t.Errorf("unexpected problems: %v", err)
+	}
+	fields := 0
+	typ := reflect.TypeFor[config.Config]()
+	for i := range typ.NumField() {
+		if f := typ.Field(i); f.IsExported() && f.Type.Kind() == reflect.Struct {
+			fields += f.Type.NumField()
+		}
+	}
+	if got := len(key.FindAllString(text, -1)); got != fields {
+		t.Errorf("%d keys in the reference, %d fields in the structs", got, fields)
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if key.MatchString(line) && !strings.HasPrefix(lines[i-1], "# ") {
+			t.Errorf("line %d has no explanation: %s", i+1, line)
+		}
+		if len(line) > 130 {
+			t.Errorf("line %d is too long: %s", i+1, line)
+		}
+	}
+}
+
+func TestDefaultIsComplete(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+	c.CAPF.CertificateFile, c.CAPF.KeyFile, c.CA.CertificateFile, c.CA.KeyFile = "a", "b", "c", "d"
+	if err := c.Check(); err != nil {
+		t.Errorf("the defaults with the minimal keys are refused: %v", err)
+	}
+}
+
+func TestRenderRoundTrip(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	full := config.Default()
+	full.Path, full.Dir = in("callsign.toml"), dir
+	full.Store.Path, full.Trace.Dir = in("data/callsign.db"), in("logs")
+	full.Log = config.Log{Level: "debug", Format: "json"}
+	full.CAPF = config.CAPF{
+		Listen: "[::1]:0", CertificateFile: in("capf.pem"), KeyFile: "/elsewhere/capf.key", Issuer: config.IssuerOnlineCA,
+		ValidityDays: 30, AnswerWithin: 6500 * time.Millisecond, Subject: "{model}-{name}", AcceptOtherKey: true, WrongStrings: 3,
+		KeyWait: 90 * time.Minute / 2, MaxConnections: 1, HandshakeTimeout: time.Minute, RAURL: "https://ra.example.com:8084/.well-known/est",
+		RACAFile: in("ra.pem"), RACertificateFile: in("v.pem"), RAKeyFile: in("v.key"), RAResponderCAFile: in("r.pem"),
+	}
+	full.CA = config.CA{CertificateFile: in("ca.pem"), KeyFile: in("ca.key"), ChainFile: in("chain.pem")}
+	full.ADCS = config.ADCS{
+		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, PasswordFile: in("pw"), Auth: config.AuthBasic,
+		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),
+		Vouch: config.VouchAgentOnly, ConnectTimeout: time.Second, LoginTimeout: 2 * time.Second, SubmitTimeout: 3 * time.Minute,
+		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443",
+	}
+	full.EST = config.EST{
+		Listen: "127.0.0.1:0", CertificateFile: in("est.pem"), KeyFile: in("est.key"), UsersFile: in("users"),
+		ClientCAFile: in("clients.pem"), Realm: "lab",
+	}
+	full.RA = config.RA{
+		Authority: config.AuthorityLocal, CompatSequence: true, AnswerWithin: time.Second, RetryAfter: time.Second,
+		PendingRetryAfter: 2 * time.Hour, Remember: 48 * time.Hour, VoucherCAFile: in("vca.pem"),
+		Vouchers:       []string{strings.Repeat("ab", 32), `CN=CAPF "RA",O=x`},
+		VoucherSubject: `SEP\d+`, ResponderCertificateFile: in("resp.pem"), ResponderKeyFile: in("resp.key"),
+	}
+	small := config.Default()
+	small.Path, small.Dir, small.Store.Path = in("callsign.toml"), dir, in("callsign.db")
+	small.CAPF.CertificateFile, small.CAPF.KeyFile = in("capf.pem"), in("capf.key")
+	small.CA.CertificateFile, small.CA.KeyFile = in("ca.pem"), in("ca.key")
+
+	for name, c := range map[string]config.Config{"every key": full, "few keys": small} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := config.Render(c)
+			got, err := config.Parse(c.Path, []byte(text))
+			if err != nil {
+				t.Fatalf("%v in:\n%s", err, text)
+			}
+			if diff := cmp.Diff(&c, got, ignorePrivate, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got):\n%s\nin:\n%s", diff, text)
+			}
+			if strings.Contains(text, dir) {
+				t.Errorf("paths are not relative:\n%s", text)
+			}
+		})
+	}
+	want := `# Callsign configuration. Paths are relative to the directory of this file.
+
+# The database: phones, enrolments, certificates.
+[store]
+# Database file.
+path = "callsign.db"
+
+# The listener for phones, and how their certificates (LSCs) are issued.
+[capf]
+# Address that phones connect to.
+listen = "127.0.0.1:3804"
+# The CAPF certificate that phones see, with the certificates above it.
+certificate_file = "capf.pem"
+# Its private key.
+key_file = "capf.key"
+# Who signs: local (the CA of section [ca]) or online-ca (the RA at ra_url; without ra_url the CA of section [adcs]).
+issuer = "local"
+
+# The local issuing CA: for capf.issuer = "local" and ra.authority = "local".
+[ca]
+# Certificate of the issuing CA: a root of its own, or better a subordinate CA of the enterprise.
+certificate_file = "ca.pem"
+# Its private key.
+key_file = "ca.key"
+`
+	if diff := cmp.Diff(want, config.Render(small)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

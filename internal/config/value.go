@@ -1,0 +1,124 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The checks of single values. Each returns "" or what is wrong; who calls adds the value.
+
+func oneOf(values ...string) func(any) string {
+	return func(value any) string {
+		if slices.Contains(values, value.(string)) {
+			return ""
+		}
+		text := "must be " + strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+		if near := nearest(value.(string), values); near != "" {
+			text += fmt.Sprintf(", did you mean %q?", near)
+		}
+		return text
+	}
+}
+
+func between(low, high int) func(any) string {
+	return func(value any) string {
+		if n := value.(int); n < low || n > high {
+			return fmt.Sprintf("must be %d to %d", low, high)
+		}
+		return ""
+	}
+}
+
+func lasts(low, high time.Duration) func(any) string {
+	return func(value any) string {
+		if d := value.(time.Duration); d < low || d > high {
+			return fmt.Sprintf("must be %s to %s", low, high)
+		}
+		return ""
+	}
+}
+
+func address(value any) string {
+	host, port, err := net.SplitHostPort(value.(string))
+	if err != nil {
+		return "must be HOST:PORT"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return "port must be a number from 0 to 65535"
+	}
+	if strings.ContainsAny(host, " \t/@\r\n") {
+		return "must be HOST:PORT"
+	}
+	return ""
+}
+
+func httpsURL(value any) string {
+	u, err := url.Parse(value.(string))
+	switch {
+	case err != nil:
+		return "is not a URL"
+	case u.User != nil:
+		return "must not hold a user or password"
+	case u.Scheme != "https":
+		return "scheme must be https"
+	case u.Hostname() == "":
+		return "has no host name"
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "must end with the path"
+	}
+	return ""
+}
+
+func word(value any) string {
+	if strings.ContainsFunc(value.(string), func(r rune) bool { return r < ' ' || r == 0x7F }) {
+		return "must not hold control characters"
+	}
+	return ""
+}
+
+// header is for text that goes into an HTTP header between quotes or as it is.
+func header(value any) string {
+	if strings.ContainsFunc(value.(string), func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return "must be printable ASCII without quotes and backslashes"
+	}
+	return ""
+}
+
+func subjectTemplate(value any) string {
+	template := value.(string)
+	if !strings.Contains(template, "{name}") {
+		return "must contain {name}"
+	}
+	rest := strings.NewReplacer("{name}", "", "{model}", "").Replace(template)
+	if strings.ContainsAny(rest, "{}") {
+		return "may use {name} and {model} only"
+	}
+	return word(value)
+}
+
+func pattern(value any) string {
+	if _, err := regexp.Compile(value.(string)); err != nil {
+		return "is not a regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+	}
+	return ""
+}
+
+func vouchers(value any) string {
+	for _, v := range value.([]string) {
+		if strings.Contains(v, "=") {
+			continue
+		}
+		digits := strings.NewReplacer(":", "", " ", "").Replace(v)
+		if sum, err := hex.DecodeString(digits); err != nil || len(sum) != 32 {
+			return fmt.Sprintf("%q is neither a SHA-256 fingerprint (64 hex digits) nor a subject name (CN=...)", v)
+		}
+	}
+	return ""
+}
