@@ -144,6 +144,8 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 		return Enrolment{}, err
 	}
 	now := e.now()
+	login := r.Login
+	r.Login = nil // never stored, and never returned
 	row := Enrolment{ID: id, Request: r, State: Requested, NextAttempt: now, Created: now, Updated: now}
 	e.writing(ctx, "open", &row)
 	row, created, err := e.Journal.Open(ctx, row)
@@ -153,7 +155,7 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 	if created {
 		e.log.LogAttrs(ctx, slog.LevelInfo, "enrolment requested", attrs("enroll.requested", &row)...)
 	}
-	return e.follow(ctx, row, r.Login, created), nil
+	return e.follow(ctx, row, login, created), nil
 }
 
 // Wait is Enroll for a row that exists: it makes sure that the row is worked on when it is due, waits in the same way and returns the row.
@@ -199,7 +201,6 @@ func (e *Engine) newID() (string, error) {
 
 // follow starts work on row when it is due and waits as Enroll says.
 func (e *Engine) follow(ctx context.Context, row Enrolment, login *ca.Login, created bool) Enrolment {
-	row.Login = nil // what is returned never carries a password
 	if !row.State.Open() {
 		return row
 	}
@@ -208,7 +209,7 @@ func (e *Engine) follow(ctx context.Context, row Enrolment, login *ca.Login, cre
 	t := e.track(row)
 	t.waiters++
 	if !t.working && !e.closing && e.wanted(&t.row) {
-		e.start(ctx, t, login, created)
+		e.start(ctx, t, commission{login: login, fresh: created})
 	}
 	for waiting := true; waiting && !t.settled(e.closing); {
 		changed := t.changed

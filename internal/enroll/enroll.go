@@ -18,8 +18,8 @@ type Request struct {
 	PublicKey  []byte // DER SubjectPublicKeyInfo
 	Subject    []byte // DER Name
 	Extensions []pkix.Extension
-	CSR        []byte // really signed PKCS#10, or nil
-	Vouch      string // how the owner of a bare key was authenticated
+	CSR        []byte    // really signed PKCS#10, or nil
+	Vouch      string    // how the owner of a bare key was authenticated
 	Login      *ca.Login // not stored
 	// Reuse limits how long an issued certificate that nobody confirmed answers the same request: the row of a certificate issued longer ago
 	// becomes stale and the request begins anew. 0 is without limit, for owners that confirm. For owners that never do (EST
@@ -54,9 +54,9 @@ type Enrolment struct {
 	Issuer      string   // RFC 4514 form
 	NotAfter    time.Time
 	POP         ca.POP
-	Failure     *Failure // last failure; set in Denied and Failed, kept as a note while the row is retried
-	Attempts    int       // attempts that failed since the authority last answered
-	NextAttempt time.Time // when the sweep looks at it again; zero: not due
+	Failure     *Failure      // last failure; set in Denied and Failed, kept as a note while the row is retried
+	Attempts    int           // attempts that failed since the authority last answered
+	NextAttempt time.Time     // when the sweep looks at it again; zero: not due
 	RetryAfter  time.Duration // what the authority asked for, when Pending or when it was too busy; 0: nothing
 	Created     time.Time
 	Updated     time.Time

@@ -75,11 +75,15 @@ func (e *Engine) resume(ctx context.Context, row Enrolment) {
 	if t := e.tracks[row.ID]; t != nil && t.working {
 		return
 	}
-	if slots := e.slots[row.Authority]; slots != nil && len(slots) == cap(slots) {
-		e.backlog.Store(true)
-		return
+	if slots := e.slots[row.Authority]; slots != nil {
+		select {
+		case slots <- struct{}{}:
+		default:
+			e.backlog.Store(true)
+			return
+		}
 	}
-	e.start(ctx, e.track(row), nil, false)
+	e.start(ctx, e.track(row), commission{held: true})
 }
 
 func (e *Engine) anyFree() bool {

@@ -13,27 +13,34 @@ import (
 	"callsign/internal/ca"
 )
 
-// start gives t's row a worker. Engine.mu is held, t has none, and the engine is not closing. fresh tells that this process has just inserted the row.
-func (e *Engine) start(ctx context.Context, t *track, login *ca.Login, fresh bool) {
+// What a worker is started with.
+type commission struct {
+	login *ca.Login
+	fresh bool // this process has just inserted the row: there is nothing newer to read
+	held  bool // a place in the authority's pool was taken already
+}
+
+// start gives t's row a worker. Engine.mu is held, t has none, and the engine is not closing.
+func (e *Engine) start(ctx context.Context, t *track, c commission) {
 	// The exchange with the authority outlives the caller (spec: a client that breaks off does not cancel it).
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t.working, t.cancel = true, cancel
 	t.idle = make(chan struct{})
 	row := t.row
-	row.Login = login
+	row.Login = c.login
 	e.workers.Add(1)
 	go func() {
 		defer e.workers.Done()
 		defer cancel()
-		e.work(ctx, t, row, fresh)
+		e.work(ctx, t, row, c)
 	}()
 }
 
 // work is the life of a worker: wait for a free place, make one attempt, tell the result.
-func (e *Engine) work(ctx context.Context, t *track, row Enrolment, fresh bool) {
+func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission) {
 	slots := e.slots[row.Authority] // nil for an authority that is not configured: never free
 	if slots != nil {
-		if !e.acquire(slots, t) {
+		if !c.held && !e.acquire(slots, t) {
 			return // the row is due and the sweep or the next call will take it
 		}
 		defer func() {
@@ -43,18 +50,19 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, fresh bool) 
 			}
 		}()
 	}
-	if !fresh {
+	due := true
+	if !c.fresh {
 		// What the caller read may be older than what another worker wrote just before.
 		if now, err := e.Journal.Get(ctx, row.ID); err == nil {
 			now.Login = row.Login
-			row = now
+			row, due = now, e.wanted(&now)
 		} else {
 			e.log.LogAttrs(ctx, slog.LevelError, "enrolment cannot be read", attrs("enroll.journal", &row, slog.Any("err", err))...)
 			e.leave(t, row)
 			return
 		}
 	}
-	if row.State.Open() {
+	if due && row.State.Open() {
 		row = e.attempt(ctx, row)
 	}
 	e.leave(t, row)
@@ -124,10 +132,17 @@ func (e *Engine) attempt(ctx context.Context, row Enrolment) Enrolment {
 	defer l.mu.Unlock() // an authority that keeps the ledger for longer than its call must not write after this
 	l.closed = true
 	row = l.row
-	if l.lost {
+	switch {
+	case l.lost:
 		return e.reload(ctx, row)
+	case !gone(row.State):
+		return e.settle(ctx, row, out, err)
+	case err == nil && out.Status == ca.Issued && row.accept(out) == nil:
+		row.State, row.Updated = Issued, e.now()
+		return e.merge(ctx, row)
+	default:
+		return row // nobody wants to know any more
 	}
-	return e.settle(ctx, row, out, err)
 }
 
 // issue calls the authority, with a deadline, and turns a panic into an error: one bad request must not end the service.
@@ -309,8 +324,7 @@ func (e *Engine) update(ctx context.Context, row Enrolment) (Enrolment, error) {
 func (e *Engine) merge(ctx context.Context, row Enrolment) Enrolment {
 	for {
 		now := e.reload(ctx, row)
-		gone := now.State == Stale || now.State == Failed
-		if !gone || row.State != Issued || len(now.Certificate) > 0 {
+		if !gone(now.State) || row.State != Issued || len(now.Certificate) > 0 {
 			return now
 		}
 		now.Progress, now.POP = row.Progress, row.POP

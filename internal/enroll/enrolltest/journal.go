@@ -1,0 +1,474 @@
+package enrolltest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"callsign/internal/ca"
+	"callsign/internal/enroll"
+)
+
+// start is the clock of the suite: a day on which nothing special happens.
+var start = time.Date(2026, 11, 20, 12, 0, 0, 123e6, time.UTC)
+
+// RunJournal runs the suite: every test begins with the empty journal that newJournal returns.
+func RunJournal(t *testing.T, newJournal func(t *testing.T) enroll.Journal) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, enroll.Journal){
+		"every field comes back":          everyField,
+		"optional fields may be empty":    emptyFields,
+		"the same request is one row":     sameRequest,
+		"other requests are other rows":   otherRequests,
+		"rows that are over":              overRows,
+		"reuse of issued rows":            reuse,
+		"update wants the version":        versions,
+		"update leaves the request alone": requestStays,
+		"unknown rows":                    unknown,
+		"by owner, newest first":          byOwner,
+		"due rows":                        due,
+		"highest request id":              highest,
+		"concurrent opens make one row":   concurrentOpen,
+		"concurrent updates: one wins":    concurrentUpdate,
+		"a context that has ended":        ended,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newJournal(t))
+		})
+	}
+}
+
+// row returns a complete new row. The same n gives the same request; every call another ID.
+func row(n int) enroll.Enrolment {
+	return enroll.Enrolment{
+		ID: newID(),
+		Request: enroll.Request{
+			Authority:  "adcs",
+			Owner:      fmt.Sprintf("phone:SEP%012d", n),
+			Label:      "phones",
+			PublicKey:  []byte{0x30, 0x03, 0x02, 0x01, byte(n)},
+			Subject:    []byte{0x30, 0x00},
+			Extensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Critical: true, Value: []byte{3, 2, 5, 160}}, {Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: []byte{0x30, 0}}},
+			CSR:        []byte{0x30, 0x01, 0x00},
+			Vouch:      "string",
+			Reuse:      0,
+		},
+		State:       enroll.Requested,
+		NextAttempt: start,
+		Created:     start,
+		Updated:     start,
+	}
+}
+
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func mustOpen(t *testing.T, j enroll.Journal, e enroll.Enrolment) enroll.Enrolment {
+	t.Helper()
+	got, created, err := j.Open(t.Context(), e)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	if !created || got.ID != e.ID {
+		t.Fatalf("Open: created %v with ID %s, want a new row %s", created, got.ID, e.ID)
+	}
+	return got
+}
+
+func mustUpdate(t *testing.T, j enroll.Journal, e enroll.Enrolment) enroll.Enrolment {
+	t.Helper()
+	got, err := j.Update(t.Context(), e)
+	if err != nil {
+		t.Fatalf("Update to %s: %v", e.State, err)
+	}
+	return got
+}
+
+func same(t *testing.T, what string, want, got enroll.Enrolment) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// issued fills everything that a row can hold.
+func issued(e enroll.Enrolment) enroll.Enrolment {
+	e.State = enroll.Issued
+	e.Progress = ca.Progress{Submitted: true, Resubmitted: true, RequestID: "4711", Mark: []byte("sent\x00bytes")}
+	e.Certificate = []byte{0x30, 0x01, 0x05}
+	e.Chain = [][]byte{{0x30, 0x02, 0x01, 0x02}, {0x30, 0x00}}
+	e.Serial, e.Issuer, e.NotAfter = "0a1b", "CN=Issuing CA,O=Corp", start.Add(365*24*time.Hour)
+	e.POP = ca.POPVouched
+	e.Failure = &enroll.Failure{Code: "adcs.unreachable", Detail: "no route", Remedy: "check \"it\"", HResult: 0x80094004, Timeout: true, Since: start.Add(-time.Hour)}
+	e.Attempts = 3
+	e.NextAttempt = start.Add(90 * time.Second)
+	e.RetryAfter = 1500 * time.Millisecond
+	e.Updated = start.Add(time.Second)
+	return e
+}
+
+func everyField(t *testing.T, j enroll.Journal) {
+	e := row(1)
+	e.Reuse = 7 * 24 * time.Hour
+	e.Login = &ca.Login{User: "u", Password: []byte("p")}
+	opened := mustOpen(t, j, e)
+	want := e
+	want.Login, want.Version = nil, 1
+	same(t, "Open", want, opened)
+	want = issued(opened)
+	got := mustUpdate(t, j, want)
+	want.Version = 2
+	same(t, "Update", want, got)
+	got, err := j.Get(t.Context(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "Get", want, got)
+	got, err = j.Last(t.Context(), e.Request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "Last", want, got)
+	for _, tm := range []time.Time{got.Created, got.Updated, got.NotAfter, got.NextAttempt} {
+		if tm.Location() != time.UTC {
+			t.Errorf("time %v is not in UTC", tm)
+		}
+	}
+	// Memory that the caller changes is the caller's.
+	got.Certificate[0] = 0xff
+	got.Progress.Mark[0] = 0xff
+	got, err = j.Get(t.Context(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "Get after a caller's change", want, got)
+}
+
+func emptyFields(t *testing.T, j enroll.Journal) {
+	e := enroll.Enrolment{ID: newID(), Request: enroll.Request{Authority: "local", Owner: "est:x", PublicKey: []byte{1}}, State: enroll.Requested, Created: start, Updated: start}
+	mustOpen(t, j, e)
+	got, err := j.Get(t.Context(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Version = 1
+	same(t, "Get", e, got)
+	if got.Failure != nil || !got.NotAfter.IsZero() || !got.NextAttempt.IsZero() {
+		t.Errorf("empty fields came back filled: %+v", got)
+	}
+}
+
+func sameRequest(t *testing.T, j enroll.Journal) {
+	first := mustOpen(t, j, row(1))
+	for _, state := range []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued} {
+		first.State = state
+		first = mustUpdate(t, j, first)
+		again := row(1)
+		// None of these makes it another request.
+		again.CSR, again.Vouch, again.Extensions = []byte{0x30, 0x02, 0x05, 0x00}, "null", nil
+		got, created, err := j.Open(t.Context(), again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if created {
+			t.Errorf("%s: a second row was made", state)
+		}
+		same(t, string(state), first, got)
+	}
+}
+
+func otherRequests(t *testing.T, j enroll.Journal) {
+	mustOpen(t, j, row(1))
+	for name, change := range map[string]func(*enroll.Request){
+		"authority": func(r *enroll.Request) { r.Authority = "local" },
+		"owner":     func(r *enroll.Request) { r.Owner = "phone:SEPFFFFFFFFFFFF" },
+		"label":     func(r *enroll.Request) { r.Label = "" },
+		"subject":   func(r *enroll.Request) { r.Subject = []byte{0x30, 0x02, 0x31, 0x00} },
+		"key":       func(r *enroll.Request) { r.PublicKey = []byte{0x30, 0x03, 0x02, 0x01, 0x7f} },
+		// The same bytes in a row, cut in another place.
+		"boundary": func(r *enroll.Request) { r.Authority, r.Owner = r.Authority+r.Owner[:1], r.Owner[1:] },
+	} {
+		e := row(1)
+		change(&e.Request)
+		if _, created, err := j.Open(t.Context(), e); err != nil || !created {
+			t.Errorf("other %s: created %v, %v, want a new row", name, created, err)
+		}
+	}
+}
+
+func overRows(t *testing.T, j enroll.Journal) {
+	sent := ca.Progress{Submitted: true, RequestID: "12", Mark: []byte("h=11")}
+	for i, c := range []struct {
+		name     string
+		state    enroll.State
+		progress ca.Progress
+		cert     []byte
+		want     ca.Progress
+	}{
+		{name: "confirmed", state: enroll.Confirmed, progress: sent, cert: []byte{1}},
+		{name: "denied", state: enroll.Denied, progress: sent},
+		{name: "failed before it was sent", state: enroll.Failed},
+		{name: "failed with the answer lost", state: enroll.Failed, progress: sent, want: sent},
+		{name: "failed with a bad certificate", state: enroll.Failed, progress: sent, cert: []byte{1}},
+		{name: "stale with the answer lost", state: enroll.Stale, progress: sent, want: sent},
+		{name: "stale with a certificate", state: enroll.Stale, progress: sent, cert: []byte{1}},
+	} {
+		old := mustOpen(t, j, row(i))
+		old.State, old.Progress, old.Certificate = c.state, c.progress, c.cert
+		old = mustUpdate(t, j, old)
+		fresh := mustOpen(t, j, row(i))
+		if diff := cmp.Diff(c.want, fresh.Progress, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: progress of the new row (-want +got):\n%s", c.name, diff)
+		}
+		if wantState := map[bool]enroll.State{true: enroll.Submitted, false: enroll.Requested}[c.want.Submitted]; fresh.State != wantState {
+			t.Errorf("%s: new row is %s, want %s", c.name, fresh.State, wantState)
+		}
+		kept, err := j.Get(t.Context(), old.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, c.name+": the old row", old, kept)
+	}
+}
+
+func reuse(t *testing.T, j enroll.Journal) {
+	for i, c := range []struct {
+		name     string
+		reuse    time.Duration
+		notAfter time.Time
+		at       time.Duration
+		want     bool // the old row answers
+	}{
+		{name: "for ever", at: 300 * 24 * time.Hour, notAfter: start.Add(400 * 24 * time.Hour), want: true},
+		{name: "expired", at: 400 * 24 * time.Hour, notAfter: start.Add(400 * 24 * time.Hour), want: false},
+		{name: "within", reuse: time.Hour, at: time.Hour - time.Millisecond, want: true},
+		{name: "over", reuse: time.Hour, at: time.Hour, want: false},
+	} {
+		old := mustOpen(t, j, row(i))
+		old.State, old.Certificate, old.NotAfter = enroll.Issued, []byte{1}, c.notAfter
+		old = mustUpdate(t, j, old)
+		e := row(i)
+		e.Reuse, e.Created, e.Updated = c.reuse, start.Add(c.at), start.Add(c.at)
+		got, created, err := j.Open(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if created == c.want {
+			t.Errorf("%s: created %v", c.name, created)
+		}
+		if c.want {
+			same(t, c.name, old, got)
+			continue
+		}
+		kept, err := j.Get(t.Context(), old.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.State, old.Version, old.Updated = enroll.Stale, old.Version+1, start.Add(c.at)
+		same(t, c.name+": the old row", old, kept)
+		if last, err := j.Last(t.Context(), e.Request); err != nil || last.ID != e.ID {
+			t.Errorf("%s: Last is %s, %v, want the new row", c.name, last.ID, err)
+		}
+	}
+}
+
+func versions(t *testing.T, j enroll.Journal) {
+	opened := mustOpen(t, j, row(1))
+	next := opened
+	next.State = enroll.Submitted
+	next = mustUpdate(t, j, next)
+	if next.Version != opened.Version+1 {
+		t.Errorf("version %d after %d", next.Version, opened.Version)
+	}
+	opened.State = enroll.Failed
+	if _, err := j.Update(t.Context(), opened); !errors.Is(err, enroll.ErrConflict) {
+		t.Errorf("update of an old version: %v, want ErrConflict", err)
+	}
+	got, err := j.Get(t.Context(), opened.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "after the refused update", next, got)
+}
+
+func requestStays(t *testing.T, j enroll.Journal) {
+	opened := mustOpen(t, j, row(1))
+	e := opened
+	e.State = enroll.Pending
+	e.Login = &ca.Login{User: "u", Password: []byte("p")}
+	got := mustUpdate(t, j, e)
+	if got.Login != nil {
+		t.Error("the login was kept")
+	}
+	if diff := cmp.Diff(opened.Request, got.Request); diff != "" {
+		t.Errorf("request (-want +got):\n%s", diff)
+	}
+}
+
+func unknown(t *testing.T, j enroll.Journal) {
+	e := row(1)
+	if _, err := j.Get(t.Context(), e.ID); !errors.Is(err, enroll.ErrNotFound) {
+		t.Errorf("Get: %v, want ErrNotFound", err)
+	}
+	if _, err := j.Update(t.Context(), e); !errors.Is(err, enroll.ErrNotFound) {
+		t.Errorf("Update: %v, want ErrNotFound", err)
+	}
+	if _, err := j.Last(t.Context(), e.Request); !errors.Is(err, enroll.ErrNotFound) {
+		t.Errorf("Last: %v, want ErrNotFound", err)
+	}
+	if rows, err := j.ByOwner(t.Context(), e.Owner); err != nil || len(rows) != 0 {
+		t.Errorf("ByOwner: %d rows, %v", len(rows), err)
+	}
+}
+
+func byOwner(t *testing.T, j enroll.Journal) {
+	var want []string
+	for i := range 4 {
+		e := row(i)
+		e.Owner = "phone:SEP001122334455"
+		e.Created = start.Add(time.Duration(i/2) * time.Second) // two at the same time
+		mustOpen(t, j, e)
+		want = append([]string{e.ID}, want...)
+	}
+	mustOpen(t, j, row(9))
+	rows, err := j.ByOwner(t.Context(), "phone:SEP001122334455")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, rowIDs(rows)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+func rowIDs(rows []enroll.Enrolment) []string {
+	var list []string
+	for _, r := range rows {
+		list = append(list, r.ID)
+	}
+	return list
+}
+
+func due(t *testing.T, j enroll.Journal) {
+	put := func(n int, s enroll.State, at time.Time) string {
+		e := mustOpen(t, j, row(n))
+		e.State, e.NextAttempt = s, at
+		return mustUpdate(t, j, e).ID
+	}
+	third := put(1, enroll.Requested, start.Add(-time.Second))
+	first := put(2, enroll.Submitted, start.Add(-time.Hour))
+	second := put(3, enroll.Pending, start.Add(-time.Minute))
+	fourth := put(4, enroll.Requested, start)
+	put(5, enroll.Requested, start.Add(time.Millisecond))
+	put(6, enroll.Requested, time.Time{})
+	for i, s := range []enroll.State{enroll.Issued, enroll.Confirmed, enroll.Denied, enroll.Failed, enroll.Stale} {
+		put(10+i, s, start.Add(-time.Hour))
+	}
+	want := []string{first, second, third, fourth}
+	for limit := range 6 {
+		rows, err := j.Due(t.Context(), start, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want[:min(limit, len(want))], rowIDs(rows), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("limit %d (-want +got):\n%s", limit, diff)
+		}
+	}
+}
+
+func highest(t *testing.T, j enroll.Journal) {
+	check := func(authority string, want int64) {
+		t.Helper()
+		if got, err := j.HighestRequestID(t.Context(), authority); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", authority, got, err, want)
+		}
+	}
+	check("adcs", 0)
+	// As numbers 10 is more than 9; what is no number does not count; a row that is over counts.
+	for i, id := range []string{"9", "10", "7", "", "abc", "99999999999999999999", "-5"} {
+		e := mustOpen(t, j, row(i))
+		e.Progress.RequestID, e.State = id, enroll.Denied
+		mustUpdate(t, j, e)
+	}
+	check("adcs", 10)
+	check("local", 0)
+}
+
+func concurrentOpen(t *testing.T, j enroll.Journal) {
+	const callers = 16
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	made := 0
+	seen := make(map[string]bool)
+	for range callers {
+		e := row(1)
+		wg.Go(func() {
+			got, created, err := j.Open(t.Context(), e)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("Open: %v", err)
+			}
+			if created {
+				made++
+			}
+			seen[got.ID] = true
+		})
+	}
+	wg.Wait()
+	if made != 1 || len(seen) != 1 {
+		t.Errorf("%d rows made, %d seen, want one", made, len(seen))
+	}
+}
+
+func concurrentUpdate(t *testing.T, j enroll.Journal) {
+	opened := mustOpen(t, j, row(1))
+	const callers = 16
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for i := range callers {
+		wg.Go(func() {
+			e := opened
+			e.Attempts = i
+			_, err := j.Update(t.Context(), e)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				won++
+			case !errors.Is(err, enroll.ErrConflict):
+				t.Errorf("Update: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if won != 1 {
+		t.Errorf("%d of %d updates of the same version were taken, want 1", won, callers)
+	}
+}
+
+func ended(t *testing.T, j enroll.Journal) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	e := row(1)
+	if _, _, err := j.Open(ctx, e); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open: %v, want context.Canceled", err)
+	}
+	if _, err := j.Get(t.Context(), e.ID); !errors.Is(err, enroll.ErrNotFound) {
+		t.Errorf("Get after a cancelled Open: %v, want ErrNotFound", err)
+	}
+}

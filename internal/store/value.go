@@ -1,0 +1,29 @@
+package store
+
+import (
+	"database/sql"
+	"time"
+)
+
+// How values are written; see the package documentation.
+
+// millis is the column value of a time: NULL for the zero time.
+func millis(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
+}
+
+// timeOf is the time of a column value.
+func timeOf(v sql.NullInt64) time.Time {
+	if !v.Valid {
+		return time.Time{}
+	}
+	return time.UnixMilli(v.Int64).UTC()
+}
+
+// blob is the column value of bytes: never NULL, because the driver writes nil as NULL and an empty name is still a name.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
