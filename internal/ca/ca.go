@@ -36,8 +36,8 @@ type LoginChecker interface {
 
 // Codes that callers of an Authority tell apart, whichever authority reports them.
 const (
-	CodeLoginRefused       = "adcs.login-refused"        // user name or password not accepted
-	CodeTemplateNotOffered = "adcs.template-not-offered" // the account may not enroll with the template, or there is none
+	CodeLoginRefused       = "certsrv.not-authenticated"    // user name or password not accepted
+	CodeTemplateNotOffered = "certsrv.template-not-offered" // the account may not enroll with the template, or there is none
 )
 
 // Request is what an authority is asked to certify.
@@ -123,7 +123,7 @@ type Outcome struct {
 
 // Error is a failure at an authority that a user can act on.
 type Error struct {
-	ErrCode string // "adcs.template-not-offered"
+	ErrCode string // "certsrv.template-not-offered", "upstream.timeout"
 	Detail  string // what happened, with names and values; the peer's words unchanged
 	Fix     string // what to do, with the exact object and command
 	HResult uint32 // AD CS status code, 0 for none

@@ -137,6 +137,9 @@ func (v verdict) fill(r *cmc.Response, token []byte, now time.Time) {
 	switch {
 	case v.status == http.StatusOK:
 		r.Status = cmc.StatusSuccess
+		if id := v.row.Progress.RequestID; id != "" {
+			r.Text = fmt.Sprintf("issued by the CA as request %s", id)
+		}
 	case v.status == http.StatusAccepted:
 		r.Status, r.Text = cmc.StatusPending, v.text
 		r.Pending = &cmc.PendInfo{Token: token, Time: now.Add(v.retryAfter)}

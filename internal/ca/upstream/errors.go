@@ -1,0 +1,123 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"callsign/cmc"
+	"callsign/est"
+	"callsign/internal/ca"
+)
+
+// Codes of this authority. Besides them every est.Code constant of the EST client appears with "upstream." in place of
+// "est.": "upstream.timeout", "upstream.connect", "upstream.server-untrusted", ...
+const (
+	CodeNoVoucher   = "upstream.no-voucher"  // a bare key, and no voucher is configured
+	CodeMessage     = "upstream.message"     // the CMC request could not be made
+	CodeAnswer      = "upstream.answer"      // the answer cannot be believed
+	CodeClock       = "upstream.clock"       // the RA does not accept our time
+	CodeRefused     = "upstream.refused"     // the RA or its CA refused
+	CodeTryLater    = "upstream.unavailable" // the RA's CA is down
+	CodeCertificate = "upstream.certificate" // the certificate does not chain to the RA's CA
+)
+
+// failure turns an error of the EST client into ours.
+func failure(err error) *ca.Error {
+	var e *est.ClientError
+	if !errors.As(err, &e) {
+		out := &ca.Error{ErrCode: "upstream.failed", Detail: "the request to the RA failed", Err: err,
+			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause"}
+		var coded interface {
+			error
+			Code() string
+			Remedy() string
+		}
+		if errors.As(err, &coded) {
+			out.ErrCode, out.Fix = "upstream."+strings.TrimPrefix(coded.Code(), "est."), coded.Remedy()
+		}
+		return out
+	}
+	out := &ca.Error{
+		ErrCode: "upstream." + strings.TrimPrefix(e.ErrCode, "est."), Detail: "the RA could not be asked", Fix: e.Fix,
+		Timeout: e.Timeout, After: e.RetryAfter, Err: err,
+	}
+	switch e.ErrCode {
+	case est.CodeUnauthorized, est.CodeNotImplemented, est.CodeClientConfig, est.CodeRedirect:
+		out.Final = true
+	case est.CodeRefused:
+		out.Final = e.Status != 408 && e.Status != 423 && e.Status != 425 && e.Status != 429
+		if e.Text != "" {
+			out.Detail = "the RA refused: " + e.Text
+		} else {
+			out.Detail = "the RA refused"
+		}
+	}
+	return out
+}
+
+// LibEST returns the number and name under which the original logs a failure with this code ("Enrollment rv = 35
+// (EST_ERR_SSL_READ)"), 94 EST_ERR_UNKNOWN for a code that is not one of ours.
+func LibEST(code string) (number int, name string) {
+	n := est.LibESTUnknown
+	switch strings.TrimPrefix(code, "upstream.") {
+	case "":
+		n = est.LibESTNone
+	case "timeout", "broken":
+		n = est.LibESTSSLRead
+	case "connect":
+		n = est.LibESTIPConnect
+	case "resolve":
+		n = est.LibESTIPGetAddr
+	case "tls", "server-untrusted":
+		n = est.LibESTSSLConnect
+	case "server-name":
+		n = est.LibESTFQDNMismatch
+	case "empty-answer", "not-implemented":
+		n = est.LibESTHTTPNotFound
+	case "answer-type":
+		n = est.LibESTHTTPUnsupported
+	case "answer-too-large":
+		n = est.LibESTReadBufferTooSmall
+	case "answer-body":
+		n = est.LibESTBadBase64
+	case "answer-certificate":
+		n = est.LibESTNoCertificate
+	case "retry-after":
+		n = est.LibESTInvalidRetryValue
+	case "unauthorized":
+		n = est.LibESTAuthFail
+	case "client-config":
+		n = est.LibESTInvalidParameters
+	case "message", "no-voucher":
+		n = est.LibESTNoCSR
+	case "certificate", "answer":
+		n = est.LibESTCACertVerification
+	}
+	return int(n), n.String()
+}
+
+// refusalOf turns a verified refusal into ours: temporary when the RA says so.
+func refusalOf(resp *cmc.Response, err error) *ca.Error {
+	text := resp.Text
+	if text == "" {
+		text = resp.FailInfo.String()
+	}
+	out := &ca.Error{ErrCode: CodeRefused, Detail: "the RA refused: " + text, Err: err,
+		Fix: "look at the RA's log for the transaction id of this request (the journal row's id)"}
+	var p *cmc.Problem
+	if errors.As(err, &p) && p.Remedy() != "" {
+		out.Fix += "; " + p.Remedy()
+	}
+	switch {
+	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.TryLater:
+		out.ErrCode, out.Detail = CodeTryLater, "the RA's CA is not available: "+text
+	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.InternalCAError:
+		out.Detail = "the RA failed: " + text
+	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.BadTime:
+		out.ErrCode, out.Fix = CodeClock, "set the clocks of this server and of the RA by the same time source"
+	default:
+		out.Final = true
+	}
+	return out
+}
