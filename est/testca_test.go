@@ -302,7 +302,9 @@ func newCSR(t testing.TB, cn string) (der []byte, key *ecdsa.PrivateKey) {
 	return der, key
 }
 
-func clientTLS(ca *testCA) *tls.Config { return &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS12} }
+func clientTLS(ca *testCA) *tls.Config {
+	return &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS12}
+}
 
 func refuseAll(*x509.CertificateRequest) error {
 	return &est.Error{Status: http.StatusForbidden, ErrCode: "x.no", Text: "no"}
