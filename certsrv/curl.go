@@ -1,0 +1,216 @@
+package certsrv
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"callsign/certsrv/winauth"
+)
+
+// curlResult is a failure in the terms of libcurl: readers of registration authority logs know it by these.
+type curlResult struct {
+	code  int
+	text  string
+	bytes int
+}
+
+// The libcurl codes that occur.
+const (
+	curlResolve      = 6
+	curlConnect      = 7
+	curlPartial      = 18
+	curlHTTPStatus   = 22
+	curlTimeout      = 28
+	curlTLSConnect   = 35
+	curlTLSName      = 51
+	curlEmptyReply   = 52
+	curlReceive      = 56
+	curlUntrusted    = 60
+	curlTooLarge     = 63
+	curlLoginDenied  = 67
+	curlAborted      = 42
+	curlBadContent   = 61
+	curlIssuerAbsent = "SSL certificate problem: unable to get local issuer certificate"
+)
+
+// curlOf expresses err as libcurl would. now is for telling "expired" from "not yet valid".
+func curlOf(err error, now time.Time) curlResult {
+	var w *winauth.Error
+	if !errors.As(err, &w) {
+		var p *Problem
+		if errors.As(err, &p) && p.HTTPStatus >= 400 {
+			return curlResult{code: curlHTTPStatus, text: fmt.Sprintf("The requested URL returned error: %d", p.HTTPStatus)}
+		}
+		return curlResult{code: curlBadContent, text: err.Error()}
+	}
+	r := curlResult{bytes: w.Received}
+	host := hostOf(w.URL)
+	switch w.Kind {
+	case winauth.KindResolve:
+		r.code, r.text = curlResolve, "Could not resolve: "+host+" (Domain name not found)"
+	case winauth.KindConnect:
+		r.code, r.text = curlConnect, "Failed to connect to "+host+" port "+portOf(w.URL)+": "+reason(w.Err)
+	case winauth.KindTLS:
+		r.code, r.text = curlTLS(w, now)
+	case winauth.KindTimeout:
+		r.code = curlTimeout
+		if w.Phase == winauth.PhaseConnect || w.Phase == winauth.PhaseTLS {
+			r.text = fmt.Sprintf("Connection timed out after %d milliseconds", w.Elapsed.Milliseconds())
+		} else {
+			r.text = fmt.Sprintf("Operation timed out after %d milliseconds with %d bytes received", w.Elapsed.Milliseconds(), w.Received)
+		}
+	case winauth.KindLost:
+		switch {
+		case w.Status == 0 && !errors.Is(w.Err, syscall.ECONNRESET):
+			r.code, r.text = curlEmptyReply, "Empty reply from server"
+		case w.Status != 0 && !errors.Is(w.Err, syscall.ECONNRESET):
+			r.code, r.text = curlPartial, "transfer closed with outstanding read data remaining"
+		default:
+			r.code, r.text = curlReceive, "Recv failure: Connection reset by peer"
+		}
+	case winauth.KindCanceled:
+		r.code, r.text = curlAborted, "Operation was aborted by an application callback"
+	case winauth.KindTooLarge:
+		r.code, r.text = curlTooLarge, "Maximum file size exceeded"
+	case winauth.KindCredentials:
+		r.code, r.text = curlLoginDenied, "Login denied"
+	case winauth.KindNotAuthenticated, winauth.KindForbidden, winauth.KindNotAsked, winauth.KindProtocol:
+		r.code, r.text = curlHTTPStatus, fmt.Sprintf("The requested URL returned error: %d", w.Status)
+		if w.Status < 400 {
+			r.code, r.text = curlBadContent, w.Kind.String()
+		}
+	}
+	return r
+}
+
+func curlTLS(w *winauth.Error, now time.Time) (int, string) {
+	var (
+		hostname  x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+		network   net.Error
+		coded     interface{ Code() string }
+	)
+	switch {
+	case errors.As(w.Err, &hostname):
+		return curlTLSName, fmt.Sprintf("SSL: certificate subject name '%s' does not match target host name '%s'",
+			hostname.Certificate.Subject.CommonName, hostname.Host)
+	case errors.As(w.Err, &invalid) && invalid.Reason == x509.Expired:
+		if invalid.Cert != nil && now.Before(invalid.Cert.NotBefore) {
+			return curlUntrusted, "SSL certificate problem: certificate is not yet valid"
+		}
+		return curlUntrusted, "SSL certificate problem: certificate has expired"
+	case errors.As(w.Err, &authority):
+		if c := authority.Cert; c != nil && selfSigned(c) && len(unverified(w.Err)) == 1 {
+			return curlUntrusted, "SSL certificate problem: self signed certificate"
+		}
+		return curlUntrusted, curlIssuerAbsent
+	case errors.As(w.Err, &invalid), errors.As(w.Err, &verify):
+		return curlUntrusted, "SSL certificate problem: " + oneLine(w.Err.Error())
+	case errors.As(w.Err, &record), errors.As(w.Err, &alert), errors.As(w.Err, &network):
+		return curlTLSConnect, "SSL connect error: " + oneLine(w.Err.Error())
+	case errors.As(w.Err, &coded):
+		// The caller's own check of the certificate: what it says is about trust.
+		return curlUntrusted, "SSL certificate problem: " + oneLine(w.Err.Error())
+	}
+	return curlTLSConnect, "SSL connect error: " + oneLine(w.Err.Error())
+}
+
+// explainTLS gives a Problem the words for a refused server certificate.
+func explainTLS(p *Problem, w *winauth.Error) {
+	var (
+		hostname  x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		coded     interface {
+			Code() string
+			Remedy() string
+		}
+	)
+	chain := unverified(w.Err)
+	switch {
+	case errors.As(w.Err, &coded):
+		p.ErrCode, p.Fix = CodeUntrusted, coded.Remedy()
+	case errors.As(w.Err, &hostname):
+		p.ErrCode = CodeWrongName
+		p.Detail = fmt.Sprintf("%s: the server's certificate is for %s, not for %s", w.URL, certificateNames(hostname.Certificate), hostname.Host)
+		p.Fix = "use one of the certificate's names in the URL, or give the web site a certificate with this name"
+	case errors.As(w.Err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		p.ErrCode = CodeUntrusted
+		p.Detail = fmt.Sprintf("%s: certificate %s is valid from %s to %s: %s", w.URL, invalid.Cert.Subject,
+			invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339), invalid.Error())
+		p.Fix = "renew the certificate, or correct the clock of this machine"
+	case errors.As(w.Err, &authority):
+		p.ErrCode = CodeUntrusted
+		top := authority.Cert
+		if len(chain) > 0 {
+			top = chain[len(chain)-1]
+		}
+		if top != nil {
+			p.Detail = fmt.Sprintf("%s: no trusted issuer for certificate %s, issued by %s", w.URL, top.Subject, top.Issuer)
+			p.Fix = fmt.Sprintf("import the certificate of %s (key id %X) and its issuers up to the root into the trust store", top.Issuer, top.AuthorityKeyId)
+			if selfSigned(top) {
+				p.Fix = fmt.Sprintf("import the certificate of %s into the trust store, if it is the right one", top.Subject)
+			}
+		}
+	}
+}
+
+func unverified(err error) []*x509.Certificate {
+	var verify *tls.CertificateVerificationError
+	if errors.As(err, &verify) {
+		return verify.UnverifiedCertificates
+	}
+	return nil
+}
+
+func certificateNames(c *x509.Certificate) string {
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return "no name (subject " + c.Subject.String() + ")"
+	}
+	return strings.Join(names, ", ")
+}
+
+func reason(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		if errno == syscall.ECONNREFUSED {
+			return "Connection refused"
+		}
+		return errno.Error()
+	}
+	if err == nil {
+		return "unknown error"
+	}
+	return oneLine(err.Error())
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return u.Hostname()
+}
+
+func portOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Port()
+}

@@ -1,0 +1,206 @@
+package certsrv
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"callsign/certsrv/winauth"
+)
+
+// The stable codes of a Problem.
+const (
+	CodeBadConfiguration   = "certsrv.bad-configuration"    // the Client's own settings; nothing was sent
+	CodeBadRequest         = "certsrv.bad-request"          // a Submission that cannot be sent; nothing was sent
+	CodeNotResolved        = "certsrv.name-not-resolved"    // DNS
+	CodeCannotConnect      = "certsrv.cannot-connect"       // TCP
+	CodeUntrusted          = "certsrv.tls-untrusted"        // the server certificate is not accepted
+	CodeWrongName          = "certsrv.tls-wrong-name"       // the server certificate has another name
+	CodeTLSFailed          = "certsrv.tls-failed"           // any other failure of the handshake
+	CodeTimeout            = "certsrv.timeout"              // no answer in time; nothing was submitted
+	CodeConnectionLost     = "certsrv.connection-lost"      // the connection broke; nothing was submitted
+	CodeCancelled          = "certsrv.cancelled"            // the caller's context ended
+	CodeAnswerLost         = "certsrv.answer-lost"          // submitted, and the CA's answer is not known
+	CodeNotAuthenticated   = "certsrv.not-authenticated"    // 401
+	CodeLoginNotAsked      = "certsrv.login-not-asked"      // the server lets anyone in
+	CodeForbidden          = "certsrv.forbidden"            // 403
+	CodeNotFound           = "certsrv.role-missing"         // 404: no such page on this server
+	CodeServerError        = "certsrv.server-error"         // 5xx
+	CodeUnexpectedPage     = "certsrv.unexpected-page"      // nobody understands the page
+	CodeTooLarge           = "certsrv.answer-too-large"     // more than the client reads
+	CodeTemplateNotOffered = "certsrv.template-not-offered" // certrqxt.asp does not list it
+	CodeDenied             = "certsrv.denied"               // the CA's word
+	CodeRevoked            = "certsrv.revoked"              // the certificate of the request was revoked
+	CodeFailed             = "certsrv.request-failed"       // the CA's error page
+	CodeCAUnavailable      = "certsrv.ca-unavailable"       // the web server does not reach the CA
+	CodeUnknownRequest     = "certsrv.unknown-request"      // no such request id
+	CodeNotDelivered       = "certsrv.issued-not-delivered" // issued, but the certificate does not come
+)
+
+// ErrAnswerLost tells, with errors.Is, that a request was posted and that the CA's answer is not known: it may have
+// issued. Nothing must be posted again before the certificate was looked for.
+var ErrAnswerLost = errors.New("the answer to the submitted request was lost")
+
+// Problem is a failure that a user can act on.
+type Problem struct {
+	ErrCode    string   // one of the Code constants
+	Op         string   // what was done: "login", "templates", "submit", "fetch", "cacerts"
+	URL        string   // of the request, with explicit port
+	Detail     string   // what happened, with names and values; the peer's words unchanged
+	Fix        string   // what to do
+	HResult    HResult  // the CA's status, 0 for none
+	HTTPStatus int      // 0 for none
+	Retryable  bool     // trying again can help without anyone acting
+	Timeout    bool     // the peer did not answer in time
+	AnswerLost bool     // see ErrAnswerLost
+	Offered    []string // with CodeTemplateNotOffered: the templates that are offered
+	Nearest    string   // with CodeTemplateNotOffered: the offered template whose name is nearest, empty for none
+	Err        error    // cause, may be nil
+}
+
+// Error implements error.
+func (p *Problem) Error() string {
+	s := p.Detail
+	if p.Op != "" {
+		s = p.Op + ": " + s
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (p *Problem) Unwrap() error { return p.Err }
+
+// Is matches ErrAnswerLost.
+func (p *Problem) Is(target error) bool { return target == ErrAnswerLost && p.AnswerLost }
+
+// Code returns the stable code.
+func (p *Problem) Code() string { return p.ErrCode }
+
+// Remedy returns what to do.
+func (p *Problem) Remedy() string { return p.Fix }
+
+// transportProblem turns an error of winauth into a Problem. posted tells that the request was a submission: whatever
+// may have reached the server then counts as submitted.
+func transportProblem(op string, err error, posted bool) *Problem {
+	var own *Problem
+	if errors.As(err, &own) {
+		return own
+	}
+	var w *winauth.Error
+	if !errors.As(err, &w) {
+		return &Problem{ErrCode: CodeConnectionLost, Op: op, Detail: err.Error(), Fix: "try again", Retryable: true, Err: err}
+	}
+	p := &Problem{Op: op, URL: w.URL, Detail: w.Error(), Fix: w.Remedy(), HTTPStatus: w.Status, Err: err}
+	switch w.Kind {
+	case winauth.KindCredentials:
+		p.ErrCode = CodeBadConfiguration
+	case winauth.KindResolve:
+		p.ErrCode, p.Retryable = CodeNotResolved, true
+	case winauth.KindConnect:
+		p.ErrCode, p.Retryable = CodeCannotConnect, true
+	case winauth.KindTLS:
+		p.ErrCode = CodeTLSFailed
+		explainTLS(p, w)
+	case winauth.KindTimeout:
+		p.ErrCode, p.Retryable, p.Timeout = CodeTimeout, true, true
+	case winauth.KindCanceled:
+		p.ErrCode, p.Retryable = CodeCancelled, true
+	case winauth.KindNotAuthenticated:
+		p.ErrCode = CodeNotAuthenticated
+	case winauth.KindForbidden:
+		p.ErrCode = CodeForbidden
+		p.Fix = forbiddenRemedy(w.Body)
+	case winauth.KindNotAsked:
+		p.ErrCode = CodeLoginNotAsked
+	case winauth.KindTooLarge:
+		p.ErrCode = CodeTooLarge
+	case winauth.KindLost:
+		p.ErrCode, p.Retryable = CodeConnectionLost, true
+	case winauth.KindProtocol:
+		p.ErrCode = CodeUnexpectedPage
+		if w.Status >= 300 {
+			p = statusProblem(op, w.URL, w.Status, w.Body)
+			p.Err = err
+		}
+	}
+	if posted && w.Sent {
+		p.lost()
+	}
+	return p
+}
+
+// lost marks a problem as one after which the CA may have issued.
+func (p *Problem) lost() {
+	p.AnswerLost = true
+	p.Retryable = true
+	if p.ErrCode != CodeServerError {
+		p.ErrCode = CodeAnswerLost
+	}
+	p.Detail = "the request was sent and the CA's answer is not known: " + p.Detail
+	p.Fix = "look for the certificate by request id before anything is posted again"
+	if p.Timeout {
+		p.Fix += "; raise the submit timeout when the CA is slow"
+	}
+}
+
+// statusProblem explains an HTTP status that is not what a page of web enrollment comes with.
+func statusProblem(op, url string, status int, body []byte) *Problem {
+	p := &Problem{
+		Op: op, URL: url, HTTPStatus: status,
+		Detail: fmt.Sprintf("%s answered %d %s", url, status, http.StatusText(status)),
+	}
+	switch {
+	case status == http.StatusUnauthorized:
+		p.ErrCode = CodeNotAuthenticated
+		p.Fix = "the connection was logged in and the page refuses it: check that the web server keeps authentication for the connection (authPersistSingleRequest off), the page's permissions (401.3), and that no load balancer is between"
+	case status == http.StatusForbidden:
+		p.ErrCode = CodeForbidden
+		p.Fix = forbiddenRemedy(body)
+	case status == http.StatusNotFound:
+		p.ErrCode = CodeNotFound
+		p.Fix = "install the role service Certification Authority Web Enrollment on this server, or correct the URL"
+	case status >= http.StatusInternalServerError:
+		p.ErrCode = CodeServerError
+		p.Retryable = true
+		p.Fix = "read the web server's event log; restart the application pool of certsrv when the error stays"
+	default:
+		p.ErrCode = CodeUnexpectedPage
+		p.Fix = "check that the URL is that of the web enrollment pages, and that nothing between redirects to a sign-in page"
+	}
+	return p
+}
+
+// forbiddenRemedy reads the substatus that IIS writes on its error page.
+func forbiddenRemedy(body []byte) string {
+	m := regexp.MustCompile(`\b403\.(\d{1,2})\b`).FindSubmatch(body)
+	if m == nil {
+		return "let the account use the pages: use https, check the permissions of the certsrv directory, and whether the site demands a client certificate"
+	}
+	switch string(m[1]) {
+	case "4", "5":
+		return "use an https URL: the certsrv directory requires SSL"
+	case "7":
+		return "the site demands a client certificate: set SSL Settings, Client certificates to Ignore for certsrv, or give one in the TLS settings"
+	case "13", "16", "17":
+		return "the client certificate is not trusted, expired or revoked: renew it, or import its issuer on the web server"
+	}
+	return "read about IIS status 403." + string(m[1]) + " and correct the permissions of the certsrv directory"
+}
+
+// oneLine makes a peer's words fit for a log line or an error: no control characters, single spaces, at most 600
+// characters.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 600 {
+		s = string(r[:600]) + "..."
+	}
+	return s
+}
