@@ -80,7 +80,7 @@ func (r *RAMemory) Remember(ctx context.Context, m ra.Message) error {
 		}
 		_, err := t.ExecContext(ctx,
 			`INSERT INTO ra_message (digest, signer, nonce, transaction_id, request, label, enrolment, accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			m.Digest[:], m.Signer[:], notNil(m.Nonce), notNil(m.Transaction), request, m.Label, m.Enrolment, m.Time.UnixMilli())
+			m.Digest[:], m.Signer[:], blob(m.Nonce), blob(m.Transaction), request, m.Label, m.Enrolment, m.Time.UnixMilli())
 		return err
 	})
 	if errors.Is(err, ra.ErrNonceReplayed) || errors.Is(err, ra.ErrTransactionReused) {
@@ -133,7 +133,7 @@ func transactionRequest(ctx context.Context, q interface {
 ) (request [sha256.Size]byte, ok bool, err error) {
 	var b []byte
 	err = q.QueryRowContext(ctx,
-		`SELECT request FROM ra_message WHERE transaction_id = ? AND request IS NOT NULL ORDER BY accepted LIMIT 1`, notNil(transaction)).Scan(&b)
+		`SELECT request FROM ra_message WHERE transaction_id = ? AND request IS NOT NULL ORDER BY accepted LIMIT 1`, blob(transaction)).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
 		return request, false, nil
 	}
@@ -157,12 +157,4 @@ func scanRAMessage(row *sql.Row) (ra.Message, error) {
 	m.Nonce, m.Transaction = bytes.Clone(m.Nonce), bytes.Clone(m.Transaction)
 	m.Time = time.UnixMilli(accepted).UTC()
 	return m, nil
-}
-
-// notNil keeps an empty value from becoming NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }
