@@ -52,9 +52,10 @@ const (
 
 // Reasons why a body cannot be decoded.
 var (
-	errBodyEmpty  = errors.New("body is empty")
-	errBodyBase64 = errors.New("body is neither base64 nor DER")
-	errBodyPEM    = errors.New("body is PEM of another kind or damaged")
+	errBodyEmpty    = errors.New("body is empty")
+	errBodyBase64   = errors.New("body is neither base64 nor DER")
+	errBodyPEM      = errors.New("body is PEM of another kind or damaged")
+	errBodySequence = errors.New("body does not hold a DER SEQUENCE")
 )
 
 // decodeBody returns the DER (or BER) in an EST body. Base64 may contain CR, LF, blank, tab and NUL anywhere; PEM is
@@ -80,6 +81,9 @@ func decodeBody(body []byte, types ...string) ([]byte, bodyForm, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", errBodyBase64, err)
 	}
+	if n == 0 || der[0] != 0x30 {
+		return nil, "", errBodySequence
+	}
 	return der[:n], formBase64, nil
 }
 
@@ -94,6 +98,9 @@ func decodePEM(body []byte, types []string) ([]byte, bodyForm, error) {
 	}
 	for _, t := range types {
 		if block.Type == t {
+			if len(block.Bytes) == 0 || block.Bytes[0] != 0x30 {
+				return nil, "", errBodySequence
+			}
 			return block.Bytes, formPEM, nil
 		}
 	}

@@ -193,7 +193,7 @@ type call struct {
 // exchange makes one HTTP request and reads the whole answer.
 func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 	if c.setup(); c.bad != nil {
-		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, URL: clip(c.URL, 200), number: LibESTInvalidParameters,
+		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters,
 			Err: c.bad, Fix: "correct the EST client's URL, label or TLS settings"}
 	}
 	timeout := c.Timeout

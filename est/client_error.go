@@ -45,7 +45,7 @@ func (e *ClientError) Error() string {
 			b.WriteString(": status " + strconv.Itoa(e.Status))
 		}
 		b.WriteString(": " + e.Err.Error())
-	default:
+	case e.Status != 0:
 		b.WriteString(": server answered " + strconv.Itoa(e.Status))
 	}
 	if e.Text != "" {
