@@ -62,12 +62,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
-	user := l.user
-	if l.headers != nil && !s.cfg.Basic {
-		user = ""
-	}
 	now := s.now()
-	if err := s.iis.write(now, iisLine(r, user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
+	if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
 		s.log.Error("IIS log not written", slog.Any("err", err))
 	}
 	if rep.abort {
