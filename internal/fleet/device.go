@@ -1,0 +1,198 @@
+package fleet
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"callsign/capf"
+)
+
+// Operation is the certificate operation that is due for a phone ("Certificate Operation").
+type Operation string
+
+// The operations, in the words of our commands.
+const (
+	OperationNone         Operation = "none"         // No Pending Operation
+	OperationInstall      Operation = "install"      // Install/Upgrade
+	OperationDelete       Operation = "delete"       // Delete
+	OperationTroubleshoot Operation = "troubleshoot" // Troubleshoot: fetch and show
+)
+
+// Status is how the last operation stands ("Certificate Operation Status").
+type Status string
+
+// The statuses of an operation.
+const (
+	StatusNone                Status = "none"
+	StatusPending             Status = "pending"
+	StatusUpgradeSuccess      Status = "upgrade_success"
+	StatusUpgradeFailed       Status = "upgrade_failed"
+	StatusDeleteSuccess       Status = "delete_success"
+	StatusDeleteFailed        Status = "delete_failed"
+	StatusTroubleshootSuccess Status = "troubleshoot_success"
+	StatusTroubleshootFailed  Status = "troubleshoot_failed"
+)
+
+// AuthMode is how a phone authenticates ("Authentication Mode").
+type AuthMode string
+
+// The authentication modes that phones may be given.
+const (
+	AuthNull   AuthMode = "null"   // By Null String
+	AuthString AuthMode = "string" // By Authentication String
+)
+
+// KeyOrder is which kind of key is asked for ("Key Order").
+type KeyOrder string
+
+// The key orders that phones may be given.
+const (
+	KeyOrderRSA KeyOrder = "rsa" // RSA Only
+	KeyOrderEC  KeyOrder = "ec"  // EC Only
+)
+
+// Certificate is an LSC on record.
+type Certificate struct {
+	DER      []byte
+	Serial   string    // lower-case hex, no colons
+	Issuer   string    // RFC 4514 form
+	NotAfter time.Time // end of validity
+}
+
+// Shown is a certificate that a phone showed for a Troubleshoot operation.
+type Shown struct {
+	Type string `json:"type"` // "lsc" or "mic"
+	DER  []byte `json:"der"`
+}
+
+// Note is what the last call brought, for a person to read.
+type Note struct {
+	Code   string    `json:"code"`
+	Detail string    `json:"detail"`
+	Remedy string    `json:"remedy,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// Device is a phone's record.
+type Device struct {
+	Name        string // SEP and 12 hex digits, or a soft phone's name; upper case
+	Model       string // e.g. "8865"; may be empty
+	Operation   Operation
+	Status      Status
+	Auth        AuthMode
+	AuthString  capf.Secret // for AuthString; cleared when the operation ends
+	WrongTries  int         // wrong strings since the operation or the string was set
+	KeyOrder    KeyOrder
+	RSABits     int       // 512, 1024, 2048, 3072 or 4096
+	ECBits      int       // 256, 384 or 521
+	CompletesBy time.Time // zero: no limit
+	// Scheduled is when the operation was set. A session that ends finds by it whether an administrator has set
+	// another one meanwhile.
+	Scheduled time.Time
+	Result    capf.Result // result code of the last finished or failed call
+	HasResult bool
+	Note      *Note
+	LSC       *Certificate
+	Shown     []Shown // from the last Troubleshoot
+	// Offered is the enrolment whose certificate was offered by message 9 without message 3 and not confirmed. It is
+	// not offered that way again.
+	Offered string
+	Created time.Time
+	Updated time.Time
+}
+
+// NewDevice returns the record of a phone with the defaults: no operation, null string, RSA 2048.
+func NewDevice(name string) Device {
+	return Device{
+		Name: strings.ToUpper(name), Operation: OperationNone, Status: StatusNone, Auth: AuthNull,
+		KeyOrder: KeyOrderRSA, RSABits: 2048, ECBits: 256,
+	}
+}
+
+// Names of phones and soft phones: SEP and a MAC address, or the prefixes of soft clients with a name of their own
+// (spec: CAPF section 4, tag 13). 15 characters is the limit of the vendor's device table for phones, 50 for others.
+var deviceName = regexp.MustCompile(`^(SEP[0-9A-F]{12}|(CSF|TCT|BOT|TAB|CTI)[0-9A-Z._-]{1,47})$`)
+
+var authString = regexp.MustCompile(`^[0-9]{4,10}$`)
+
+// Validate says what is wrong with a record; nil when nothing is.
+func (d *Device) Validate() error {
+	if !deviceName.MatchString(d.Name) {
+		return problem("fleet.device-name", fmt.Sprintf("%q is no device name", d.Name),
+			"use SEP and the 12 hexadecimal digits of the MAC address, e.g. SEP001122334455, or a CSF, TCT, BOT or TAB name")
+	}
+	switch d.Operation {
+	case OperationNone, OperationInstall, OperationDelete, OperationTroubleshoot:
+	default:
+		return problem("fleet.operation", fmt.Sprintf("%q is no operation", d.Operation), "use install, delete, troubleshoot or none")
+	}
+	switch d.Auth {
+	case AuthNull:
+	case AuthString:
+		if len(d.AuthString) == 0 && d.Operation != OperationNone {
+			return problem("fleet.string-missing", fmt.Sprintf("%s is to authenticate by string and has none", d.Name),
+				"put 4 to 10 digits into a file of mode 0600 and name it with --auth-string-file")
+		}
+		if len(d.AuthString) > 0 && !authString.Match(d.AuthString) {
+			return problem("fleet.string-form", "an authentication string has 4 to 10 digits and nothing else",
+				"put 4 to 10 digits into the file, as the user will type them on the phone")
+		}
+	default:
+		return problem("fleet.auth-mode", fmt.Sprintf("%q is no authentication mode", d.Auth), "use null or string")
+	}
+	switch d.KeyOrder {
+	case KeyOrderRSA, KeyOrderEC:
+	default:
+		return problem("fleet.key-order", fmt.Sprintf("%q is no key order", d.KeyOrder), "use rsa or ec")
+	}
+	if _, ok := rsaSizeNames[d.RSABits]; !ok {
+		return problem("fleet.key-size", fmt.Sprintf("RSA keys of %d bits cannot be asked for", d.RSABits), "use 512, 1024, 2048, 3072 or 4096")
+	}
+	if d.ECBits != 256 && d.ECBits != 384 && d.ECBits != 521 {
+		return problem("fleet.key-size", fmt.Sprintf("EC keys of %d bits cannot be asked for", d.ECBits), "use 256, 384 or 521")
+	}
+	return nil
+}
+
+// Schedule sets a new operation: it forgets the wrong strings of the one before and its result.
+func (d *Device) Schedule(op Operation, now time.Time) {
+	d.Operation, d.Scheduled = op, now
+	d.Status = StatusPending
+	if op == OperationNone {
+		d.Status = StatusNone
+	}
+	d.WrongTries, d.HasResult, d.Result, d.Note = 0, false, 0, nil
+	d.Offered = ""
+}
+
+// finish ends the operation with its result.
+func (d *Device) finish(op Operation, ok bool, r capf.Result) {
+	d.Operation = OperationNone
+	d.Status = finalStatus(op, ok)
+	d.Result, d.HasResult = r, true
+	d.AuthString, d.WrongTries, d.Offered = nil, 0, ""
+}
+
+func finalStatus(op Operation, ok bool) Status {
+	switch op {
+	case OperationInstall:
+		if ok {
+			return StatusUpgradeSuccess
+		}
+		return StatusUpgradeFailed
+	case OperationDelete:
+		if ok {
+			return StatusDeleteSuccess
+		}
+		return StatusDeleteFailed
+	case OperationTroubleshoot:
+		if ok {
+			return StatusTroubleshootSuccess
+		}
+		return StatusTroubleshootFailed
+	default:
+		return StatusNone
+	}
+}

@@ -1,0 +1,219 @@
+package fleet
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"callsign/capf"
+	"callsign/internal/enroll"
+)
+
+// Enroller is what the fleet needs of the enrolment engine.
+type Enroller interface {
+	// Enroll opens or continues the row of r and waits until it is decided or ctx ends; the row tells which.
+	Enroll(ctx context.Context, r enroll.Request) (enroll.Enrolment, error)
+	// ByOwner returns the owner's rows, newest first.
+	ByOwner(ctx context.Context, owner string) ([]enroll.Enrolment, error)
+	// Supersede makes a row stale.
+	Supersede(ctx context.Context, id string) (enroll.Enrolment, error)
+}
+
+// Service decides what phones may do: the capf.Service of the product.
+type Service struct {
+	Store  Store
+	Engine Enroller
+	// Authority is the name of the authority that signs, e.g. "local" or "upstream".
+	Authority string
+	// Mode is what the CAPF trace calls it: "CAPF" or "OnlineCA". Traces of an online CA have their EST lines
+	// whether CAPF reaches the RA by EST or in its own process.
+	Mode string
+	// Subject makes the DER subject of a phone's certificate. Nil: CN = device name and nothing else.
+	Subject func(Device) ([]byte, error)
+	// WrongStrings is after how many wrong strings an operation is locked. 0: 5.
+	WrongStrings int
+	// AcceptOtherKey takes keys of another type or size than asked for.
+	AcceptOtherKey bool
+	// LibEST gives the libEST number and name under which a failed enrolment is traced. Nil: 94, EST_ERR_UNKNOWN.
+	LibEST func(*enroll.Failure) (int, string)
+	Log    *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
+}
+
+// Owner is the journal's owner of a phone's enrolments.
+func Owner(device string) string { return "phone:" + device }
+
+func (s *Service) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+func (s *Service) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func (s *Service) wrongLimit() int {
+	if s.WrongStrings > 0 {
+		return s.WrongStrings
+	}
+	return 5
+}
+
+// Open implements capf.Service: device known, operation due, not locked, in time, authenticated.
+func (s *Service) Open(ctx context.Context, c capf.Caller) (capf.Session, error) {
+	name := strings.ToUpper(c.Device)
+	d, err := s.Store.Device(ctx, name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, s.refuse(ctx, c.Device, capf.ReasonUnknownDevice, capf.ResultFail, problem("fleet.unknown-device",
+			fmt.Sprintf("no phone %q is configured", c.Device), "if it is yours, run: callsign phone add "+printable(c.Device)))
+	case err != nil:
+		return nil, fmt.Errorf("read device %s: %w", name, err)
+	}
+	// Without a due operation nothing is granted and no string is judged, so nobody learns by guessing.
+	if d.Operation == OperationNone {
+		return &session{s: s, d: d, caller: c, task: capf.Task{Operation: capf.OperationNone}}, nil
+	}
+	if d.WrongTries >= s.wrongLimit() {
+		return nil, s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, problem("fleet.locked",
+			fmt.Sprintf("%s is locked after %d wrong authentication strings", name, d.WrongTries),
+			fmt.Sprintf("find out who tried from %s, then run: callsign phone set %s --operation %s --auth-string-file FILE", c.Peer, name, d.Operation)))
+	}
+	if !d.CompletesBy.IsZero() && s.now().After(d.CompletesBy) {
+		return nil, s.late(ctx, d)
+	}
+	if err := s.authenticate(ctx, c, d); err != nil {
+		return nil, err
+	}
+	t, offered, err := s.task(ctx, &d)
+	if err != nil {
+		return nil, err
+	}
+	return &session{s: s, d: d, caller: c, task: t, enrolment: offered, offering: len(t.Offer) > 0}, nil
+}
+
+// authenticate judges the phone's string and counts a wrong one.
+func (s *Service) authenticate(ctx context.Context, c capf.Caller, d Device) error {
+	if d.Auth == AuthNull {
+		return nil
+	}
+	if len(d.AuthString) > 0 && subtle.ConstantTimeCompare(d.AuthString, c.String) == 1 {
+		return nil
+	}
+	var tries int
+	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
+		d.WrongTries++
+		tries = d.WrongTries
+		d.Result, d.HasResult = capf.ResultInvalidAuthString, true
+		if d.WrongTries >= s.wrongLimit() {
+			d.Status = finalStatus(d.Operation, false)
+		}
+		d.Note = &Note{
+			Code: "fleet.wrong-string", At: s.now(),
+			Detail: fmt.Sprintf("wrong authentication string from %s, attempt %d of %d", c.Peer, d.WrongTries, s.wrongLimit()),
+			Remedy: "type the string again on the phone, or set a new one with: callsign phone set " + d.Name + " --auth-string-file FILE",
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count wrong string of %s: %w", d.Name, err)
+	}
+	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, problem("fleet.wrong-string",
+		fmt.Sprintf("%s sent a wrong authentication string, attempt %d of %d", d.Name, tries, s.wrongLimit()),
+		"type the string again on the phone, or set a new one with: callsign phone set "+d.Name+" --auth-string-file FILE"))
+}
+
+// late ends an operation whose time has passed.
+func (s *Service) late(ctx context.Context, d Device) error {
+	p := problem("fleet.late", fmt.Sprintf("%s called after %s, the time by which its operation was to complete", d.Name, d.CompletesBy.UTC().Format(time.RFC3339)),
+		"schedule it again: callsign phone set "+d.Name+" --operation "+string(d.Operation))
+	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
+		d.finish(d.Operation, false, capf.ResultLateRequest)
+		d.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record late call of %s: %w", d.Name, err)
+	}
+	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultLateRequest, p)
+}
+
+// task makes the work order of an authenticated phone. An install may begin with a certificate that an earlier call
+// did not confirm; its enrolment is the second result.
+func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error) {
+	switch d.Operation {
+	case OperationDelete:
+		return capf.Task{Operation: capf.OperationDelete}, "", nil
+	case OperationTroubleshoot:
+		return capf.Task{Operation: capf.OperationTroubleshoot}, "", nil
+	}
+	t := capf.Task{Operation: capf.OperationInstall, Keys: []capf.KeySpec{d.keySpec()}, AcceptOtherKey: s.AcceptOtherKey}
+	rows, err := s.Engine.ByOwner(ctx, Owner(d.Name))
+	if err != nil {
+		return t, "", fmt.Errorf("read enrolments of %s: %w", d.Name, err)
+	}
+	for _, e := range rows {
+		switch {
+		case e.State == enroll.Pending:
+			// The CA waits for a person. Asking for another key would only make another request of it.
+			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, problem("fleet.approval-pending",
+				fmt.Sprintf("the CA has not decided request %s of %s yet", e.Progress.RequestID, d.Name),
+				"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call"))
+		case e.State == enroll.Issued && e.ID != d.Offered:
+			t.Offer = e.Certificate
+			return t, e.ID, nil
+		}
+	}
+	return t, "", nil
+}
+
+func (d *Device) keySpec() capf.KeySpec {
+	if d.KeyOrder == KeyOrderEC {
+		return capf.KeySpec{Type: capf.KeyEC, Bits: d.ECBits}
+	}
+	return capf.KeySpec{Type: capf.KeyRSA, Bits: d.RSABits}
+}
+
+// refuse logs a refusal and wraps it for the protocol.
+func (s *Service) refuse(ctx context.Context, device string, reason capf.Reason, result capf.Result, p *Problem) error {
+	s.log().WarnContext(ctx, "phone refused", slog.String("event", "capf.refused"), slog.String("device", printable(device)),
+		slog.Int("result", result.Number()), slog.String("result_name", result.Name()),
+		slog.String("code", p.ErrCode), slog.String("cause", p.Detail), slog.String("remedy", p.Fix))
+	return &capf.Refusal{Reason: reason, Result: result, Err: p}
+}
+
+// printable shows a name that came from a peer: no control characters, bounded.
+func printable(s string) string {
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// noteOf keeps an error for a person to read.
+func noteOf(err error, now time.Time) *Note {
+	n := &Note{Code: "fleet.failed", Detail: err.Error(), At: now}
+	var coded interface {
+		error
+		Code() string
+		Remedy() string
+	}
+	if errors.As(err, &coded) {
+		n.Code, n.Detail, n.Remedy = coded.Code(), coded.Error(), coded.Remedy()
+	}
+	return n
+}
