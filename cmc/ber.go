@@ -42,8 +42,13 @@ func readHeader(b []byte) (header, error) {
 		return header{}, errShort
 	}
 	h := header{tag: b[0], size: 2, minimal: true}
-	if h.tag&tagNumber == tagNumber {
+	switch {
+	case h.tag&tagNumber == tagNumber:
 		return h, errors.New("tag numbers above 30 are not supported")
+	case h.tag == 0:
+		return h, errors.New("end of contents where none is due")
+	case h.tag&(classMask|constructed) == constructed && h.tag != tagSequence && h.tag != tagSet && h.tag != constructedOctet:
+		return h, fmt.Errorf("constructed value of universal tag %d", h.tag&tagNumber)
 	}
 	switch l := b[1]; {
 	case l < 0x80:
@@ -73,7 +78,7 @@ func readHeader(b []byte) (header, error) {
 // values stay as they are. It refuses values nested deeper than MaxDepth and anything after the value. The result is never
 // longer than ber by more than one octet for each nested value; the caller limits the length of ber.
 func toDER(ber []byte) ([]byte, error) {
-	if isDERLengths(ber, 0) {
+	if len(ber) > 0 && isDERLengths(ber, 0) {
 		return ber, nil
 	}
 	out, n, err := transcode(make([]byte, 0, len(ber)), ber, 0)
@@ -126,9 +131,6 @@ func transcode(out, b []byte, depth int) ([]byte, int, error) {
 			return nil, 0, err
 		}
 		return appendTLV(out, tagOctetString, contents), n, nil
-	}
-	if h.tag&classMask == 0 && h.tag != tagSequence && h.tag != tagSet {
-		return nil, 0, fmt.Errorf("constructed value of universal tag %d", h.tag&tagNumber)
 	}
 	var contents []byte
 	n, err := children(b, h, func(rest []byte) (int, error) {
@@ -231,8 +233,8 @@ func checkDER(b []byte, depth int) error {
 		switch {
 		case h.tag&constructed == 0:
 			err = checkPrimitive(h.tag, contents)
-		case h.tag&classMask == 0 && h.tag != tagSequence && h.tag != tagSet:
-			err = fmt.Errorf("constructed value of universal tag %d", h.tag&tagNumber)
+		case h.tag == constructedOctet:
+			err = errors.New("constructed OCTET STRING")
 		default:
 			err = checkDER(contents, depth+1)
 		}
@@ -248,7 +250,7 @@ func checkDER(b []byte, depth int) error {
 func checkPrimitive(tag byte, c []byte) error {
 	bad := false
 	switch tag {
-	case 0, tagSequence &^ constructed, tagSet &^ constructed:
+	case tagSequence &^ constructed, tagSet &^ constructed:
 		bad = true
 	case tagBoolean:
 		bad = len(c) != 1 || c[0] != 0 && c[0] != 0xFF
