@@ -62,7 +62,8 @@ type Engine struct {
 
 	mu      sync.Mutex
 	closing bool
-	tracks  map[string]*track // by row ID: rows with a worker or a waiter
+	tracks  map[string]*track          // by row ID: rows with a worker or a waiter
+	asking  map[[32]byte]chan struct{} // by Request.Key: an attempt is under way until the channel is closed
 	workers sync.WaitGroup
 }
 
@@ -93,6 +94,7 @@ func (e *Engine) init() {
 		e.wake = make(chan struct{}, 1)
 		e.closed = make(chan struct{})
 		e.tracks = make(map[string]*track)
+		e.asking = make(map[[32]byte]chan struct{})
 	})
 }
 

@@ -50,6 +50,12 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 			}
 		}()
 	}
+	done, ok := e.ask(ctx, row.Key())
+	if !ok {
+		e.leave(t, row)
+		return
+	}
+	defer done()
 	due := true
 	if !c.fresh {
 		// What the caller read may be older than what another worker wrote just before.
@@ -102,6 +108,32 @@ func (e *Engine) acquire(slots chan struct{}, t *track) bool {
 			return begun()
 		case <-idle:
 		case <-e.closed:
+		}
+	}
+}
+
+// ask waits until no attempt for the same request is under way, and makes it this worker's turn until done is called. Rows of one request can meet here
+// when the older was superseded during its attempt: the newer must not look for the older one's answer before that attempt is over, nor ask beside it.
+func (e *Engine) ask(ctx context.Context, key [32]byte) (done func(), ok bool) {
+	mine := make(chan struct{})
+	for {
+		e.mu.Lock()
+		other, busy := e.asking[key]
+		if !busy {
+			e.asking[key] = mine
+			e.mu.Unlock()
+			return func() {
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				delete(e.asking, key)
+				close(mine)
+			}, true
+		}
+		e.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, false
 		}
 	}
 }
