@@ -32,7 +32,7 @@ type failure struct {
 func failureOf(err error) failure {
 	e := asCA(err)
 	return failure{
-		Failure:   enroll.Failure{Code: e.Code(), Detail: e.Detail, Remedy: e.Remedy(), HResult: e.HResult, Timeout: e.Timeout},
+		Failure:   enroll.Failure{Code: e.Code(), Detail: e.Error(), Remedy: e.Remedy(), HResult: e.HResult, Timeout: e.Timeout},
 		temporary: !e.Final, after: e.After,
 	}
 }

@@ -1,0 +1,274 @@
+package adcs
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"callsign/certsrv"
+	"callsign/certsrv/winauth"
+	"callsign/cmc"
+	"callsign/internal/ca"
+)
+
+// Name is the authority's name in records and logs.
+const Name = "adcs"
+
+// Defaults of Config.
+const (
+	DefaultMissing    = 8
+	DefaultTried      = 64
+	DefaultLooks      = 3
+	DefaultLookPause  = time.Minute
+	DefaultLoginPause = time.Minute
+)
+
+// mostTried bounds the search for a lost answer, whatever the settings.
+const mostTried = 4096
+
+// Config says whom to ask and how.
+type Config struct {
+	Client   *certsrv.Client // needed; not to be changed afterwards
+	Template string          // the template's name, not its display name; empty for a standalone CA
+
+	// Agent signs for bare keys; AgentChain begins with its certificate (Certificate Request Agent), intermediates follow.
+	// Without them only signed requests can be sent.
+	Agent      crypto.Signer
+	AgentChain []*x509.Certificate
+	Shape      cmc.Shape // of the request for a bare key; 0 means cmc.Supplied
+	// AgentForSigned adds the agent's signature to really signed requests too, for templates that demand it.
+	AgentForSigned bool
+
+	Missing    int           // ids in a row that do not exist and end the search for a lost answer; 0 means 8
+	Tried      int           // ids looked at in one search; 0 means 64
+	Looks      int           // attempts that look at pending ids again before a new POST; 0 means 3, negative none
+	LookPause  time.Duration // between these attempts; 0 means 1 min
+	LoginPause time.Duration // silence after a refused login of the own account; 0 means 1 min, negative none
+
+	Now    func() time.Time // nil means time.Now
+	Random io.Reader        // nil means crypto/rand
+	Log    *slog.Logger     // nil: nothing is logged
+}
+
+// Authority is the authority "adcs". It implements ca.Authority, ca.Checker and ca.LoginChecker.
+type Authority struct {
+	c   Config
+	log *slog.Logger
+
+	mu      sync.Mutex
+	chain   []*x509.Certificate
+	refused *ca.Error // the last refusal of the own account
+	until   time.Time // how long it is repeated
+}
+
+var (
+	_ ca.Authority    = (*Authority)(nil)
+	_ ca.Checker      = (*Authority)(nil)
+	_ ca.LoginChecker = (*Authority)(nil)
+)
+
+// New returns the authority.
+func New(c Config) (*Authority, error) {
+	if c.Client == nil {
+		return nil, errors.New("adcs: no client of web enrollment")
+	}
+	if c.Agent != nil && len(c.AgentChain) == 0 {
+		return nil, errors.New("adcs: the enrollment agent has a key and no certificate")
+	}
+	if c.Agent == nil && c.AgentForSigned {
+		return nil, errors.New("adcs: signed requests are to be wrapped and there is no enrollment agent")
+	}
+	setDefault(&c.Missing, DefaultMissing)
+	setDefault(&c.Tried, DefaultTried)
+	setDefault(&c.Looks, DefaultLooks)
+	setDefault(&c.LookPause, DefaultLookPause)
+	setDefault(&c.LoginPause, DefaultLoginPause)
+	setDefault(&c.Shape, cmc.Supplied)
+	if c.Missing < 0 || c.Tried < 0 {
+		return nil, errors.New("adcs: the limits of the search for a lost answer are negative")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	a := &Authority{c: c, log: c.Log}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	return a, nil
+}
+
+func setDefault[T ~int | ~int64](v *T, otherwise T) {
+	if *v == 0 {
+		*v = otherwise
+	}
+}
+
+// Name implements ca.Authority.
+func (a *Authority) Name() string { return Name }
+
+// Chain implements ca.Authority: it asks the web server for the CA's certificates, the newest first.
+func (a *Authority) Chain(ctx context.Context) ([]*x509.Certificate, error) {
+	if err := a.paused(); err != nil {
+		return nil, err
+	}
+	certs, err := a.c.Client.CACertificates(ctx)
+	if err != nil {
+		return nil, a.failure(err, true)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.chain, a.refused = certs, nil
+	return certs, nil
+}
+
+// Check implements ca.Checker: the account may log in and the template is offered to it.
+func (a *Authority) Check(ctx context.Context) error {
+	if err := a.paused(); err != nil {
+		return err
+	}
+	if err := a.template(ctx, a.c.Client); err != nil {
+		return a.failure(err, true)
+	}
+	return nil
+}
+
+func (a *Authority) template(ctx context.Context, c *certsrv.Client) error {
+	if a.c.Template == "" || c.SkipTemplateCheck {
+		return c.Login(ctx, nil)
+	}
+	return c.CheckTemplate(ctx, a.c.Template)
+}
+
+// CheckLogin implements ca.LoginChecker: it logs in with these credentials and looks whether the template is offered to
+// their owner.
+func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
+	c := a.as(l)
+	defer a.close(ctx, c)
+	if err := a.template(ctx, c); err != nil {
+		return a.failure(err, false)
+	}
+	return nil
+}
+
+// as is the client for somebody else's credentials, with connections of its own.
+func (a *Authority) as(l *ca.Login) *certsrv.Client {
+	o := a.c.Client
+	auth := o.Auth
+	auth.User, auth.Password = l.User, winauth.NewPassword(l.Password)
+	return &certsrv.Client{
+		URL: o.URL, Auth: auth, TLS: o.TLS, DialContext: o.DialContext, UserAgent: o.UserAgent, Compat: o.Compat,
+		ConnectTimeout: o.ConnectTimeout, LoginTimeout: o.LoginTimeout, FetchTimeout: o.FetchTimeout, SubmitTimeout: o.SubmitTimeout,
+		MaxSessions: 1, SkipTemplateCheck: o.SkipTemplateCheck, Log: o.Log, Now: o.Now,
+	}
+}
+
+func (a *Authority) close(ctx context.Context, c *certsrv.Client) {
+	if err := c.Close(); err != nil {
+		a.log.DebugContext(ctx, "connection to web enrollment did not close cleanly", slog.String("err", err.Error()))
+	}
+}
+
+// paused is the refusal of the own account while it is not to be tried again.
+func (a *Authority) paused() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.refused == nil || !a.c.Now().Before(a.until) {
+		return nil
+	}
+	return a.refused
+}
+
+// failure turns an error of certsrv into ours. own tells that the own account was used.
+func (a *Authority) failure(err error, own bool) *ca.Error {
+	var p *certsrv.Problem
+	if !errors.As(err, &p) {
+		var done *ca.Error
+		if errors.As(err, &done) {
+			return done
+		}
+		return &ca.Error{
+			ErrCode: "adcs.failed", Detail: "AD CS web enrollment could not be asked", Err: err,
+			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause",
+		}
+	}
+	e := &ca.Error{
+		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: p.Fix, HResult: uint32(p.HResult), Final: !p.Retryable,
+		Timeout: p.Timeout, Err: p,
+	}
+	if own && p.ErrCode == ca.CodeLoginRefused && a.c.LoginPause > 0 {
+		a.mu.Lock()
+		a.refused, a.until = e, a.c.Now().Add(a.c.LoginPause)
+		a.mu.Unlock()
+	}
+	return e
+}
+
+// issued makes the outcome of a certificate, and says what it lacks for a phone.
+func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificate, id string) ca.Outcome {
+	out := ca.Outcome{Status: ca.Issued, Certificate: c.Raw, RequestID: id, POP: ca.POPVouched}
+	if r.CSR != nil {
+		out.POP = ca.POPSigned
+	}
+	a.mu.Lock()
+	chain := a.chain
+	a.mu.Unlock()
+	for issuer := issuerOf(c, chain); issuer != nil && len(out.Chain) < len(chain); issuer = issuerOf(issuer, chain) {
+		out.Chain = append(out.Chain, issuer.Raw)
+		if bytes.Equal(issuer.RawIssuer, issuer.RawSubject) {
+			break
+		}
+	}
+	if lacks := lacking(c); len(lacks) > 0 {
+		a.log.WarnContext(ctx, "certificate lacks what phones need", slog.String("ca", Name), slog.String("template", a.c.Template),
+			slog.String("request_id", r.ID), slog.String("ca_request", id), slog.String("subject", c.Subject.String()),
+			slog.String("code", "adcs.certificate-usage"), slog.Any("missing", lacks),
+			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.c.Template)))
+	}
+	return out
+}
+
+func issuerOf(c *x509.Certificate, chain []*x509.Certificate) *x509.Certificate {
+	for _, i := range chain {
+		if bytes.Equal(i.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(i) == nil {
+			return i
+		}
+	}
+	return nil
+}
+
+// lacking names the usages that a phone needs and the certificate does not have (without keyEncipherment "device secure
+// registration will fail", says the maker).
+func lacking(c *x509.Certificate) []string {
+	var out []string
+	if c.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		out = append(out, "digitalSignature")
+	}
+	if c.KeyUsage&x509.KeyUsageKeyEncipherment == 0 {
+		out = append(out, "keyEncipherment")
+	}
+	for _, u := range []struct {
+		usage x509.ExtKeyUsage
+		name  string
+	}{
+		{x509.ExtKeyUsageClientAuth, "clientAuth"},
+		{x509.ExtKeyUsageServerAuth, "serverAuth"},
+		{x509.ExtKeyUsageIPSECEndSystem, "IPsec end system"},
+	} {
+		if !slices.Contains(c.ExtKeyUsage, u.usage) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
+			out = append(out, u.name)
+		}
+	}
+	return out
+}

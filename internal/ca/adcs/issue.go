@@ -1,0 +1,350 @@
+package adcs
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"callsign/certsrv"
+	"callsign/cmc"
+	"callsign/internal/ca"
+)
+
+// mark is what the journal keeps for the search after a lost answer.
+type mark struct {
+	Version int     `json:"v"`                 // 1
+	After   int64   `json:"after"`             // highest request id seen before the POST
+	Key     []byte  `json:"key"`               // SHA-256 of the SubjectPublicKeyInfo
+	Pending []int64 `json:"pending,omitempty"` // ids that were pending when looked at
+	Looks   int     `json:"looks,omitempty"`   // how often they were looked at
+}
+
+func (m mark) encode() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic("adcs: a mark of numbers and octets cannot be encoded: " + err.Error())
+	}
+	return b
+}
+
+func readMark(b []byte) mark {
+	var m mark
+	if len(b) == 0 || json.Unmarshal(b, &m) != nil || m.Version != 1 {
+		// Unreadable: search from the beginning rather than post twice.
+		return mark{Version: 1}
+	}
+	return m
+}
+
+// Issue implements ca.Authority.
+func (a *Authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
+	own := r.Login == nil
+	if own {
+		if err := a.paused(); err != nil {
+			return ca.Outcome{}, err
+		}
+	}
+	client := a.c.Client
+	if !own {
+		client = a.as(r.Login)
+		defer a.close(ctx, client)
+	}
+	w := &work{a: a, r: r, l: l, client: client, own: own}
+	p := l.Progress()
+	switch {
+	case p.RequestID != "":
+		return w.poll(ctx, p.RequestID)
+	case p.Submitted:
+		out, found, err := w.search(ctx)
+		if found || err != nil {
+			return out, err
+		}
+		a.log.WarnContext(ctx, "lost answer not found, the request is sent again", slog.String("ca", Name),
+			slog.String("request_id", r.ID), slog.Int64("after", readMark(p.Mark).After))
+		return w.submit(ctx, true)
+	}
+	return w.submit(ctx, false)
+}
+
+// work is one attempt at one request.
+type work struct {
+	a      *Authority
+	r      ca.Request
+	l      ca.Ledger
+	client *certsrv.Client
+	own    bool // the own account
+}
+
+// message is what goes into the form.
+func (w *work) message() ([]byte, error) {
+	c := w.a.c
+	if w.r.CSR != nil && !c.AgentForSigned {
+		return w.r.CSR, nil
+	}
+	if c.Agent == nil {
+		return nil, &ca.Error{
+			ErrCode: "adcs.no-agent", Final: true, Detail: "the key is bare and no enrollment agent certificate is configured",
+			Fix: "give the RA an enrollment agent certificate (template Enrollment Agent), or, simpler and proven: let the enterprise CA issue CAPF a subordinate CA certificate and sign locally",
+		}
+	}
+	csr := w.r.CSR
+	if csr == nil {
+		if w.r.Vouch == "" {
+			return nil, &ca.Error{
+				ErrCode: "adcs.not-vouched", Final: true, Detail: "the key is bare and nobody vouches for its owner",
+				Fix: "this is a fault of the caller; report it with the request id",
+			}
+		}
+		var err error
+		if csr, err = cmc.NullSignedRaw(w.r.PublicKey, w.r.Subject, w.r.Extensions, cmc.Microsoft); err != nil {
+			return nil, unusable(err)
+		}
+	}
+	der, err := cmc.ADCSRequest(csr, c.Template, c.Shape, c.Agent, c.AgentChain, c.Now(), c.Random)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	return der, nil
+}
+
+func unusable(err error) *ca.Error {
+	return &ca.Error{ErrCode: "adcs.request", Final: true, Detail: "the request to AD CS could not be made", Err: err,
+		Fix: "check the enrollment agent's certificate and key"}
+}
+
+// submit posts the request. The journal knows that it may have been posted before the first octet leaves.
+func (w *work) submit(ctx context.Context, again bool) (ca.Outcome, error) {
+	der, err := w.message()
+	if err != nil {
+		return ca.Outcome{}, err
+	}
+	before := func(ctx context.Context) error {
+		after, err := w.l.HighestRequestID(ctx)
+		if err != nil {
+			return err
+		}
+		key := sha256.Sum256(w.r.PublicKey)
+		p := w.l.Progress()
+		p.Submitted, p.Resubmitted = true, p.Resubmitted || again
+		p.Mark = mark{Version: 1, After: after, Key: key[:]}.encode()
+		return w.l.Record(ctx, p)
+	}
+	answer, err := w.send(ctx, certsrv.Submission{Request: der, Template: w.a.c.Template}, before)
+	if err != nil {
+		return ca.Outcome{}, w.notAnswered(ctx, answer, err)
+	}
+	return w.outcome(ctx, answer, true)
+}
+
+// send runs the requests of an enrolment. Credentials that were checked a moment ago need no second look at the templates.
+func (w *work) send(ctx context.Context, s certsrv.Submission, before func(context.Context) error) (certsrv.Answer, error) {
+	if w.own || !w.r.Login.Checked {
+		return w.client.Enroll(ctx, certsrv.EnrollOptions{Submission: s, BeforeSubmit: before, Submitted: w.number})
+	}
+	if err := before(ctx); err != nil {
+		return certsrv.Answer{}, err
+	}
+	answer, err := w.client.Submit(ctx, s)
+	if err != nil {
+		return certsrv.Answer{}, err
+	}
+	if answer.RequestID != "" {
+		if err := w.number(ctx, answer.RequestID); err != nil {
+			return answer, err
+		}
+	}
+	if answer.Outcome != certsrv.Issued {
+		return answer, nil
+	}
+	fetched, err := w.client.Fetch(ctx, answer.RequestID)
+	if err != nil {
+		return answer, err
+	}
+	return fetched, nil
+}
+
+// number records the CA's id of the request.
+func (w *work) number(ctx context.Context, id string) error {
+	p := w.l.Progress()
+	if p.RequestID == id {
+		return nil
+	}
+	p.Submitted, p.RequestID = true, id
+	return w.l.Record(ctx, p)
+}
+
+// notAnswered handles an enrolment that ended without the CA's word. When it is certain that nothing was posted, the
+// journal takes its note back, so that the next attempt need not search.
+func (w *work) notAnswered(ctx context.Context, answer certsrv.Answer, err error) error {
+	var p *certsrv.Problem
+	if !errors.As(err, &p) {
+		return err // the journal's: the engine knows
+	}
+	if answer.RequestID == "" && !errors.Is(err, certsrv.ErrAnswerLost) {
+		if err := w.takeBack(ctx); err != nil {
+			return err
+		}
+	}
+	return w.a.failure(err, w.own)
+}
+
+// takeBack notes that the CA has nothing of this request.
+func (w *work) takeBack(ctx context.Context) error {
+	p := w.l.Progress()
+	if !p.Submitted || p.RequestID != "" {
+		return nil
+	}
+	p.Submitted, p.Mark = false, nil
+	return w.l.Record(ctx, p)
+}
+
+// poll asks for a request whose id is known.
+func (w *work) poll(ctx context.Context, id string) (ca.Outcome, error) {
+	answer, err := w.client.Fetch(ctx, id)
+	if err != nil {
+		return ca.Outcome{}, w.a.failure(err, w.own)
+	}
+	return w.outcome(ctx, answer, false)
+}
+
+// outcome turns the CA's word into ours. posted tells that it is the answer to a POST of this attempt.
+func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) (ca.Outcome, error) {
+	switch answer.Outcome {
+	case certsrv.Issued:
+		if !sameKey(answer.Certificate, w.r.PublicKey) {
+			return denied(answer, &ca.Error{
+				ErrCode: "adcs.other-key", Final: true,
+				Detail: "request " + answer.RequestID + " of the CA has a certificate for another key",
+				Fix:    "look the request up in the CA console; let the phone enroll again",
+			}), nil
+		}
+		return w.a.issued(ctx, w.r, answer.Certificate, answer.RequestID), nil
+	case certsrv.Pending:
+		return ca.Outcome{Status: ca.Pending, RequestID: answer.RequestID}, nil
+	}
+	problem := answer.Problem()
+	if problem == nil {
+		problem = &certsrv.Problem{ErrCode: certsrv.CodeUnexpectedPage, Detail: "the CA's answer has no known outcome"}
+	}
+	e := w.a.failure(problem, w.own)
+	if answer.Outcome == certsrv.Failed && posted && answer.RequestID == "" {
+		// An error page with no id: the CA took nothing.
+		if err := w.takeBack(ctx); err != nil {
+			return ca.Outcome{}, err
+		}
+	}
+	if !e.Final {
+		return ca.Outcome{}, e
+	}
+	return denied(answer, e), nil
+}
+
+func denied(answer certsrv.Answer, e *ca.Error) ca.Outcome {
+	return ca.Outcome{Status: ca.Denied, RequestID: answer.RequestID, Denial: e}
+}
+
+// sameKey compares by value: a CA may encode a key anew.
+func sameKey(c *x509.Certificate, spki []byte) bool {
+	if c == nil {
+		return false
+	}
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return false
+	}
+	have, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && have.Equal(pub)
+}
+
+// search looks for the certificate of a request whose answer was lost. found is false when nothing was found and the
+// request may be posted again.
+func (w *work) search(ctx context.Context) (_ ca.Outcome, found bool, _ error) {
+	p := w.l.Progress()
+	m := readMark(p.Mark)
+	ids := m.Pending
+	if m.Looks == 0 {
+		highest, err := w.l.HighestRequestID(ctx)
+		if err != nil {
+			return ca.Outcome{}, false, err
+		}
+		// Ids that other rows recorded since are known to be somebody else's, and must not use up the budget.
+		budget := min(int64(w.a.c.Tried)+max(highest-m.After, 0), mostTried)
+		ids = make([]int64, 0, budget)
+		for id := m.After + 1; id <= m.After+budget; id++ {
+			ids = append(ids, id)
+		}
+	}
+	answer, pending, err := w.look(ctx, ids, m.Looks > 0)
+	if err != nil {
+		return ca.Outcome{}, false, err
+	}
+	if answer != nil {
+		if err := w.number(ctx, answer.RequestID); err != nil {
+			return ca.Outcome{}, false, err
+		}
+		w.a.log.InfoContext(ctx, "lost answer found", slog.String("ca", Name), slog.String("request_id", w.r.ID),
+			slog.String("ca_request", answer.RequestID))
+		return w.a.issued(ctx, w.r, answer.Certificate, answer.RequestID), true, nil
+	}
+	if len(pending) == 0 || m.Looks >= w.a.c.Looks {
+		return ca.Outcome{}, false, nil
+	}
+	m.Pending, m.Looks = pending, m.Looks+1
+	p.Mark = m.encode()
+	if err := w.l.Record(ctx, p); err != nil {
+		return ca.Outcome{}, false, err
+	}
+	return ca.Outcome{}, false, &ca.Error{
+		ErrCode: "adcs.searching", After: w.a.c.LookPause,
+		Detail: "the answer to the request was lost, and requests that may be it wait for approval: " + numbers(pending),
+		Fix:    "approve or deny these requests in the CA console; after " + (time.Duration(w.a.c.Looks) * w.a.c.LookPause).String() + " the request is sent again",
+	}
+}
+
+// look fetches ids until one has our key. It returns the ids that are pending. everyID looks at all of them; otherwise a row
+// of missing ids ends it.
+func (w *work) look(ctx context.Context, ids []int64, everyID bool) (*certsrv.Answer, []int64, error) {
+	var pending []int64
+	missing := 0
+	for _, id := range ids {
+		answer, err := w.client.Fetch(ctx, strconv.FormatInt(id, 10))
+		if err != nil {
+			return nil, nil, w.a.failure(err, w.own)
+		}
+		missing++
+		switch {
+		case answer.Outcome == certsrv.Issued && sameKey(answer.Certificate, w.r.PublicKey):
+			return &answer, nil, nil
+		case answer.Outcome == certsrv.Pending:
+			pending, missing = append(pending, id), 0
+		case answer.Outcome != certsrv.Failed:
+			missing = 0 // somebody else's
+		case answer.HResult != certsrv.StatusPropertyEmpty && answer.HResult != certsrv.StatusNoRequest:
+			if p := answer.Problem(); p != nil && p.Retryable {
+				return nil, nil, w.a.failure(p, w.own)
+			}
+			missing = 0
+		}
+		if missing >= w.a.c.Missing && !everyID {
+			break
+		}
+	}
+	return nil, pending, nil
+}
+
+func numbers(ids []int64) string {
+	s := ""
+	for i, id := range ids {
+		if i > 0 {
+			s += ", "
+		}
+		s += strconv.FormatInt(id, 10)
+	}
+	return s
+}
