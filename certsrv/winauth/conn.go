@@ -263,7 +263,7 @@ func (r Request) method() string {
 func (c *Conn) write(ctx context.Context, r Request, auth string, e *Error) error {
 	u, err := url.ParseRequestURI(r.Path)
 	if err != nil || !strings.HasPrefix(r.Path, "/") {
-		return fmt.Errorf("request path %q: %w", r.Path, errors.Join(errBadRequest, err))
+		return fmt.Errorf("%w: path %q", errBadRequest, r.Path)
 	}
 	var body io.Reader
 	if r.Body != nil {
@@ -271,7 +271,7 @@ func (c *Conn) write(ctx context.Context, r Request, auth string, e *Error) erro
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method(), c.base.String(), body)
 	if err != nil {
-		return errors.Join(errBadRequest, err)
+		return fmt.Errorf("%w: %w", errBadRequest, err)
 	}
 	req.URL.Path, req.URL.RawPath, req.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
 	req.Host = c.host
@@ -304,7 +304,7 @@ func (c *Conn) read(method string, e *Error) (*Response, error) {
 		// The body is read and closed below.
 		resp, err = http.ReadResponse(c.r, &http.Request{Method: method}) //nolint:bodyclose // closed at the end of read
 		if err != nil {
-			return nil, headerError(err)
+			return nil, c.headerError(err)
 		}
 		if resp.StatusCode >= 200 {
 			break
@@ -338,13 +338,13 @@ var (
 	errBadRequest = errors.New("request cannot be sent")
 )
 
-// headerError keeps connection errors as they are and marks everything else, which then came from the parser.
-func headerError(err error) error {
-	var ne net.Error
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errTooLarge) || errors.As(err, &ne) || isReset(err) {
-		return err
+// headerError tells the end of the connection, of the time and of the budget from bad HTTP: the parser reports all of
+// them as a malformed line when they come in the middle of one.
+func (c *Conn) headerError(err error) error {
+	if c.budget.err != nil {
+		return c.budget.err
 	}
-	return errors.Join(errMalformed, err)
+	return fmt.Errorf("%w: %w", errMalformed, err)
 }
 
 // failed closes the connection and says what err means.
@@ -371,11 +371,6 @@ func isChunkError(err error) bool {
 	return strings.Contains(err.Error(), "chunk") || strings.Contains(err.Error(), "trailer")
 }
 
-func isReset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, net.ErrClosed)
-}
-
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
@@ -385,10 +380,12 @@ func isTimeout(err error) bool {
 type budgetReader struct {
 	r    io.Reader
 	left int64
+	err  error // what ended the reading
 }
 
 func (b *budgetReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
+		b.err = errTooLarge
 		return 0, errTooLarge
 	}
 	if int64(len(p)) > b.left {
@@ -396,6 +393,7 @@ func (b *budgetReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	b.left -= int64(n)
+	b.err = err
 	return n, err
 }
 
