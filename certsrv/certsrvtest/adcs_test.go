@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"callsign/cmc"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // enterpriseCA is the CA of the request fixtures.
@@ -130,7 +130,7 @@ func TestADCSOptions(t *testing.T) {
 		{"another template in the request", "cmc-supplied-rsa2048.der", func(c *Config) {
 			c.Templates = append(c.Templates, Template{Name: "Other"})
 		}, "80094802"},
-		{"account may not enroll", "cmc-supplied-rsa2048.der", func(c *Config) { c.Templates[0].Enrollers = []string{"other"} }, "80094012"},
+		{"account may not enroll", "cmc-supplied-rsa2048.der", func(c *Config) { c.Templates[0].Enrollers = []string{"second"} }, "80094012"},
 		{"CA fails", "cmc-supplied-rsa2048.der", func(c *Config) { c.CA.(*honestCA).fail = errors.New("HSM gone") }, "80004005"},
 		{"subject from the directory", "cmc-eobo-rsa2048.der", func(c *Config) { c.Templates[0].BuildFromAD = true }, "issued"},
 	} {
@@ -224,9 +224,9 @@ func TestVouchedByOurOwn(t *testing.T) {
 func TestExtensions(t *testing.T) {
 	t.Parallel()
 	bmp := func(s string) []byte {
-		b := []byte{asn1.TagBMPString, byte(2 * len(s))}
-		for _, r := range s {
-			b = append(b, 0, byte(r))
+		b := []byte{asn1.TagBMPString, byte(2 * len(s))} //nolint:gosec // short names
+		for _, c := range []byte(s) {
+			b = append(b, 0, c)
 		}
 		return b
 	}

@@ -21,7 +21,7 @@ func (s *Server) Approve(ctx context.Context, id int) error {
 		return fmt.Errorf("approve request %d: %w", id, &statusError{eBadRequestStatus})
 	}
 	// Take the request first, so that two managers do not issue it twice.
-	if _, err := s.db.update(id, func(e *entry) error {
+	if err := s.db.update(id, func(e *entry) error {
 		if e.Disposition != DispositionPending || e.approving {
 			return &statusError{eBadRequestStatus}
 		}
@@ -31,11 +31,10 @@ func (s *Server) Approve(ctx context.Context, id int) error {
 		return fmt.Errorf("approve request %d: %w", id, err)
 	}
 	issueErr := s.issue(ctx, e.Issuance, &e)
-	_, err := s.db.update(id, func(row *entry) error {
-		if issueErr != nil {
-			row.approving = false
-			return nil
-		}
+	if issueErr != nil {
+		e.approving = false // back to the managers
+	}
+	err := s.db.update(id, func(row *entry) error {
 		*row = e
 		return nil
 	})
@@ -52,7 +51,7 @@ func (s *Server) Approve(ctx context.Context, id int) error {
 // Deny denies a pending request, as a CA manager does: status 0x80094014. It fails for an unknown id and for a request
 // that is not pending.
 func (s *Server) Deny(id int) error {
-	_, err := s.db.update(id, func(e *entry) error {
+	err := s.db.update(id, func(e *entry) error {
 		if e.Disposition != DispositionPending || e.approving {
 			return &statusError{eBadRequestStatus}
 		}

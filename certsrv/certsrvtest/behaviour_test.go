@@ -271,7 +271,7 @@ func TestForeignRequests(t *testing.T) {
 	csr, _ := newCSR(t, "x")
 	s.basic(t, scriptAgent).submit(csr, "CiscoRA")
 	w := s.basic(t, scriptAgent)
-	w.user, w.pass = `lab\OTHER`, "o"
+	w.user, w.pass = `lab\SECOND`, "o"
 	for _, page := range []string{"certnew.cer", "certnew.p7b"} {
 		if got := classify(w.get("/certsrv/" + page + "?ReqID=1&Enc=b64")); got != (verdict{"denied", "", "0x80070005"}) {
 			t.Errorf("%s: %+v", page, got)
@@ -506,10 +506,19 @@ func TestAdmin(t *testing.T) {
 		method, path, body string
 		status             int
 	}{
-		{"POST", "/requests/1/approve", "", 204}, {"POST", "/requests/1/approve", "", 409}, {"POST", "/requests/2/deny", "", 204},
-		{"POST", "/requests/2/approve", "", 409}, {"POST", "/requests/3/deny", "", 404}, {"POST", "/requests/x/deny", "", 404},
-		{"GET", "/requests/1/approve", "", 405}, {"GET", "/requests/1", "", 200}, {"GET", "/requests/9", "", 404},
-		{"PUT", "/behaviour", "deny", 204}, {"PUT", "/behaviour/CiscoRA", "issue\n", 204}, {"PUT", "/behaviour/Nothing", "issue", 400}, {"PUT", "/behaviour", "huh", 400},
+		{"POST", "/requests/1/approve", "", 204},
+		{"POST", "/requests/1/approve", "", 409},
+		{"POST", "/requests/2/deny", "", 204},
+		{"POST", "/requests/2/approve", "", 409},
+		{"POST", "/requests/3/deny", "", 404},
+		{"POST", "/requests/x/deny", "", 404},
+		{"GET", "/requests/1/approve", "", 405},
+		{"GET", "/requests/1", "", 200},
+		{"GET", "/requests/9", "", 404},
+		{"PUT", "/behaviour", "deny", 204},
+		{"PUT", "/behaviour/CiscoRA", "issue\n", 204},
+		{"PUT", "/behaviour/Nothing", "issue", 400},
+		{"PUT", "/behaviour", "huh", 400},
 	} {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequest(tc.method, tc.path, strings.NewReader(tc.body)))

@@ -74,7 +74,7 @@ func (p python) request(csrPEM []byte, template string) (kind, detail string) {
 	if m := regexp.MustCompile(`The disposition message is "([^"]+)`).FindSubmatch(body); m != nil {
 		return "denied", string(m[1])
 	}
-	return "An unknown error occured", string(body)
+	return "unknown error", string(body)
 }
 
 func (p python) cert(id, encoding string) (certificate []byte, problem string) {
@@ -84,7 +84,7 @@ func (p python) cert(id, encoding string) (certificate []byte, problem string) {
 	}
 	m := regexp.MustCompile(`Disposition message:[^\t]+\t\t([^\r\n]+)`).FindSubmatch(body)
 	if m == nil {
-		return nil, "An unknown error occured"
+		return nil, "unknown error"
 	}
 	return nil, string(m[1])
 }
@@ -93,7 +93,7 @@ func TestPythonClients(t *testing.T) {
 	t.Parallel()
 	c := config(t, 2)
 	c.Templates[1].Behaviour.Answer = Pending
-	c.Templates[2].Enrollers = []string{"other"}
+	c.Templates[2].Enrollers = []string{"second"}
 	s := start(t, c)
 	p := python{s.browser(t, "Mozilla/5.0 certsrv (https://github.com/magnuswatn/certsrv)")}
 	csr, key := newCSR(t, "python")

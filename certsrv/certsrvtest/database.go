@@ -89,17 +89,17 @@ func (db *database) add(e entry) (int, error) {
 }
 
 // update changes the row with this id. change runs under the lock and must be quick; when it returns an error nothing is stored.
-func (db *database) update(id int, change func(*entry) error) (entry, error) {
+func (db *database) update(id int, change func(*entry) error) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	e, ok := db.rows[id]
 	if !ok {
-		return entry{}, &statusError{eNoRequest}
+		return &statusError{eNoRequest}
 	}
 	if err := change(&e); err != nil {
-		return entry{}, err
+		return err
 	}
-	return e, db.put(e)
+	return db.put(e)
 }
 
 func (db *database) put(e entry) error {

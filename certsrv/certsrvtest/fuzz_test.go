@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func decodeToken(resp *http.Response) []byte {
+func decodeToken(resp *answer) []byte {
 	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(resp.Header.Get("WWW-Authenticate"), "NTLM "))
 	if err != nil {
 		return nil
@@ -29,8 +29,10 @@ func FuzzNTLM(f *testing.F) {
 	f.Add(t1[:16])
 	t := &testing.T{}
 	for _, c := range []client3{
-		{user: "ra", domain: "LAB", password: "wrong"}, {user: "ra", domain: "LAB", password: "wrong", mic: true, keyEx: true},
-		{user: "ra", domain: "LAB", ntlmv1: true}, {user: "ra", domain: "LAB", lmOnly: true, oem: true},
+		{user: "ra", domain: "LAB", password: "wrong"},
+		{user: "ra", domain: "LAB", password: "wrong", mic: true, keyEx: true},
+		{user: "ra", domain: "LAB", ntlmv1: true},
+		{user: "ra", domain: "LAB", lmOnly: true, oem: true},
 	} {
 		f.Add(c.message(t, t1, t2))
 	}

@@ -39,7 +39,7 @@ type statusError struct{ code uint32 }
 func (e *statusError) Error() string { return strings.TrimSpace(statusText(English, e.code)) }
 
 // statusNames has the names that follow the signed number: public constants of Windows headers.
-var statusNames = map[uint32]string{ //nolint:gosec // G101 takes names for credentials; these are public constants
+var statusNames = map[uint32]string{
 	0x80094001: "CERTSRV_E_BAD_REQUESTSUBJECT", eNoRequest: "CERTSRV_E_NO_REQUEST", eBadRequestStatus: "CERTSRV_E_BAD_REQUESTSTATUS",
 	ePropertyEmpty: "CERTSRV_E_PROPERTY_EMPTY", 0x80094006: "CERTSRV_E_SERVER_SUSPENDED", 0x80094009: "CERTSRV_E_RESTRICTEDOFFICER",
 	0x8009400F: "CERTSRV_E_NO_DB_SESSIONS", 0x80094011: "CERTSRV_E_ENROLL_DENIED", eTemplateDenied: "CERTSRV_E_TEMPLATE_DENIED",

@@ -128,11 +128,13 @@ func (c crlCA) CRL(_ context.Context, renewal int, delta bool) ([]byte, error) {
 func config(t *testing.T, renewals int) Config {
 	t.Helper()
 	return Config{
-		CA: newCA(t, renewals), Users: []User{{Name: testUser, Password: testPassword}, {Name: `LAB\other`, Password: "o"}},
+		CA: newCA(t, renewals), Users: []User{{Name: testUser, Password: testPassword}, {Name: `LAB\second`, Password: "o"}},
 		Basic: true, NTLM: true, Now: func() time.Time { return clock },
 		Templates: []Template{
-			{Name: "CiscoRA", DisplayName: "Cisco RA"}, {Name: "WebServer", DisplayName: "Web Server"},
-			{Name: "User", BuildFromAD: true}, {Name: "Machine", MachineType: true},
+			{Name: "CiscoRA", DisplayName: "Cisco RA"},
+			{Name: "WebServer", DisplayName: "Web Server"},
+			{Name: "User", BuildFromAD: true},
+			{Name: "Machine", MachineType: true},
 		},
 	}
 }
@@ -207,8 +209,14 @@ func (s *site) basic(t *testing.T, agent string) *wire {
 	return w
 }
 
+// answer is a response without its body.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // do sends one request and returns the answer with its body. A failed read fails the test.
-func (w *wire) do(method, target, body string, header ...string) (*http.Response, string) {
+func (w *wire) do(method, target, body string, header ...string) (*answer, string) {
 	w.t.Helper()
 	resp, text, err := w.try(method, target, body, header...)
 	if err != nil {
@@ -217,7 +225,7 @@ func (w *wire) do(method, target, body string, header ...string) (*http.Response
 	return resp, text
 }
 
-func (w *wire) try(method, target, body string, header ...string) (*http.Response, string, error) {
+func (w *wire) try(method, target, body string, header ...string) (*answer, string, error) {
 	req := method + " " + target + " HTTP/1.1\r\nHost: " + w.host + "\r\nUser-Agent: " + w.agent + "\r\n"
 	if method == http.MethodPost {
 		req += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + big.NewInt(int64(len(body))).String() + "\r\n"
@@ -240,7 +248,7 @@ func (w *wire) try(method, target, body string, header ...string) (*http.Respons
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err
+	return &answer{resp.StatusCode, resp.Header}, string(text), err
 }
 
 // get is a GET of a page that must be a 200.

@@ -104,7 +104,7 @@ func situation(t *testing.T, file string, want verdict) string {
 	case "denied-template-unsupported":
 		template = "CiscoRA1"
 	case "denied-template-permission", "cer-denied-permission":
-		c.Templates[0].Enrollers = []string{"other"}
+		c.Templates[0].Enrollers = []string{"second"}
 	case "error-ca-down":
 		c.Behaviour.Answer = RPCDown
 	case "cer-denied-admin":
@@ -151,9 +151,9 @@ func checkLayout(t *testing.T, fixture, page string) {
 			t.Errorf("row %s (-fixture +ours):\n%s", id, diff)
 		}
 	}
-	for _, re := range []string{`<P ID=locPageTitle> <B> [^<]+ </B>`, `<LocID ID=locMSCertSrv>&nbsp;--&nbsp; [^<]+ &nbsp;</LocID>`, `location="[^"]+"`, `Href="[^"]+"`} {
+	for _, re := range []string{`<P ID=locPageTitle> <B> `, `<LocID ID=locMSCertSrv>&nbsp;--&nbsp; [^<]+ &nbsp;</LocID>`, `location="[^"]+"`, `Href="[^"]+"`} {
 		want := regexp.MustCompile(re).FindAllString(fixture, -1)
-		if got := regexp.MustCompile(re).FindAllString(page, -1); !cmp.Equal(want, got) && (strings.HasPrefix(re, "<LocID") || !strings.Contains(fixture, "é") || strings.Contains(re, "ref")) {
+		if got := regexp.MustCompile(re).FindAllString(page, -1); !cmp.Equal(want, got) {
 			t.Errorf("%s: %q, fixture %q", re, got, want)
 		}
 	}
@@ -176,13 +176,13 @@ func TestTemplateList(t *testing.T) {
 	for _, lang := range []Lang{English, French} {
 		c := config(t, 0)
 		c.Lang = lang
-		c.Templates = append(c.Templates, Template{Name: "NotForUs", Enrollers: []string{`lab\OTHER`}})
+		c.Templates = append(c.Templates, Template{Name: "NotForUs", Enrollers: []string{`lab\SECOND`}})
 		w := start(t, c).basic(t, textAgent)
 		want := parse(string(readFile(t, "pages", string(lang)+"-certrqxt.html")))
 		if diff := cmp.Diff(want, parse(w.get("/certsrv/CertRqXt.asp"))); diff != "" {
 			t.Errorf("%s (-fixture +ours):\n%s", lang, diff)
 		}
-		w.user, w.pass = `LAB\other`, "o"
+		w.user, w.pass = `LAB\second`, "o"
 		if got := parse(w.get("/certsrv/certrqxt.asp")); len(got) != 4 || got[3][0] != "NotForUs" {
 			t.Errorf("templates of the other account: %v", got)
 		}
@@ -260,9 +260,17 @@ func TestHeadersAndStatus(t *testing.T) {
 		target string
 		status int
 	}{
-		{"/certsrv/", 200}, {"/CERTSRV/DEFAULT.ASP", 200}, {"/certsrv/certrqus.asp", 200}, {"/certsrv/certrqad.asp", 200},
-		{"/certsrv/certrqma.asp", 200}, {"/certsrv/certckpn.asp", 200}, {"/certsrv/certrmpn.asp?Action=x&ReqID=1", 200},
-		{"/certsrv/certifnsh.asp", 404}, {"/certsrv/certcrl.crl?Type=base&Renewal=0&Enc=bin", 404}, {"/certsrv/mscep/", 404}, {"/", 404},
+		{"/certsrv/", 200},
+		{"/CERTSRV/DEFAULT.ASP", 200},
+		{"/certsrv/certrqus.asp", 200},
+		{"/certsrv/certrqad.asp", 200},
+		{"/certsrv/certrqma.asp", 200},
+		{"/certsrv/certckpn.asp", 200},
+		{"/certsrv/certrmpn.asp?Action=x&ReqID=1", 200},
+		{"/certsrv/certifnsh.asp", 404},
+		{"/certsrv/certcrl.crl?Type=base&Renewal=0&Enc=bin", 404},
+		{"/certsrv/mscep/", 404},
+		{"/", 404},
 	} {
 		resp, body := w.do(http.MethodGet, tc.target, "")
 		if resp.StatusCode != tc.status || body == "" {

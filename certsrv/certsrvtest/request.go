@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -213,7 +214,7 @@ func (rd *requestReader) chain(c *x509.Certificate, bag []*x509.Certificate) uin
 
 func newRequest(kind Kind, csr *x509.CertificateRequest, signed bool) (*request, error) {
 	req := &request{kind: kind, csr: csr, signed: signed}
-	// crypto/x509 reads one extensionRequest only; Windows clients use Microsoft's older attribute as well.
+	// Windows clients also use Microsoft's older attribute, which crypto/x509 does not read.
 	exts, err := requestedExtensions(csr)
 	if err != nil {
 		return nil, &statusError{eBadTag}
@@ -247,12 +248,7 @@ func (r *request) addTemplate(name string) {
 }
 
 func (r *request) hasSAN() bool {
-	for _, e := range r.extensions {
-		if e.Id.Equal(oidSAN) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSAN) })
 }
 
 // keyHash is the SHA-256 of the SubjectPublicKeyInfo in hex.
@@ -264,12 +260,9 @@ func (r *request) keyHash() string {
 // onlyCA names the extensions of which a CA takes no notice in a request: basicConstraints, authorityKeyIdentifier, CRL
 // distribution points, freshest CRL, authority information access.
 func onlyCA(id asn1.ObjectIdentifier) bool {
-	for _, o := range []asn1.ObjectIdentifier{{2, 5, 29, 19}, {2, 5, 29, 35}, {2, 5, 29, 31}, {2, 5, 29, 46}, {1, 3, 6, 1, 5, 5, 7, 1, 1}} {
-		if id.Equal(o) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]asn1.ObjectIdentifier{
+		{2, 5, 29, 19}, {2, 5, 29, 35}, {2, 5, 29, 31}, {2, 5, 29, 46}, {1, 3, 6, 1, 5, 5, 7, 1, 1},
+	}, id.Equal)
 }
 
 // requestedExtensions reads every extension request of csr, once per extension: the first counts.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -240,9 +241,9 @@ func (s *Server) requested(ctx context.Context, query url.Values, user string) (
 // issuers returns the chain above leaf: that of the newest CA certificate that signed it.
 func (s *Server) issuers(leaf *x509.Certificate) []*x509.Certificate {
 	chains := s.cfg.CA.Certificates()
-	for k := len(chains) - 1; k >= 0; k-- {
-		if leaf.CheckSignatureFrom(chains[k][0]) == nil {
-			return chains[k]
+	for _, chain := range slices.Backward(chains) {
+		if leaf.CheckSignatureFrom(chain[0]) == nil {
+			return chain
 		}
 	}
 	return chains[len(chains)-1]
