@@ -1,12 +1,15 @@
 package certsrvtest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -271,5 +274,86 @@ func TestCRL(t *testing.T) {
 	}
 	if got := classify(w.get("/certsrv/certcrl.crl?Type=base&Renewal=7")); got.HResult != "0x80094004" {
 		t.Error(got)
+	}
+}
+
+// TestCertipy is Certipy's web enrollment: an id from the link, or the reason from the text of the page.
+func TestCertipy(t *testing.T) {
+	t.Parallel()
+	c := config(t, 0)
+	c.Templates[1].Behaviour.Answer = Pending
+	c.Templates[2].Enrollers = []string{"second"}
+	s := start(t, c)
+	b := s.browser(t, "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36")
+	csr, _ := newCSR(t, "certipy")
+	reason := func(template string) string {
+		_, body := b.do(http.MethodPost, "/certsrv/certfnsh.asp", url.Values{
+			"Mode": {"newreq"}, "CertAttrib": {"CertificateTemplate:" + template}, "TargetStoreFlags": {"0"}, "SaveCert": {"yes"}, "ThumbPrint": {""},
+			"CertRequest": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))},
+		})
+		page := string(body)
+		switch {
+		case regexp.MustCompile(`certnew.cer\?ReqID=([0-9]+)&`).MatchString(page):
+			return "issued"
+		case strings.Contains(page, "template that is not supported"):
+			return "unsupported"
+		case len(regexp.MustCompile(`Your Request Id is ([0-9]+)`).FindAllString(page, -1)) != 1:
+			return "no id"
+		case strings.Contains(page, "Certificate Pending"):
+			return "pending"
+		case strings.Contains(page, `"Denied by Policy Module"`):
+			return "access denied"
+		}
+		if m := regexp.MustCompile(`Denied by Policy Module  (0x[0-9a-fA-F]+),`).FindStringSubmatch(page); m != nil {
+			return m[1]
+		}
+		return page
+	}
+	for template, want := range map[string]string{"CiscoRA": "issued", "WebServer": "pending", "User": "access denied", "Nothing": "unsupported", "": "0x80094801"} {
+		if got := reason(template); got != want {
+			t.Errorf("%q: %s, want %s", template, got, want)
+		}
+	}
+}
+
+// TestRequireTLS: plain HTTP is 403.4 with the setting, and a working server without it.
+func TestRequireTLS(t *testing.T) {
+	t.Parallel()
+	for _, require := range []bool{false, true} {
+		var log lockedBuffer
+		c := config(t, 0)
+		c.RequireTLS, c.IISLog = require, &log
+		s, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(l, nil) }()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &wire{t: t, conn: conn, r: bufio.NewReader(conn), host: "lab:80", agent: textAgent, user: testUser, pass: testPassword}
+		resp, _ := w.do(http.MethodGet, "/certsrv", "")
+		tail := "301 0 0 0"
+		if require {
+			tail = " - 403 4 5 0"
+		} else if got := resp.Header.Get("Location"); got != "http://lab/certsrv/" {
+			t.Errorf("Location %q", got)
+		}
+		if lines := log.lines(); !strings.HasSuffix(strings.Replace(lines[0], " "+textAgent, "", 1), tail) {
+			t.Errorf("log %q, want %s", lines, tail)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		_ = conn.Close()
 	}
 }

@@ -102,12 +102,14 @@ type Config struct {
 	// Host header without ":443".
 	Host string
 
-	Users     []User
-	Basic     bool // offer Basic
-	NTLM      bool // offer NTLM. Neither Basic nor NTLM: NTLM, as on a fresh IIS role
-	Domain    string
-	DNSDomain string // empty: lower-case Domain + ".test"
-	Computer  string // NetBIOS name of the web server; empty: "CERTSRV"
+	Users []User
+	Basic bool // offer Basic
+	NTLM  bool // offer NTLM. Neither Basic nor NTLM: NTLM, as on a fresh IIS role
+	// RequireTLS answers plain HTTP with 403.4, as the role does once "Require SSL" is set.
+	RequireTLS bool
+	Domain     string
+	DNSDomain  string // empty: lower-case Domain + ".test"
+	Computer   string // NetBIOS name of the web server; empty: "CERTSRV"
 
 	Templates  []Template
 	Standalone bool // standalone CA: no template list, templates ignored, requests are pending unless Behaviour says otherwise

@@ -50,9 +50,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 
-	l := s.authenticate(r)
-	rep := reply{}
-	if l.headers != nil {
+	var l login
+	var rep reply
+	if s.cfg.RequireTLS && r.TLS == nil {
+		l.substatus, rep = 4, iisReply(http.StatusForbidden, win32AccessDenied)
+	} else if l = s.authenticate(r); l.headers != nil {
 		for _, h := range l.headers {
 			w.Header().Add("WWW-Authenticate", h)
 		}

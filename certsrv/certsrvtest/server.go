@@ -123,7 +123,8 @@ func (s *Server) HTTPServer(conf *tls.Config) *http.Server {
 		TLSConfig:         conf,
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ReadHeaderTimeout: time.Minute,
-		MaxHeaderBytes:    64 << 10, // IIS: 16 KiB by default, tens of KiB where Kerberos tokens are large
+		IdleTimeout:       2 * time.Minute, // as IIS
+		MaxHeaderBytes:    64 << 10,        // IIS: 16 KiB by default, tens of KiB where Kerberos tokens are large
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.mu.Lock()
