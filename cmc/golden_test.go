@@ -204,8 +204,7 @@ func TestUnsignedResponse(t *testing.T) {
 
 // code returns the code of a *Problem.
 func code(err error) string {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p.Code()
 	}
 	return ""

@@ -94,7 +94,7 @@ const (
 	CodeTransactionMissing    = "cmc.transaction-missing"
 	CodeNonceReplayed         = "cmc.nonce-replayed"
 	CodeRequestCount          = "cmc.request-count"
-	CodeTokenUnknown          = "cmc.token-unknown"
+	CodeTokenUnknown          = "cmc.token-unknown" //nolint:gosec // the name of a problem, no credential
 	CodeRequestType           = "cmc.request-type"
 	CodeWitnessMismatch       = "cmc.witness-mismatch"
 	CodePOPFailed             = "cmc.pop-failed"

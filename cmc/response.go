@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"io"
 	"math/big"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -153,7 +154,7 @@ func (r *Response) addStatus(b *cryptobyte.Builder) {
 			addIDs(b, r.BodyList...)
 		}
 		if r.Text != "" {
-			b.AddASN1(casn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.Text)) })
+			b.AddASN1(casn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes([]byte(strings.ToValidUTF8(r.Text, "\uFFFD"))) })
 		}
 		switch {
 		case r.FailInfo != NoFailInfo:

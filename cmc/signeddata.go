@@ -151,8 +151,8 @@ func (m *Message) readBags(sd *cryptobyte.String, l limits) error {
 		return malformed("crls is not well-formed")
 	}
 	var ok bool
-	if m.CRLs, ok = readValues(crls); !ok {
-		return malformed("crls is not well-formed")
+	if m.CRLs, ok = readValues(crls); !ok || len(m.CRLs) > l.certificates {
+		return malformed("crls is not well-formed or has more than %d members", l.certificates)
 	}
 	return nil
 }

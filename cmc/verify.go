@@ -222,8 +222,7 @@ func (j *judgement) pkiData(context.Context) *Problem {
 
 // asProblem returns the Problem in err.
 func asProblem(err error) *Problem {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
 	return internal("the message cannot be judged", err)

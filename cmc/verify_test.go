@@ -85,6 +85,9 @@ func TestVerifierSettings(t *testing.T) {
 				return &Problem{ErrCode: "ra.rate", FailInfo: TryLater, HTTP: 503, BodyList: []uint32{0}}
 			}
 		}, verdict{"ra.rate", TryLater, whole, 503}},
+		{"policy's bare code", func(v *Verifier, _ *notebook) {
+			v.Policy = func(*x509.CertificateRequest, *x509.Certificate) *Problem { return &Problem{ErrCode: "ra.no"} }
+		}, verdict{"ra.no", BadAlg, one, 403}},
 		{"memory fails", func(_ *Verifier, n *notebook) { n.err = broken }, verdict{CodeInternal, InternalCAError, whole, 500}},
 		{"no memory", func(v *Verifier, _ *notebook) { v.Memory = nil }, verdict{CodeInternal, InternalCAError, whole, 500}},
 	} {
@@ -96,7 +99,45 @@ func TestVerifierSettings(t *testing.T) {
 			if diff := cmp.Diff(c.want, verdictOf(p)); diff != "" {
 				t.Errorf("verdict (-want +got):\n%s\n%v", diff, p)
 			}
+			if p != nil && p.Status != StatusFailed {
+				t.Errorf("status %v", p.Status)
+			}
 		})
+	}
+}
+
+// TestTwoSigners refuses a message that two people signed, and one that was signed by nobody known: the requested key.
+func TestTwoSigners(t *testing.T) {
+	t.Parallel()
+	a, b := forge(t, loadKey(t, "capf-ra-rsa"), nil), forgery{loadKey(t, "capf-ra-p256"), loadCert(t, "capf-ra-p256")}
+	c := content{OIDPKIData, load(t, "req/vouched-rsa2048.pkidata"), []*x509.Certificate{a.cert, b.cert}, clock()}
+	var infos []signed
+	for _, f := range []forgery{a, b} {
+		info, err := c.sign(rand.Reader, f.key, f.cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		infos = append(infos, info)
+	}
+	msg, err := c.marshal(infos...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := newVerifier(t)
+	_, p := judge(v, msg)
+	if diff := cmp.Diff(verdict{CodeSignerCount, BadRequest, []uint32{0}, 400}, verdictOf(p)); diff != "" {
+		t.Errorf("verdict (-want +got):\n%s", diff)
+	}
+	// A no-signature signer beside one real signer does not count.
+	nobody, err := c.noSignature(make([]byte, 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg, err = c.marshal(infos[0], nobody); err != nil {
+		t.Fatal(err)
+	}
+	if _, p := judge(v, msg); p != nil {
+		t.Errorf("with a no-signature signer beside: %v", p)
 	}
 }
 
@@ -118,13 +159,17 @@ func TestVoucherCertificates(t *testing.T) {
 		{"P-384", forge(t, ecKey(t, elliptic.P384()), nil), verdict{}},
 		{"P-521", forge(t, ecKey(t, elliptic.P521()), nil), verdict{}},
 		{"no key usage", forge(t, p256, func(c *x509.Certificate) { c.KeyUsage = 0 }), verdict{}},
-		{"other key usage", forge(t, p256, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }),
-			verdict{CodeSignerUntrusted, BadMessageCheck, whole, 403}},
+		{
+			"other key usage", forge(t, p256, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }),
+			verdict{CodeSignerUntrusted, BadMessageCheck, whole, 403},
+		},
 		{"any purpose", forge(t, p256, func(c *x509.Certificate) {
 			c.UnknownExtKeyUsage, c.ExtKeyUsage = nil, []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 		}), verdict{CodeNotRA, POPFailed, []uint32{1}, 403}},
-		{"not yet valid", forge(t, p256, func(c *x509.Certificate) { c.NotBefore = clock().Add(time.Minute) }),
-			verdict{CodeSignerExpired, BadMessageCheck, whole, 403}},
+		{
+			"not yet valid", forge(t, p256, func(c *x509.Certificate) { c.NotBefore = clock().Add(time.Minute) }),
+			verdict{CodeSignerExpired, BadMessageCheck, whole, 403},
+		},
 		{"expired and foreign", selfSigned(t, p256), verdict{CodeSignerUntrusted, BadMessageCheck, whole, 403}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -269,13 +314,19 @@ func TestControlRules(t *testing.T) {
 		}), bad(CodeControlUnknown, BadRequest, 9, 11)},
 		{"regInfo that is no OCTET STRING", add(OIDRegInfo, derNull), bad(CodeMalformed, BadRequest, 9)},
 		{"no transactionId", drop(OIDTransactionID), bad(CodeTransactionMissing, BadRequest, 0)},
-		{"other message", func(d *PKIData) { d.Other = []Element{{BodyPartID: 7, Type: OIDData, Raw: derNull}} },
-			verdict{CodeNested, NoFailInfo, []uint32{7}, 400}},
+		{
+			"other message", func(d *PKIData) { d.Other = []Element{{BodyPartID: 7, Type: OIDData, Raw: derNull}} },
+			verdict{CodeNested, NoFailInfo, []uint32{7}, 400},
+		},
 		{"witness without its request", func(d *PKIData) { d.Requests = nil }, bad(CodeRequestCount, BadRequest, 0)},
-		{"witness names the request twice", all(drop(OIDLRAPOPWitness), add(OIDLRAPOPWitness, path("300b0201003006020101020101"))),
-			bad(CodeWitnessMismatch, BadRequest, 9)},
-		{"witness names nothing", all(drop(OIDLRAPOPWitness), add(OIDLRAPOPWitness, path("30050201003000"))),
-			bad(CodeWitnessMismatch, BadRequest, 9)},
+		{
+			"witness names the request twice", all(drop(OIDLRAPOPWitness), add(OIDLRAPOPWitness, path("300b0201003006020101020101"))),
+			bad(CodeWitnessMismatch, BadRequest, 9),
+		},
+		{
+			"witness names nothing", all(drop(OIDLRAPOPWitness), add(OIDLRAPOPWitness, path("30050201003000"))),
+			bad(CodeWitnessMismatch, BadRequest, 9),
+		},
 		{"question with a request", add(OIDQueryPending, token), bad(CodeRequestCount, BadRequest, 1)},
 		{"question with a witness", all(drop(OIDLRAPOPWitness), func(d *PKIData) { d.Requests = nil },
 			add(OIDQueryPending, token), func(d *PKIData) {
@@ -290,8 +341,10 @@ func TestControlRules(t *testing.T) {
 			csr[len(csr)-1] ^= 1
 			d.Requests[0].Raw = csr
 		}, bad(CodePOPFailed, POPFailed, 1)},
-		{"null form without parameters", func(d *PKIData) { d.Requests[0].Raw = load(t, "p10/nosig-p256-noparams.der") },
-			bad(CodeNullSignatureMismatch, POPFailed, 1)},
+		{
+			"null form without parameters", func(d *PKIData) { d.Requests[0].Raw = load(t, "p10/nosig-p256-noparams.der") },
+			bad(CodeNullSignatureMismatch, POPFailed, 1),
+		},
 		{"no PKCS#10", func(d *PKIData) { d.Requests[0].Raw = []byte{tagSequence, 0} }, bad(CodeMalformed, BadRequest, 1)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

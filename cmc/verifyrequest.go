@@ -243,6 +243,9 @@ func (j *judgement) policy(context.Context) *Problem {
 	if p.HTTP == 0 {
 		p.HTTP = http.StatusForbidden
 	}
+	if p.Status == StatusSuccess {
+		p.Status = StatusFailed // the zero value of a Problem made by hand must not say success
+	}
 	return p
 }
 
