@@ -106,7 +106,7 @@ func (c *conn) handshake(ctx context.Context, t *tls.Conn) bool {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p = &ProtocolError{ErrCode: CodeSilentPeer, Detail: "no TLS handshake in time", Err: err}
 	}
-	c.srv.log().LogAttrs(ctx, level, "no session", slog.String("event", "capf.no_session"), slog.String("peer", c.peer),
+	c.srv.logger.LogAttrs(ctx, level, "no session", slog.String("event", "capf.no_session"), slog.String("peer", c.peer),
 		slog.String("code", p.Code()), slog.String("err", p.Error()), slog.String("remedy", p.Remedy()), c.elapsed())
 	return false
 }
@@ -118,7 +118,7 @@ func (c *conn) elapsed() slog.Attr {
 // recoverPanic turns a panic into a log line with the stack.
 func (c *conn) recoverPanic(ctx context.Context) {
 	if v := recover(); v != nil {
-		c.srv.log().LogAttrs(ctx, slog.LevelError, "session ended by a panic", slog.String("event", "capf.panic"),
+		c.srv.logger.LogAttrs(ctx, slog.LevelError, "session ended by a panic", slog.String("event", "capf.panic"),
 			slog.String("device", c.device), slog.String("peer", c.peer), slog.Uint64("session", uint64(c.id)),
 			slog.String("code", CodeInternalError), slog.Any("err", v), slog.String("remedy", remedyOf(CodeInternalError)),
 			slog.String("stack", string(debug.Stack())))
@@ -127,7 +127,7 @@ func (c *conn) recoverPanic(ctx context.Context) {
 
 // event logs a step.
 func (c *conn) event(ctx context.Context, level slog.Level, msg, event string, attrs ...slog.Attr) {
-	log := c.srv.log()
+	log := c.srv.logger
 	if !log.Enabled(ctx, level) {
 		return
 	}

@@ -66,6 +66,7 @@ type Server struct {
 
 	sessions  atomic.Uint32 // sessions begun
 	once      sync.Once
+	logger    *slog.Logger  // Log, or one that discards
 	slots     chan struct{} // one token a connection
 	mu        sync.Mutex
 	stopping  bool
@@ -83,17 +84,14 @@ func (s *Server) init() {
 			n = DefaultMaxConnections
 		}
 		s.slots = make(chan struct{}, n)
+		s.logger = s.Log
+		if s.logger == nil {
+			s.logger = slog.New(slog.DiscardHandler)
+		}
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*conn]struct{}{}
 		s.addresses = map[string]int{}
 	})
-}
-
-func (s *Server) log() *slog.Logger {
-	if s.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Log
 }
 
 func or(d, zero time.Duration) time.Duration {
@@ -167,7 +165,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) (net.Conn, error) {
 		if !errors.As(err, &ne) || errors.Is(err, net.ErrClosed) {
 			return nil, fmt.Errorf("accept CAPF connection: %w", err)
 		}
-		s.log().LogAttrs(ctx, slog.LevelError, "cannot accept connection", slog.String("event", "capf.accept_failed"), slog.Any("err", err))
+		s.logger.LogAttrs(ctx, slog.LevelError, "cannot accept connection", slog.String("event", "capf.accept_failed"), slog.Any("err", err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -292,7 +290,7 @@ func (s *Server) add(c *conn) bool {
 	}
 	if s.MaxPerAddress > 0 {
 		if s.addresses[c.address()] >= s.MaxPerAddress {
-			s.log().LogAttrs(context.Background(), slog.LevelWarn, "connection closed: too many from this address",
+			s.logger.LogAttrs(context.Background(), slog.LevelWarn, "connection closed: too many from this address",
 				slog.String("event", "capf.too_many"), slog.String("peer", c.peer), slog.Int("limit", s.MaxPerAddress))
 			return false
 		}
