@@ -1,7 +1,6 @@
 package est
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -126,5 +125,5 @@ func (x *exchange) logGone(err error) {
 	if err != nil {
 		attrs = append(attrs, slog.String("err", err.Error()))
 	}
-	x.log.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelWarn, "EST answer not delivered", attrs...)
+	x.log.LogAttrs(x.r.Context(), slog.LevelWarn, "EST answer not delivered", attrs...)
 }

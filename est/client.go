@@ -122,8 +122,10 @@ func (c *Client) SimpleEnroll(ctx context.Context, csr []byte) (*x509.Certificat
 	const op = "simpleenroll"
 	request, err := x509.ParseCertificateRequest(csr)
 	if err != nil {
-		return nil, &ClientError{ErrCode: CodeCSRMalformed, Op: op, number: LibESTNoCSR, Err: err,
-			Fix: "give a DER PKCS#10 certificate request"}
+		return nil, &ClientError{
+			ErrCode: CodeCSRMalformed, Op: op, number: LibESTNoCSR, Err: err,
+			Fix: "give a DER PKCS#10 certificate request",
+		}
 	}
 	a, err := c.exchange(ctx, call{op: op, method: http.MethodPost, media: "application/pkcs10", body: csr, login: true})
 	if err != nil {
@@ -193,8 +195,10 @@ type call struct {
 // exchange makes one HTTP request and reads the whole answer.
 func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 	if c.setup(); c.bad != nil {
-		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters,
-			Err: c.bad, Fix: "correct the EST client's URL, label or TLS settings"}
+		return nil, &ClientError{
+			ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters,
+			Err: c.bad, Fix: "correct the EST client's URL, label or TLS settings",
+		}
 	}
 	timeout := c.Timeout
 	if timeout <= 0 {
@@ -205,8 +209,10 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 	steps := new(progress)
 	request, err := c.request(steps.watch(ctx), k)
 	if err != nil {
-		return nil, &ClientError{ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters, Err: err,
-			Fix: "correct the EST client's URL"}
+		return nil, &ClientError{
+			ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters, Err: err,
+			Fix: "correct the EST client's URL",
+		}
 	}
 	started := time.Now()
 	a := &answer{op: k.op, url: request.URL.Redacted(), now: c.now}

@@ -1,14 +1,13 @@
 package est
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"crypto/x509"
 )
 
 // answer is what a server sent back, whole.
@@ -73,8 +72,8 @@ func (a *answer) certificates() ([]*x509.Certificate, error) {
 func (a *answer) cmc() (*CMCAnswer, error) {
 	out := &CMCAnswer{Status: a.status}
 	var err error
-	switch {
-	case a.status == http.StatusAccepted:
+	switch a.status {
+	case http.StatusAccepted:
 		if out.RetryAfter, err = a.mustRetryAfter(); err != nil {
 			return nil, err
 		}
@@ -83,10 +82,10 @@ func (a *answer) cmc() (*CMCAnswer, error) {
 	}
 	media, smime := mediaType(a.header.Get("Content-Type"))
 	if !isPKCS7(media) {
-		switch {
-		case a.status == http.StatusAccepted:
+		switch a.status {
+		case http.StatusAccepted:
 			return out, nil
-		case a.status == http.StatusOK:
+		case http.StatusOK:
 			return nil, a.checkType()
 		}
 		return nil, a.refusal()
@@ -159,7 +158,7 @@ func (a *answer) retryAfter() (time.Duration, bool) {
 		if seconds > uint64(maxRetryAfter/time.Second) {
 			return maxRetryAfter, true
 		}
-		return time.Duration(seconds) * time.Second, true //nolint:gosec // bounded just above
+		return time.Duration(seconds) * time.Second, true
 	}
 	date, err := http.ParseTime(field)
 	if err != nil {

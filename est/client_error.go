@@ -183,8 +183,7 @@ func isNetwork(err error) bool {
 
 // stripURL removes the method and URL that net/http puts in front of an error; ClientError names them itself.
 func stripURL(err error) error {
-	var outer *url.Error
-	if errors.As(err, &outer) {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
 		return outer.Err
 	}
 	return err

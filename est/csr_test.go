@@ -64,8 +64,14 @@ func httpClient(t testing.TB, ca *testCA) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
+// reply is an answer read to its end.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // send makes one request and returns the whole answer.
-func send(t testing.TB, c *http.Client, method, url string, body []byte, header map[string]string) (*http.Response, []byte) {
+func send(t testing.TB, c *http.Client, method, url string, body []byte, header map[string]string) (reply, []byte) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
@@ -84,7 +90,7 @@ func send(t testing.TB, c *http.Client, method, url string, body []byte, header 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, got
+	return reply{response.StatusCode, response.Header}, got
 }
 
 const pkcs10 = "application/pkcs10"

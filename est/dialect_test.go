@@ -119,8 +119,8 @@ func wrap64(der []byte) []byte {
 	return b.Bytes()
 }
 
-func basic(user, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+func basic(password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte("estuser:"+password))
 }
 
 // certsIn decodes a body strictly by lines when broken is set (as libEST and OpenSSL do), else as one line without any
@@ -178,12 +178,12 @@ func TestLibESTDialect(t *testing.T) {
 		t.Error("the backend saw a request without credentials")
 	}
 
-	got = rawExchange(t, a.ca, address, libESTRequest("simpleenroll", csr, basic("estuser", "wrong")))
+	got = rawExchange(t, a.ca, address, libESTRequest("simpleenroll", csr, basic("wrong")))
 	if got.status != 401 || got.header["WWW-Authenticate"] == "" {
 		t.Fatalf("wrong password: %d %v", got.status, got.header)
 	}
 
-	got = rawExchange(t, a.ca, address, libESTRequest("phones/simpleenroll", csr, basic("estuser", "estpwd")))
+	got = rawExchange(t, a.ca, address, libESTRequest("phones/simpleenroll", csr, basic("estpwd")))
 	if got.status != 200 || got.header["Content-Type"] != "application/pkcs7-mime; smime-type=certs-only" ||
 		got.header["Content-Transfer-Encoding"] != "base64" {
 		t.Fatalf("enroll: %d %v", got.status, got.header)
@@ -207,7 +207,7 @@ func TestBouncyCastleDialect(t *testing.T) {
 	text := base64.StdEncoding.EncodeToString(csr)
 	got := rawExchange(t, a.ca, address, fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"+
 		"Content-Type: application/pkcs10\r\nContent-Transfer-Encoding: base64\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
-		address, basic("estuser", "estpwd"), len(text), text))
+		address, basic("estpwd"), len(text), text))
 	if got.status != 200 || got.header["Content-Transfer-Encoding"] != "base64" {
 		t.Fatalf("%d %v %q", got.status, got.header, got.body)
 	}
@@ -296,8 +296,10 @@ func TestCurlEnrolls(t *testing.T) {
 		{"TLS 1.2", append([]string{"--tls-max", "1.2"}, password...), wrapped, "estuser"},
 		{"HTTP/1.1", append([]string{"--http1.1"}, password...), wrapped, "estuser"},
 	} {
-		args := append([]string{"-sS", "--fail", "--cacert", root, "-H", "Content-Type: application/pkcs10", "--data-binary", "@-",
-			url + "/simpleenroll"}, tt.auth...)
+		args := append([]string{
+			"-sS", "--fail", "--cacert", root, "-H", "Content-Type: application/pkcs10", "--data-binary", "@-",
+			url + "/simpleenroll",
+		}, tt.auth...)
 		text := mustRun(t, tt.body, curl, args...)
 		der := mustRun(t, text, openssl, "base64", "-d")
 		out := mustRun(t, der, openssl, "pkcs7", "-inform", "der", "-print_certs")

@@ -17,6 +17,10 @@
 //   - spells WWW-Authenticate so that case-sensitive readers find it,
 //   - sends Retry-After in seconds, never as a date.
 //
+// Each request is logged with an attribute event: est.handshake (debug; what TLS told of the client), est.challenge
+// (debug), est.auth_failed, est.failed (with libEST's error number as rv and rv_name) and est.request at its end.
+// est.connection_failed stands for a connection that never became a request.
+//
 // NewServer returns an http.Server with the TLS settings and timeouts that the Handler depends on.
 //
 // # Client

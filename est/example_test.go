@@ -42,8 +42,7 @@ func ExampleClient_SimpleEnroll() {
 	defer client.Close()
 	for {
 		cert, err := client.SimpleEnroll(context.Background(), csr)
-		var later *est.RetryError
-		if errors.As(err, &later) {
+		if later, ok := errors.AsType[*est.RetryError](err); ok {
 			time.Sleep(later.After)
 			continue
 		}

@@ -3,6 +3,7 @@ package est
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -69,8 +70,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	x.log = log.With("peer", r.RemoteAddr, "request_id", x.id)
-	if err := h.dispatch(x); err != nil {
-		x.refuse(err)
+	if err := h.dispatch(x); err != nil { //nolint:contextcheck // the context is in x.r
+		x.refuse(err) //nolint:contextcheck // the context is in x.r
 	}
 	level := slog.LevelInfo
 	if x.status >= http.StatusInternalServerError {
@@ -118,6 +119,10 @@ func (h *Handler) dispatch(x *exchange) error {
 		return notOffered(o.name)
 	}
 	if o.method == http.MethodPost {
+		// Once a request and not once a connection: libEST notes at each enrolment what TLS told of the client.
+		x.log.LogAttrs(x.r.Context(), slog.LevelDebug, "EST request begins", slog.String("event", "est.handshake"),
+			slog.Bool("client_certificate", len(x.r.TLS.PeerCertificates) > 0), slog.String("tls", tls.VersionName(x.r.TLS.Version)),
+			slog.String("cipher", tls.CipherSuiteName(x.r.TLS.CipherSuite)))
 		// Read first, whatever the answer will be: a client that is still sending may not see the answer.
 		if err := x.readBody(); err != nil {
 			return err

@@ -116,7 +116,7 @@ func (e LibESTError) String() string {
 
 // libESTNames lists the names without their prefix, indexed by number.
 func libESTNames() [95]string {
-	return [...]string{
+	return [...]string{ //nolint:gosec // names of errors; none is a credential
 		LibESTNone: "NONE", LibESTNoCtx: "NO_CTX", LibESTNoCSR: "NO_CSR", LibESTNoCert: "NO_CERT",
 		LibESTNoKey: "NO_KEY", LibESTInvalidParameters: "INVALID_PARAMETERS", LibESTLoadCACerts: "LOAD_CACERTS",
 		LibESTLoadTrustCerts: "LOAD_TRUST_CERTS", LibESTBadMode: "BAD_MODE", LibESTBadPKCS10: "BAD_PKCS10",
@@ -192,12 +192,12 @@ func clientNumber(status int) LibESTError {
 
 // serverNumber is what libEST's server logs when it answers with status.
 func serverNumber(status int, code string) LibESTError {
-	switch {
-	case code == CodeCSRNoAttributes || code == CodeCSRAttributes:
+	switch code {
+	case CodeCSRNoAttributes, CodeCSRAttributes:
 		return LibESTX509Attr
-	case code == CodeCSRVersion:
+	case CodeCSRVersion:
 		return LibESTX509Ver
-	case code == CodeCSRKeyTooShort || code == CodeCSRKeyType:
+	case CodeCSRKeyTooShort, CodeCSRKeyType:
 		return LibESTX509PubKey
 	}
 	switch status {

@@ -35,7 +35,7 @@ func run(t *testing.T, stdin []byte, name string, args ...string) ([]byte, error
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // a peer found by needProgram
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -138,5 +138,48 @@ func TestStrongSwanFetchesCACerts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStrongSwanPolls: a 202 with a readable body makes strongSwan come back for its certificate, not before Retry-After.
+// It waits for the longer of Retry-After and its own --interval, 60 s by default.
+func TestStrongSwanPolls(t *testing.T) {
+	t.Parallel()
+	pki := needProgram(t, "pki", "strongswan-pki")
+	a := newAuthority(t)
+	a.enroll = func(_ context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
+		if len(a.requests()) == 1 {
+			return est.EnrollResult{RetryAfter: 2 * time.Second, Text: "Request 4711 waits for an officer."}, nil
+		}
+		cert, err := a.issue(r)
+		return est.EnrollResult{Certificate: cert}, err
+	}
+	url := serve(t, &est.Handler{Backend: a}, a.ca.server)
+	root, issuing := a.ca.writePEM(t, t.TempDir())
+	csr, key := newCSR(t, "patient")
+	start := time.Now()
+	der := mustRun(t, csr, pki, "--est", "--url", url, "--cacert", root, "--cacert", issuing, "--userpass", "estuser:estpwd", "--interval", "1")
+	cert, err := x509.ParseCertificate(der)
+	if err != nil || !key.PublicKey.Equal(cert.PublicKey) {
+		t.Fatalf("certificate %v, %v", cert, err)
+	}
+	if n, d := len(a.requests()), time.Since(start); n != 2 || d < 2*time.Second {
+		t.Errorf("%d requests in %v, want 2 with 2 s between", n, d)
+	}
+}
+
+// TestStrongSwanIsRefused: a refusal ends strongSwan with an error and not with a certificate.
+func TestStrongSwanIsRefused(t *testing.T) {
+	t.Parallel()
+	pki := needProgram(t, "pki", "strongswan-pki")
+	a := newAuthority(t)
+	url := serve(t, &est.Handler{Backend: a}, a.ca.server)
+	root, issuing := a.ca.writePEM(t, t.TempDir())
+	csr, _ := newCSR(t, "intruder")
+	if out, err := run(t, csr, pki, "--est", "--url", url, "--cacert", root, "--cacert", issuing, "--userpass", "estuser:guess"); err == nil {
+		t.Errorf("strongSwan got %d bytes with a wrong password", len(out))
+	}
+	if n := len(a.requests()); n != 0 {
+		t.Errorf("%d requests reached the authority", n)
 	}
 }

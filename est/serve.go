@@ -2,7 +2,6 @@ package est
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -207,5 +206,5 @@ func (x *exchange) logFailure(e *Error) {
 	if e.Fix != "" {
 		attrs = append(attrs, slog.String("remedy", e.Fix))
 	}
-	x.log.LogAttrs(context.WithoutCancel(x.r.Context()), level, "EST request refused", attrs...)
+	x.log.LogAttrs(x.r.Context(), level, "EST request refused", attrs...)
 }

@@ -24,15 +24,13 @@ const (
 // bad one gets an explained HTTP answer), no dynamic record sizes (strongSwan reads a body from one record), HTTP/1.1
 // and HTTP/2. tc must hold the server's certificate and is not changed; its own GetConfigForClient keeps working.
 // Start it with ServeTLS(listener, "", ""). log may be nil.
-//
-// Events: est.handshake when a connection begins its TLS handshake.
 func NewServer(handler http.Handler, tc *tls.Config, log *slog.Logger) *http.Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &http.Server{
 		Handler:           handler,
-		TLSConfig:         ServerTLS(tc, log),
+		TLSConfig:         ServerTLS(tc),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -42,19 +40,14 @@ func NewServer(handler http.Handler, tc *tls.Config, log *slog.Logger) *http.Ser
 	}
 }
 
-// ServerTLS returns tc with the TLS settings that NewServer describes, for a server made otherwise. log may be nil.
-func ServerTLS(tc *tls.Config, log *slog.Logger) *tls.Config {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+// ServerTLS returns tc with the TLS settings that NewServer describes, for a server made otherwise.
+func ServerTLS(tc *tls.Config) *tls.Config {
 	out := harden(tc)
 	inner := tc.GetConfigForClient
+	if inner == nil {
+		return out
+	}
 	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		log.LogAttrs(context.Background(), slog.LevelDebug, "EST connection begins", slog.String("event", "est.handshake"),
-			slog.String("peer", hello.Conn.RemoteAddr().String()), slog.String("server_name", clip(hello.ServerName, 255)))
-		if inner == nil {
-			return nil, nil //nolint:nilnil // crypto/tls: nil, nil keeps the configuration
-		}
 		chosen, err := inner(hello)
 		if chosen == nil || err != nil {
 			return nil, err
