@@ -47,13 +47,13 @@ type page struct {
 func (l *page) Progress() ca.Progress { return l.p }
 
 func (l *page) Record(_ context.Context, p ca.Progress) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.fail != nil {
 		if err := l.fail(p); err != nil {
 			return err
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.p = p
 	l.records = append(l.records, p)
 	if n, err := strconv.ParseInt(p.RequestID, 10, 64); err == nil && n > *l.highest {
@@ -354,6 +354,9 @@ func TestFailures(t *testing.T) {
 			if out.RequestID != "1" {
 				t.Errorf("request id %q", out.RequestID)
 			}
+			if got, want := w.sim.Hits()["/certsrv/certnew.cer"], adcs.DefaultMissing+1; tt.name == "script error" && got != want {
+				t.Errorf("%d fetches, want %d: eight ids that do not exist, and the certificate", got, want)
+			}
 		})
 	}
 }
@@ -435,18 +438,24 @@ func TestLostAmongOthers(t *testing.T) {
 	for range 3 { // before
 		mustIssue(t, a, bare(t), w.page())
 	}
-	check(t, w.sim.SetBehaviour("", certsrvtest.Behaviour{Answer: certsrvtest.Drop, Times: 1}))
 	r, l := bare(t), w.page()
+	l.fail = func(p ca.Progress) error {
+		if p.Submitted && p.RequestID == "" {
+			for range 6 { // between our look at the ids and our POST, recorded by other rows
+				mustIssue(t, a, bare(t), w.page())
+			}
+			return w.sim.SetBehaviour("", certsrvtest.Behaviour{Answer: certsrvtest.Drop, Times: 1})
+		}
+		return nil
+	}
 	_, err := a.Issue(t.Context(), r, l)
 	wantError(t, err, certsrv.CodeAnswerLost)
 	if l.Progress().RequestID != "" {
 		t.Fatal("the id is known: nothing was lost")
 	}
-	for range 6 { // after, recorded by other rows
-		mustIssue(t, a, bare(t), w.page())
-	}
+	l.fail = nil
 	out := mustIssue(t, a, r, l)
-	if out.RequestID != "4" || l.Progress().RequestID != "4" || l.Progress().Resubmitted {
+	if out.RequestID != "10" || l.Progress().RequestID != "10" || l.Progress().Resubmitted {
 		t.Errorf("found request %q, journal %+v", out.RequestID, l.Progress())
 	}
 	if n := len(w.sim.Issued()); n != 10 {
