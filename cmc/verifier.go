@@ -32,7 +32,7 @@ type Verifier struct {
 	// Revoked returns an error when a certificate of the chain (voucher first, anchor last) is revoked or its state is
 	// needed and unknown. Nil does not check.
 	Revoked func(ctx context.Context, chain []*x509.Certificate) error
-	// Now is the clock.
+	// Now is the clock; it has to be set.
 	Now func() time.Time
 	// Window is how far signingTime may be from Now, either way; 0 means 5 minutes, negative switches the check off.
 	Window time.Duration
