@@ -123,6 +123,8 @@ func TestADCSOptions(t *testing.T) {
 		{"two signatures wanted", "cmc-supplied-p256.der", func(c *Config) { c.Templates[0].RASignatures = 2 }, "8009480A"},
 		{"no signature wanted, agent signs all the same", "cmc-supplied-p256.der", func(c *Config) { c.Templates[0].RASignatures = 0 }, "issued"},
 		{"no signature wanted, null-signed request without agent", "bad-cmc-no-agent.der", func(c *Config) { c.Templates[0].RASignatures = 0 }, "80090006"},
+		{"no signature wanted, null-signed request, agent without the EKU", "bad-cmc-agent-eku.der", func(c *Config) { c.Templates[0].RASignatures = 0 }, "8009480B"},
+		{"no signature wanted, on behalf of somebody", "pkcs7-eobo-signed-inner.der", func(c *Config) { c.Templates[0].RASignatures = 0 }, "issued"},
 		{"agent of another CA", "cmc-supplied-rsa2048.der", func(c *Config) { c.CA = newCA(t, 0) }, "800B0109"},
 		{"agent expired", "cmc-supplied-rsa2048.der", func(c *Config) { c.Now = func() time.Time { return clock.AddDate(20, 0, 0) } }, "800B0101"},
 		{"RSA key too short", "cmc-supplied-rsa2048.der", func(c *Config) { c.Templates[0].MinKeyBits = 3072 }, "80094811"},

@@ -73,7 +73,8 @@ type Template struct {
 	// Behaviour, when not zero, replaces [Config.Behaviour] for requests of this template.
 	Behaviour Behaviour
 	// RASignatures is msPKI-RA-Signature: how many signatures by certificates with the EKU Certificate Request Agent a
-	// request must carry. 0 wants none. Really signed PKCS #10 and CMC are both taken.
+	// request must carry. With 0 a PKCS #10 that its key signed needs none, while a null-signed request and one on behalf
+	// of somebody need one all the same: so one template serves both kinds.
 	RASignatures int
 	MinKeyBits   int // smallest RSA modulus in bits; 0: no limit. Says nothing of EC keys
 	// MachineType hides the template from certrqxt.asp; it can be requested all the same.

@@ -283,22 +283,27 @@ func (s *Server) judge(req *request, t *Template, user string) error {
 	if t.RequireSAN && !req.hasSAN() {
 		return &policyError{code: eSANRequired}
 	}
-	if req.requester != "" || t.RASignatures > 0 {
-		if len(req.agents) == 0 {
-			return &policyError{code: eSignatureRequired}
-		}
-		for _, a := range req.agents {
-			if !cmc.HasKeyPurpose(a, cmc.OIDCertificateRequestAgent) {
-				return &policyError{code: eSignatureRejected}
-			}
-		}
-		if len(req.agents) < t.RASignatures {
-			return &policyError{code: eSignatureCount}
+	return judgeAgents(req, t.RASignatures)
+}
+
+// judgeAgents wants as many enrollment agents as the template says, and at least one for a request on behalf of someone
+// and for one that its key did not sign: otherwise nobody would answer for it.
+func judgeAgents(req *request, wanted int) error {
+	switch {
+	case wanted == 0 && req.signed && req.requester == "":
+		return nil
+	case len(req.agents) == 0 && wanted == 0 && !req.signed:
+		return &verifyingError{eBadSignature}
+	case len(req.agents) == 0:
+		return &policyError{code: eSignatureRequired}
+	}
+	for _, a := range req.agents {
+		if !cmc.HasKeyPurpose(a, cmc.OIDCertificateRequestAgent) {
+			return &policyError{code: eSignatureRejected}
 		}
 	}
-	// Without a signature of its own key and without an agent nobody answers for a null-signed request.
-	if !req.signed && len(req.agents) == 0 {
-		return &verifyingError{eBadSignature}
+	if len(req.agents) < wanted {
+		return &policyError{code: eSignatureCount}
 	}
 	return nil
 }
