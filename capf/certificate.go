@@ -74,7 +74,7 @@ func AppendCertificatePackage(b []byte, entries ...CertificateEntry) ([]byte, er
 	}
 	for _, e := range entries {
 		b = append(b, 1)
-		b = binary.BigEndian.AppendUint16(b, uint16(len(e.DER)+2)) //nolint:gosec // bounded above
+		b = binary.BigEndian.AppendUint16(b, uint16(len(e.DER)+2))
 		b = append(b, 0, byte(e.Type))
 		b = append(b, e.DER...)
 	}

@@ -114,7 +114,7 @@ func (c *Client) Dial(ctx context.Context, address string) (Outcome, error) {
 	}
 	config.DynamicRecordSizingDisabled = true
 	conn := tls.Client(raw, config)
-	defer conn.Close() //nolint:errcheck // the session is over, and its outcome does not depend on this
+	defer conn.Close()
 	handshake, cancelHandshake := context.WithTimeout(ctx, c.timeout())
 	defer cancelHandshake()
 	if err := conn.HandshakeContext(handshake); err != nil {

@@ -195,7 +195,7 @@ func TestBadServers(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					defer theirs.Close() //nolint:errcheck // a pipe
+					defer theirs.Close()
 					if tt.raw != nil {
 						_, _ = theirs.Write(tt.raw)
 						return
@@ -234,7 +234,7 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		defer theirs.Close() //nolint:errcheck // a pipe
+		defer theirs.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		began := time.Now()

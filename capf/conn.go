@@ -65,7 +65,7 @@ func (c *conn) address() string {
 
 // serve conducts the connection from the handshake to the close. A panic ends this session only.
 func (c *conn) serve(ctx context.Context, config *tls.Config) {
-	defer c.raw.Close() //nolint:errcheck // everything that matters was written before
+	defer c.raw.Close()
 	defer c.recoverPanic(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -133,7 +133,7 @@ func (c *conn) event(ctx context.Context, level slog.Level, msg, event string, a
 	}
 	all := make([]slog.Attr, 0, len(attrs)+4)
 	all = append(all, slog.String("event", event), slog.String("device", c.device), slog.Uint64("session", uint64(c.id)))
-	log.LogAttrs(ctx, level, msg, append(all, attrs...)...)
+	log.LogAttrs(ctx, level, msg, append(all, attrs...)...) //nolint:sloglint // every caller passes a constant phrase
 }
 
 // setStage moves to a stage unless the server has decided otherwise.

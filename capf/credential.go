@@ -108,6 +108,6 @@ func appendPart(b []byte, id uint8, part []byte) ([]byte, error) {
 		return b, problemf(CodeMessageTooLong, "part of %d bytes, limit %d", len(part), MaxBody)
 	}
 	b = append(b, id)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(part))) //nolint:gosec // bounded above
+	b = binary.BigEndian.AppendUint16(b, uint16(len(part)))
 	return append(b, part...), nil
 }

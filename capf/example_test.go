@@ -57,8 +57,10 @@ func (s *signing) Stored(_ context.Context, _ []byte, r capf.Reason) error {
 }
 
 func (s *signing) Fetched(context.Context, []capf.CertificateEntry, capf.Reason) error { return nil }
-func (s *signing) Deleted(context.Context, capf.Reason) error                          { return nil }
-func (s *signing) Abort(_ context.Context, cause error)                                { fmt.Println("aborted:", cause) }
+
+func (s *signing) Deleted(context.Context, capf.Reason) error { return nil }
+
+func (s *signing) Abort(_ context.Context, cause error) { fmt.Println("aborted:", cause) }
 
 // A server that signs by itself, and a phone that calls it. In production the server has a TLS configuration and the
 // phone calls Client.Dial.

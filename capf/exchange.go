@@ -87,7 +87,7 @@ func (x *exchange) fail(ctx context.Context, err error) Reason {
 
 // withoutMark is the text of err without that of errHangUp, which is meant for the program only.
 func withoutMark(err error) string {
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // looks at the outermost join only
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range j.Unwrap() {
 			if !errors.Is(e, errHangUp) {
 				return e.Error()

@@ -21,7 +21,7 @@ import (
 // trusts it.
 func serveTLS(tb testing.TB, s *Server, a *authority) (string, *tls.Config) {
 	tb.Helper()
-	s.TLS = &tls.Config{ //nolint:gosec // the lowest version is what the server sets by itself
+	s.TLS = &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}},
 	}
 	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
@@ -105,7 +105,7 @@ func TestSoftPhone(t *testing.T) {
 			svc := largeService(t, a, rsa2048)
 			address, config := serveTLS(t, &Server{Service: svc}, a)
 			conn := fieldConn(t, address, config, version)
-			defer conn.Close() //nolint:errcheck // reads only
+			defer conn.Close()
 			request := wholeRead(t, conn)
 			if request[1] != 1 {
 				t.Fatalf("first message % x", request)
@@ -160,7 +160,7 @@ func TestStrictPhone(t *testing.T) {
 			svc := largeService(t, a, ec256)
 			address, config := serveTLS(t, &Server{Service: svc}, a)
 			conn := fieldConn(t, address, config, version)
-			defer conn.Close() //nolint:errcheck // reads only
+			defer conn.Close()
 			var session []byte
 			next := func(want byte, tags string) map[byte][]byte {
 				t.Helper()
@@ -247,7 +247,7 @@ func TestOneWritePerMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Server{Service: largeService(t, a, rsa2048)}
-	s.TLS = &tls.Config{ //nolint:gosec // the lowest version is what the server sets by itself
+	s.TLS = &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}},
 	}
 	l := newPipes()
@@ -256,7 +256,7 @@ func TestOneWritePerMessage(t *testing.T) {
 	ours, theirs := net.Pipe()
 	count := &countingConn{Conn: theirs}
 	l.queue <- count
-	conn := tls.Client(ours, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // in memory
+	conn := tls.Client(ours, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	if err := conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -315,14 +315,14 @@ func TestOldTLS(t *testing.T) {
 	if p, ok := errors.AsType[*ProtocolError](err); !ok || p.Code() != CodeHandshakeFailed {
 		t.Errorf("TLS 1.1 by default: %v", err)
 	}
-	old := &Server{TLS: &tls.Config{MinVersion: tls.VersionTLS10}} //nolint:gosec // the point of the test
+	old := &Server{TLS: &tls.Config{MinVersion: tls.VersionTLS10}}
 	got, err := old.tlsConfig()
 	if err != nil || got.MinVersion != tls.VersionTLS10 || !got.DynamicRecordSizingDisabled {
 		t.Errorf("asked for TLS 1.0: %v", err)
 	}
 	// A configuration that is chosen by the client's hello gets the same care.
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return &tls.Config{ClientAuth: tls.RequireAnyClientCert}, nil //nolint:gosec // the server sets the version
+		return &tls.Config{ClientAuth: tls.RequireAnyClientCert}, nil
 	}}
 	if got, err = old.tlsConfig(); err != nil {
 		t.Fatal(err)
@@ -347,7 +347,7 @@ func TestSilentConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() //nolint:errcheck // nothing was sent
+		defer conn.Close()
 	}
 	began := time.Now()
 	client := &Client{Device: "SEP0000000000D1", Keeper: &Memory{}, TLS: config}

@@ -210,6 +210,7 @@ func (p *servicedPhone) enter() func() {
 func (p *servicedPhone) Task() Task { return p.task }
 
 func (p *servicedPhone) Issue(ctx context.Context, spki []byte) ([]byte, error) {
+	defer p.enter()()
 	p.note("issue")
 	if p.issue != nil {
 		return p.issue(ctx, spki)
@@ -226,6 +227,7 @@ func (p *servicedPhone) Issue(ctx context.Context, spki []byte) ([]byte, error) 
 }
 
 func (p *servicedPhone) Stored(ctx context.Context, der []byte, r Reason) error {
+	defer p.enter()()
 	p.note("stored %d", r)
 	if p.stored != nil {
 		return p.stored(ctx, der, r)
@@ -234,6 +236,7 @@ func (p *servicedPhone) Stored(ctx context.Context, der []byte, r Reason) error 
 }
 
 func (p *servicedPhone) Fetched(ctx context.Context, certs []CertificateEntry, r Reason) error {
+	defer p.enter()()
 	p.note("fetched %d", r)
 	p.mu.Lock()
 	p.certs = certs
@@ -245,11 +248,13 @@ func (p *servicedPhone) Fetched(ctx context.Context, certs []CertificateEntry, r
 }
 
 func (p *servicedPhone) Deleted(ctx context.Context, r Reason) error {
+	defer p.enter()()
 	p.note("deleted %d", r)
 	return ctx.Err()
 }
 
 func (p *servicedPhone) Abort(ctx context.Context, cause error) {
+	defer p.enter()()
 	if ctx.Err() != nil {
 		cause = errors.Join(cause, fmt.Errorf("abort with a dead context: %w", ctx.Err()))
 	}

@@ -126,10 +126,10 @@ func (m Message) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = append(b, protocolID, byte(m.Command))
 	b = binary.BigEndian.AppendUint32(b, m.SessionID)
-	b = binary.BigEndian.AppendUint16(b, uint16(n)) //nolint:gosec // n is at most MaxBody
+	b = binary.BigEndian.AppendUint16(b, uint16(n))
 	for _, e := range m.Elements {
 		b = append(b, byte(e.Tag))
-		b = binary.BigEndian.AppendUint16(b, uint16(len(e.Value))) //nolint:gosec // shorter than the body
+		b = binary.BigEndian.AppendUint16(b, uint16(len(e.Value)))
 		b = append(b, e.Value...)
 	}
 	return b, nil

@@ -120,8 +120,12 @@ func TestMalformed(t *testing.T) {
 func TestUnknownKept(t *testing.T) {
 	t.Parallel()
 	want := Message{Command: AuthResponse, SessionID: 0xdeadbeef, Elements: []Element{
-		{Tag: 14, Value: []byte("a")}, {Tag: TagReason, Value: []byte{1}}, {Tag: 99, Value: []byte{}}, {Tag: 14, Value: []byte("b")},
-		{Tag: 0, Value: []byte{0}}, {Tag: TagCertificateID, Value: []byte{1, 2, 3}},
+		{Tag: 14, Value: []byte("a")},
+		{Tag: TagReason, Value: []byte{1}},
+		{Tag: 99, Value: []byte{}},
+		{Tag: 14, Value: []byte("b")},
+		{Tag: 0, Value: []byte{0}},
+		{Tag: TagCertificateID, Value: []byte{1, 2, 3}},
 	}}
 	b, err := want.MarshalBinary()
 	if err != nil {

@@ -36,7 +36,7 @@ const (
 	CodeInvalidAuthString  = "capf.invalid-auth-string" // CAPF_OP_FAIL_INVALID_AUTH_STR
 	CodeInvalidLSC         = "capf.invalid-lsc"         // CAPF_OP_FAIL_INVALID_LSC
 	CodeInvalidMIC         = "capf.invalid-mic"         // CAPF_OP_FAIL_INVALID_MIC
-	CodeInvalidCredentials = "capf.invalid-credentials" // CAPF_OP_FAIL_INVALID_CRENDENTIALS
+	CodeInvalidCredentials = "capf.invalid-credentials" //nolint:gosec // the name of a fault (CAPF_OP_FAIL_INVALID_CRENDENTIALS), no secret
 	CodePhoneComm          = "capf.phone-communication" // CAPF_OP_FAIL_PHONE_COMM_ERROR
 	CodeTimedOut           = "capf.timed-out"           // CAPF_OP_FAIL_OP_TIMED_OUT
 	CodeLateRequest        = "capf.late-request"        // CAPF_OP_FAIL_LATE_REQUEST

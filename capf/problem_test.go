@@ -26,7 +26,7 @@ func TestSecretHides(t *testing.T) {
 	if err := json.NewEncoder(&out).Encode(c); err != nil {
 		t.Fatal(err)
 	}
-	for _, leak := range []string{text, fmt.Sprintf("%x", text), "NzM1MTk", "55 51 53", fmt.Sprint([]byte(text))} {
+	for _, leak := range []string{text, fmt.Sprintf("%x", text), "NzM1MTk", "55 51 53", "[55 51"} {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("%q shows the secret:\n%s", leak, out.String())
 		}

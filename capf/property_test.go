@@ -54,7 +54,7 @@ func TestAnyPhone(t *testing.T) {
 	key := keyElement(t, ec256)
 	rapid.Check(t, func(rt *rapid.T) {
 		svc := &service{task: Task{
-			Operation: Operation(rapid.IntRange(0, 3).Draw(rt, "operation")), //nolint:gosec // 0 to 3
+			Operation: Operation(rapid.IntRange(0, 3).Draw(rt, "operation")),
 			Keys:      []KeySpec{ec256},
 		}}
 		if rapid.Bool().Draw(rt, "second key") {
@@ -86,7 +86,7 @@ func TestAnyPhone(t *testing.T) {
 func playSteps(t *testing.T, svc *service, steps []step, key Element) string {
 	l := serveFor(t, &Server{Service: svc})
 	conn := l.dial()
-	defer conn.Close() //nolint:errcheck // a pipe
+	defer conn.Close()
 	began := time.Now()
 	asked := make(chan Message, 64)
 	ended := make(chan string, 1)

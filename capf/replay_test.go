@@ -81,7 +81,7 @@ func TestServerReplay(t *testing.T) {
 			svc, end, calls := replayService(t, r)
 			l := serveFor(t, &Server{Service: svc, FirstSession: uint32(i + 1)})
 			conn := l.dial()
-			defer conn.Close() //nolint:errcheck // a pipe
+			defer conn.Close()
 			for k, m := range r.Messages {
 				if m.From == "phone" {
 					if _, err := conn.Write(r.bytes(t, k)); err != nil {
@@ -215,7 +215,7 @@ func TestClientReplay(t *testing.T) {
 			t.Parallel()
 			client, memory := recordedPhone(t, r)
 			ours, theirs := net.Pipe()
-			defer theirs.Close() //nolint:errcheck // a pipe
+			defer theirs.Close()
 			type ended struct {
 				out Outcome
 				err error

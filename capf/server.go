@@ -105,7 +105,7 @@ func or(d, zero time.Duration) time.Duration {
 // accepting, cuts the sessions of this listener as Shutdown does at its limit, and returns the context's error at once:
 // call Shutdown to wait for them. Several listeners may be served at the same time.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	defer l.Close() //nolint:errcheck // nothing to save in a listener
+	defer l.Close()
 	s.init()
 	if s.Service == nil {
 		return errors.New("capf: Server.Service is nil")
@@ -135,7 +135,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		c := newConn(s, l, raw)
-		if !s.add(c) {
+		if !s.add(ctx, c) {
 			_ = raw.Close()
 			<-s.slots
 			continue
@@ -282,7 +282,7 @@ func (s *Server) untrack(l net.Listener) {
 }
 
 // add registers a connection; false when it is one too many or the server stops.
-func (s *Server) add(c *conn) bool {
+func (s *Server) add(ctx context.Context, c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
@@ -290,7 +290,7 @@ func (s *Server) add(c *conn) bool {
 	}
 	if s.MaxPerAddress > 0 {
 		if s.addresses[c.address()] >= s.MaxPerAddress {
-			s.logger.LogAttrs(context.Background(), slog.LevelWarn, "connection closed: too many from this address",
+			s.logger.LogAttrs(ctx, slog.LevelWarn, "connection closed: too many from this address",
 				slog.String("event", "capf.too_many"), slog.String("peer", c.peer), slog.Int("limit", s.MaxPerAddress))
 			return false
 		}

@@ -134,8 +134,9 @@ func (s *worldSession) answered(r capf.Reason) error {
 }
 
 func (s *worldSession) Stored(_ context.Context, _ []byte, r capf.Reason) error { return s.answered(r) }
-func (s *worldSession) Deleted(_ context.Context, r capf.Reason) error          { return s.answered(r) }
-func (s *worldSession) Abort(context.Context, error)                            {}
+
+func (s *worldSession) Deleted(_ context.Context, r capf.Reason) error { return s.answered(r) }
+func (s *worldSession) Abort(context.Context, error)                   {}
 
 func (s *worldSession) Fetched(_ context.Context, certs []capf.CertificateEntry, _ capf.Reason) error {
 	s.mu.Lock()
