@@ -70,7 +70,7 @@ func TestLoadKeyPair(t *testing.T) {
 	t.Run("exposed key", func(t *testing.T) {
 		t.Parallel()
 		path := keyFile(t, "pub-tomcat.key")
-		if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the fault that is tested
+		if err := os.Chmod(path, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		_, err := certfile.LoadKeyPair("testdata/tomcat-full.pem", path)
@@ -117,7 +117,7 @@ func TestWriteKeyRoundTrip(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "new.key")
 			// An older, exposed file must not pass its mode on to the key.
-			if err := os.WriteFile(path, []byte("old"), 0o644); err != nil { //nolint:gosec // see above
+			if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			if err := certfile.WriteKey(path, key); err != nil {

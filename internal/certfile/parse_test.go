@@ -111,8 +111,7 @@ func TestParseReadsOn(t *testing.T) {
 	}
 	var lines, want []int
 	for _, inner := range joined.Unwrap() {
-		var problem *certfile.Error
-		if errors.As(inner, &problem) {
+		if problem, ok := errors.AsType[*certfile.Error](inner); ok {
 			lines = append(lines, problem.Line)
 		}
 	}

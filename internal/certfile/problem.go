@@ -58,8 +58,7 @@ func (e *Error) Remedy() string { return e.Fix }
 
 // openError turns the operating system's error into an *Error.
 func openError(path string, err error) *Error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err // the path is said already
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -55,8 +55,7 @@ func checkReadable(path string) error {
 	if err == nil {
 		return f.Close()
 	}
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
 	return &FileError{

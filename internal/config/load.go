@@ -79,8 +79,7 @@ func readFile(path string) ([]byte, error) {
 }
 
 func fileError(path string, err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -299,7 +299,7 @@ func TestCheckFiles(t *testing.T) {
 	for _, name := range []string{"capf.pem", "capf.key", "ca.key"} {
 		write(t, dir, name, "content of "+name)
 	}
-	if err := os.Chmod(filepath.Join(dir, "ca.key"), 0o644); err != nil { //nolint:gosec // the fault that is tested
+	if err := os.Chmod(filepath.Join(dir, "ca.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(path)

@@ -30,8 +30,8 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 	fields := 0
 	typ := reflect.TypeFor[config.Config]()
-	for i := range typ.NumField() {
-		if f := typ.Field(i); f.IsExported() && f.Type.Kind() == reflect.Struct {
+	for f := range typ.Fields() {
+		if f.IsExported() && f.Type.Kind() == reflect.Struct {
 			fields += f.Type.NumField()
 		}
 	}

@@ -134,8 +134,7 @@ func notRegular(path string) error {
 
 func unreadable(path string, err error) error {
 	detail := "cannot be read"
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		detail += ": " + pathErr.Err.Error()
 	}
 	return &FileError{

@@ -51,7 +51,7 @@ func TestNeverShown(t *testing.T) {
 	// The hexadecimal and the decimal form of the value would give it away as well.
 	for _, shown := range []string{
 		value, fmt.Sprintf("%x", value), fmt.Sprintf("%X", value),
-		strings.Trim(fmt.Sprint([]byte(value)), "[]"), "aHVudGVyMi1nZWhlaW0",
+		strings.Trim(fmt.Sprint(string([]byte(value))), "[]"), "aHVudGVyMi1nZWhlaW0",
 	} {
 		if strings.Contains(out.String(), shown) {
 			t.Errorf("secret shows as %q in:\n%s", shown, out.String())

@@ -64,8 +64,7 @@ type FileError struct {
 }
 
 func fileError(path string, err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
 	return &FileError{Path: path, Err: err}

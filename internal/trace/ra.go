@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -234,8 +235,8 @@ func slashName(name string) string {
 	}
 	var out strings.Builder
 	parts := splitName(name)
-	for i := len(parts) - 1; i >= 0; i-- {
-		out.WriteString("/" + unescape(strings.TrimSpace(parts[i])))
+	for _, part := range slices.Backward(parts) {
+		out.WriteString("/" + unescape(strings.TrimSpace(part)))
 	}
 	return out.String()
 }

@@ -330,7 +330,7 @@ func TestNoForgedLines(t *testing.T) {
 		"est.handshake", "est.auth_failed", "est.failed", "est.request",
 	} {
 		var attrs []any
-		for _, key := range strings.Fields(`method host port template cacert_length device mode rv rv_name pkcs7_length type subject issuer
+		for key := range strings.FieldsSeq(`method host port template cacert_length device mode rv rv_name pkcs7_length type subject issuer
 			serial result result_name operation status status_name auth auth_before key_size ec_key_size key_order completes_by pid url bytes
 			curl_code curl_text peer auth_type text path proto user_agent referer`) {
 			attrs = append(attrs, key, evil)
@@ -398,7 +398,7 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	for name, lines := range map[string]int{trace.CAPFFile: 2, trace.StartFile: 4, trace.ErrorFile: 2} {
-		data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // a test's directory
+		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || bytes.Count(data, []byte("\n")) != lines {
 			t.Errorf("%s: %v, %q", name, err, data)
 		}
@@ -408,7 +408,7 @@ func TestFiles(t *testing.T) {
 	}
 	blocked := filepath.Join(dir, trace.CAPFFile, "sub")
 	_, err := trace.OpenFiles(blocked)
-	if p, ok := err.(interface { //nolint:errorlint // the type itself is tested
+	if p, ok := err.(interface {
 		Code() string
 		Remedy() string
 	}); !ok || p.Code() != "trace.file-unwritable" || p.Remedy() == "" {
