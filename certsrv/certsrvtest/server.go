@@ -195,7 +195,8 @@ func (s *Server) SetBehaviour(template string, b Behaviour) error {
 	return nil
 }
 
-// Hits returns how many requests each page has had, 401 answers included, by lower-case path ("/certsrv/certfnsh.asp").
+// Hits returns how many requests each page has had, 401 answers included, by lower-case path ("/certsrv/certfnsh.asp"). The
+// welcome page "/certsrv/" counts as "/certsrv". At most 64 different paths are counted.
 func (s *Server) Hits() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
