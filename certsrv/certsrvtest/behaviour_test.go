@@ -2,7 +2,6 @@ package certsrvtest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
