@@ -1,6 +1,7 @@
 package est
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -34,7 +35,9 @@ func (x *exchange) sendText(status int, text string) {
 // refuse answers with an error and logs it once.
 func (x *exchange) refuse(err error) {
 	e := internalError(err)
-	x.logFailure(e)
+	if e.ErrCode != CodeInternal || !x.gone() || !errors.Is(e, context.Canceled) {
+		x.logFailure(e) // otherwise it is the client that failed: send will say so
+	}
 	if e.RetryAfter > 0 || mustRetryAfter(e.Status) {
 		x.setRetryAfter(e.RetryAfter)
 	}

@@ -96,6 +96,7 @@ type CMCAnswer struct {
 	Kind       ContentKind
 	Body       []byte        // DER or BER ContentInfo; nil for ContentNone
 	RetryAfter time.Duration // 0 when the server named none
+	RequestID  string        // the server's X-Request-Id; may be empty
 }
 
 // CACerts returns the server's CA certificates (RFC 7030 section 4.1), unverified and in no particular order: that one
@@ -136,7 +137,7 @@ func (c *Client) SimpleEnroll(ctx context.Context, csr []byte) (*x509.Certificat
 		if err != nil {
 			return nil, err
 		}
-		return nil, &RetryError{After: after, Text: a.text()}
+		return nil, &RetryError{After: after, Text: a.text(), RequestID: a.requestID()}
 	}
 	if err := a.success(); err != nil {
 		return nil, err

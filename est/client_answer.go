@@ -70,7 +70,7 @@ func (a *answer) certificates() ([]*x509.Certificate, error) {
 
 // cmc reads the answer to a full CMC request.
 func (a *answer) cmc() (*CMCAnswer, error) {
-	out := &CMCAnswer{Status: a.status}
+	out := &CMCAnswer{Status: a.status, RequestID: a.requestID()}
 	var err error
 	switch a.status {
 	case http.StatusAccepted:

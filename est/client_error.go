@@ -68,8 +68,9 @@ func (e *ClientError) LibEST() (number int, name string) { return int(e.number),
 
 // RetryError tells that the server accepted a request and wants to be asked again, with the same request.
 type RetryError struct {
-	After time.Duration // wait at least this long
-	Text  string        // the server's own words; may be empty
+	After     time.Duration // wait at least this long
+	Text      string        // the server's own words; may be empty
+	RequestID string        // the server's X-Request-Id; may be empty
 }
 
 // Error implements error.

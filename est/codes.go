@@ -3,6 +3,7 @@ package est
 // Stable codes of refusals that the Handler makes by itself. A Backend's own refusals carry the Backend's codes.
 const (
 	CodeNotFound         = "est.not-found"          // 404: no such path, label or operation
+	CodeNoTLS            = "est.no-tls"             // 403: the request did not come over TLS
 	CodeMethod           = "est.method"             // 405: GET where POST is due, or the other way round
 	CodeNotOffered       = "est.not-offered"        // 501: a defined operation that is switched off
 	CodeTooLarge         = "est.too-large"          // 413: body over the limit

@@ -106,7 +106,7 @@ func (h *Handler) dispatch(x *exchange) error {
 	x.label, x.op = path.label, o.name
 	x.log = x.log.With("op", x.op, "label", x.label)
 	if x.r.TLS == nil {
-		return &Error{Status: http.StatusForbidden, ErrCode: CodeNotFound, Text: "EST is available over TLS only.", Fix: "use https"}
+		return &Error{Status: http.StatusForbidden, ErrCode: CodeNoTLS, Text: "EST is available over TLS only.", Fix: "use https"}
 	}
 	if x.r.Method != o.method {
 		x.w.Header().Set("Allow", o.method)
@@ -118,15 +118,14 @@ func (h *Handler) dispatch(x *exchange) error {
 	if o.serve == nil {
 		return notOffered(o.name)
 	}
+	if err := x.readBody(); err != nil {
+		return err
+	}
 	if o.method == http.MethodPost {
 		// Once a request and not once a connection: libEST notes at each enrolment what TLS told of the client.
 		x.log.LogAttrs(x.r.Context(), slog.LevelDebug, "EST request begins", slog.String("event", "est.handshake"),
 			slog.Bool("client_certificate", len(x.r.TLS.PeerCertificates) > 0), slog.String("tls", tls.VersionName(x.r.TLS.Version)),
 			slog.String("cipher", tls.CipherSuiteName(x.r.TLS.CipherSuite)))
-		// Read first, whatever the answer will be: a client that is still sending may not see the answer.
-		if err := x.readBody(); err != nil {
-			return err
-		}
 	}
 	return o.serve(x, o)
 }
@@ -139,7 +138,8 @@ func notOffered(name string) *Error {
 	}
 }
 
-// readBody reads the request's body within the limit.
+// readBody reads the request's body within the limit, before anything is decided: a client that is still sending may not
+// see an early answer.
 func (x *exchange) readBody() error {
 	limit := x.h.MaxBody
 	if limit <= 0 {

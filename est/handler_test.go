@@ -396,6 +396,27 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// TestSlowBackend: the server's read timeout ends the reading of a request, not the work on it.
+func TestSlowBackend(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.enroll = func(ctx context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
+		select {
+		case <-ctx.Done():
+			return est.EnrollResult{}, ctx.Err()
+		case <-time.After(500 * time.Millisecond): // well over the timeout below
+		}
+		cert, err := a.issue(r)
+		return est.EnrollResult{Certificate: cert}, err
+	}
+	server := est.NewServer(&est.Handler{Backend: a}, &tls.Config{Certificates: []tls.Certificate{a.ca.server}}, nil)
+	server.ReadHeaderTimeout, server.ReadTimeout = 200*time.Millisecond, 200*time.Millisecond
+	csr, _ := newCSR(t, "x")
+	if _, err := newClient(t, serveWith(t, server), a.ca).SimpleEnroll(t.Context(), csr); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestSilentClients: connections that say nothing do not keep others waiting, and end by themselves.
 func TestSilentClients(t *testing.T) {
 	t.Parallel()
