@@ -27,6 +27,12 @@ func (p Problem) Error() string {
 	return strings.Join(append(parts, p.Text), ": ")
 }
 
+// Code returns "config.invalid".
+func (Problem) Code() string { return "config.invalid" }
+
+// Remedy returns what to do; empty when Error says it.
+func (p Problem) Remedy() string { return p.Fix }
+
 // Errors are all problems of a configuration, at least one.
 type Errors []Problem
 
@@ -37,6 +43,15 @@ func (e Errors) Error() string {
 		lines[i] = p.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns each Problem as an error of its own.
+func (e Errors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, p := range e {
+		all[i] = p
+	}
+	return all
 }
 
 // Code returns "config.invalid".
