@@ -45,15 +45,17 @@ type Task struct {
 }
 
 // Service decides what phones may do and does what needs storage or an authority. One Service serves many sessions at
-// once. Methods get a context that ends with the session.
+// once. Methods get a context that ends with the session; a Session's last call gets one of its own that ends after 5 s,
+// because what a phone did must go on record also when the session is cut.
 type Service interface {
 	// Open is asked when AUTH_RESPONSE has arrived. It returns a *Refusal for a phone that is turned away: unknown
 	// device, wrong string. Any other error ends the session with ReasonInvalidElement.
 	Open(ctx context.Context, c Caller) (Session, error)
 }
 
-// Session is one phone's operation in progress. Its methods are called in the order of spec/capf.md section 9 and
-// never concurrently. Exactly one of Stored with ReasonUpdateCertificate, Fetched, Deleted or Abort is the last call;
+// Session is one phone's operation in progress. Its methods are called in the order of the protocol and never
+// concurrently: for an install Stored for the Task's Offer if there is one, then Issue and Stored, for the other
+// operations Fetched or Deleted. Exactly one of Stored with ReasonUpdateCertificate, Fetched, Deleted or Abort is the last call;
 // for OperationNone no method but Task is called.
 type Session interface {
 	Task() Task
@@ -62,14 +64,20 @@ type Session interface {
 	// with ReasonInvalidElement and the phone calls again. A *Refusal ends it with its reason.
 	Issue(ctx context.Context, spki []byte) ([]byte, error)
 	// Stored is called with the phone's answer to message 9: r is ReasonUpdateCertificate when it stored the
-	// certificate, anything else when it refused. The session is answered only after Stored returned.
+	// certificate, anything else when it refused: then the session goes on with message 3 if der was the Offer, and
+	// else Abort follows with a *PhoneError. The phone is answered only after Stored returned; with an error it is told
+	// ReasonInvalidElement.
 	Stored(ctx context.Context, der []byte, r Reason) error
-	// Fetched is called with the phone's answer to message 11; certs is empty when the phone has none.
+	// Fetched is called with the phone's answer to message 11: r is ReasonUpdateCertificate, or ReasonInvalidElement
+	// with empty certs when the phone has none. An error as in Stored.
 	Fetched(ctx context.Context, certs []CertificateEntry, r Reason) error
-	// Deleted is called with the phone's answer to message 13.
+	// Deleted is called with the phone's answer to message 13: r is ReasonUpdateCertificate, or ReasonInvalidElement
+	// when there was nothing to delete. An error as in Stored.
 	Deleted(ctx context.Context, r Reason) error
 	// Abort is called when the session ends before the operation did: connection lost, deadline passed, bad message,
-	// key refused, Issue failed. cause is never nil; a *PhoneError tells that the phone itself reported a failure.
+	// key refused, Issue failed. cause is never nil: a *PhoneError when the phone itself reported a failure, a
+	// *ProtocolError when the connection or a message was at fault, ErrServerClosed when the server stops, and what Issue
+	// or Stored returned. A session that was out of time wraps ErrNotReady.
 	Abort(ctx context.Context, cause error)
 }
 

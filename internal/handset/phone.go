@@ -76,7 +76,7 @@ func (p *Phone) Enroll(ctx context.Context) (Result, error) {
 	for {
 		r.Calls++
 		r.Outcome, err = client.Dial(ctx, p.Server)
-		if err == nil || r.Calls > p.Retries || !again(err) || !pause(ctx, p.interval()) {
+		if err == nil || r.Calls > p.Retries || !again(err) || !pause(ctx, max(p.interval(), r.RetryAfter)) {
 			break
 		}
 	}
