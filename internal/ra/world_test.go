@@ -157,7 +157,7 @@ func newWorld(t *testing.T, edit func(*ra.Config)) *world {
 	t.Cleanup(func() { check(t, db.Close()) })
 	w.engine = &enroll.Engine{
 		Journal: db.Journal(), Authorities: map[string]ca.Authority{"local": w.ca}, Log: log,
-		Backoff: enroll.Backoff{Min: 20 * time.Millisecond, Max: 50 * time.Millisecond},
+		Backoff:  enroll.Backoff{Min: 20 * time.Millisecond, Max: 50 * time.Millisecond},
 		Interval: time.Hour, // the clients' own calls are what brings rows on here
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -56,8 +56,9 @@ func failure(err error) *ca.Error {
 	return out
 }
 
-// LibEST returns the number and name under which the original logs a failure with this code ("Enrollment rv = 35
-// (EST_ERR_SSL_READ)"), 94 EST_ERR_UNKNOWN for a code that is not one of ours.
+// LibEST returns the number and name under which the original logs a failure with this code, as far as the code alone
+// tells (the EST error inside of a ca.Error has the method LibEST and knows the HTTP status, too): "Enrollment rv = 35
+// (EST_ERR_SSL_READ)". It is 94 EST_ERR_UNKNOWN for a code that is not one of ours.
 func LibEST(code string) (number int, name string) {
 	n := est.LibESTUnknown
 	switch strings.TrimPrefix(code, "upstream.") {
