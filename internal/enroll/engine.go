@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"callsign/internal/ca"
@@ -51,12 +50,11 @@ type Engine struct {
 	// Grace is how long Run waits at its end for attempts under way; 0 means 3 seconds.
 	Grace time.Duration
 
-	once    sync.Once
-	log     *slog.Logger
-	slots   map[string]chan struct{} // by authority: a bounded pool
-	wake    chan struct{}            // buffered, 1
-	closed  chan struct{}            // closed by Shutdown
-	backlog atomic.Bool              // the last sweep left due rows for lack of free workers
+	once   sync.Once
+	log    *slog.Logger
+	slots  map[string]chan struct{} // by authority: a bounded pool
+	wake   chan struct{}            // buffered, 1
+	closed chan struct{}            // closed by Shutdown
 
 	randomMu sync.Mutex // Random need not be safe for concurrent use
 
@@ -64,6 +62,7 @@ type Engine struct {
 	closing bool
 	tracks  map[string]*track          // by row ID: rows with a worker or a waiter
 	asking  map[[32]byte]chan struct{} // by Request.Key: an attempt is under way until the channel is closed
+	backlog map[string][]Enrolment     // by authority: rows that the last sweep found no free worker for
 	workers sync.WaitGroup
 }
 
@@ -94,6 +93,7 @@ func (e *Engine) init() {
 		e.wake = make(chan struct{}, 1)
 		e.closed = make(chan struct{})
 		e.tracks = make(map[string]*track)
+		e.backlog = make(map[string][]Enrolment)
 		e.asking = make(map[[32]byte]chan struct{})
 	})
 }

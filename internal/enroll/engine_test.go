@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,11 +105,15 @@ func (b *bench) want(row enroll.Enrolment, state enroll.State) {
 	}
 }
 
-func (b *bench) events() []string {
+func (b *bench) text() string {
 	b.logMu.Lock()
 	defer b.logMu.Unlock()
+	return b.log.String()
+}
+
+func (b *bench) events() []string {
 	var list []string
-	for line := range strings.Lines(b.log.String()) {
+	for line := range strings.Lines(b.text()) {
 		_, after, _ := strings.Cut(line, `"event":"`)
 		name, _, _ := strings.Cut(after, `"`)
 		if name == "enroll.write" {
@@ -135,7 +140,7 @@ func TestIssue(t *testing.T) {
 		if seen == nil || string(seen.Password) != "s3cret" {
 			b.Error("the authority did not get the login")
 		}
-		if row.Login != nil || strings.Contains(b.log.String(), "s3cret") {
+		if row.Login != nil || strings.Contains(b.text(), "s3cret") {
 			b.Error("the login was kept")
 		}
 		// The lost answer: the owner asks again and gets the same.
@@ -266,9 +271,9 @@ func TestPending(t *testing.T) {
 			b.Errorf("returned after %v with retry after %v, request %q", time.Since(began), row.RetryAfter, row.Progress.RequestID)
 		}
 		// Asking again does not make the engine ask before its time.
-		trips := b.center.trips
+		trips := b.center.asked()
 		b.want(b.enroll(request(row.PublicKey), time.Minute), enroll.Pending)
-		if b.center.trips != trips {
+		if b.center.asked() != trips {
 			b.Error("the authority was asked before its time")
 		}
 		time.Sleep(90 * time.Minute)
@@ -373,10 +378,10 @@ func TestTimeoutAndAfter(t *testing.T) {
 }
 
 func TestAuthorityAsksForAPause(t *testing.T) {
-	calls := 0
+	var calls atomic.Int32
 	inBubble(t, func(b *bench) {
 		b.engine.Authorities["fake"] = answer{center: b.center, issue: func(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
-			if calls++; calls == 1 {
+			if calls.Add(1) == 1 {
 				return ca.Outcome{}, &ca.Error{ErrCode: "fake.busy", Detail: "busy", After: time.Hour}
 			}
 			return b.center.Issue(ctx, r, l)
@@ -388,8 +393,8 @@ func TestAuthorityAsksForAPause(t *testing.T) {
 			b.Errorf("next attempt after %v, want 1h", d)
 		}
 		b.enroll(request(row.PublicKey), time.Minute) // does not hurry it
-		if calls != 1 {
-			b.Errorf("the authority was asked %d times", calls)
+		if n := calls.Load(); n != 1 {
+			b.Errorf("the authority was asked %d times", n)
 		}
 		time.Sleep(time.Hour)
 		b.want(b.enroll(request(row.PublicKey), time.Minute), enroll.Issued)
@@ -402,9 +407,9 @@ func TestCallEndsBackoff(t *testing.T) {
 		b.script(unreachable, unreachable, unreachable, unreachable, unreachable)
 		r := request(newKey(t))
 		b.enroll(r, 2*time.Minute)
-		began, trips := time.Now(), b.center.trips
+		began, trips := time.Now(), b.center.asked()
 		row := b.enroll(r, time.Minute)
-		if b.center.trips == trips {
+		if b.center.asked() == trips {
 			b.Fatalf("nothing was tried; next attempt in %v", row.NextAttempt.Sub(began))
 		}
 	})
@@ -486,22 +491,23 @@ func TestCancel(t *testing.T) {
 
 // A certificate is handed out only when it is on disk, and a passing fault of the disk does not lose it.
 func TestJournalFault(t *testing.T) {
-	var broken func(method string) error
+	var broken atomic.Pointer[func(method string) error]
 	inBubble(t, func(b *bench) {
 		b.journal.Fault = func(m string) error {
-			if broken == nil {
-				return nil
+			if f := broken.Load(); f != nil {
+				return (*f)(m)
 			}
-			return broken(m)
+			return nil
 		}
 		b.engine.Authorities["fake"] = answer{center: b.center, issue: func(_ context.Context, r ca.Request, _ ca.Ledger) (ca.Outcome, error) {
 			until := time.Now().Add(2 * time.Second)
-			broken = func(m string) error {
+			fault := func(m string) error {
 				if m == "Update" && time.Now().Before(until) {
 					return errors.New("disk full")
 				}
 				return nil
 			}
+			broken.Store(&fault)
 			return ca.Outcome{Status: ca.Issued, Certificate: b.center.sign(r.PublicKey, 5)}, nil
 		}}
 	}, func(b *bench) {
@@ -511,11 +517,12 @@ func TestJournalFault(t *testing.T) {
 		if d := time.Since(began); d < 2*time.Second {
 			b.Errorf("a certificate was handed out after %v", d)
 		}
-		broken = func(string) error { return errors.New("disk full") }
+		full := func(string) error { return errors.New("disk full") }
+		broken.Store(&full)
 		if _, err := b.engine.Enroll(b.Context(), request(newKey(t))); err == nil || !strings.Contains(err.Error(), "disk full") {
 			b.Errorf("Enroll with a broken journal: %v", err)
 		}
-		broken = nil
+		broken.Store(nil)
 	})
 }
 

@@ -170,6 +170,12 @@ func (c *center) count() int {
 	return len(c.issued)
 }
 
+func (c *center) asked() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trips
+}
+
 func (c *center) trip() {
 	c.mu.Lock()
 	c.trips++

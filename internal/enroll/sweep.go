@@ -44,10 +44,10 @@ const (
 	sweepRowsMax = 1 << 14 // when many rows of a busy authority stand before those of another
 )
 
-// sweep starts a worker for every due row whose authority has a free one.
+// sweep starts a worker for every due row whose authority has a free one. The others are kept, for workers that get free before the next sweep.
 func (e *Engine) sweep(ctx context.Context) error {
-	e.backlog.Store(false)
 	e.mu.Lock()
+	clear(e.backlog)
 	limit := sweepRows + len(e.tracks) // rows under work are due, too, until they are written
 	e.mu.Unlock()
 	for {
@@ -55,9 +55,14 @@ func (e *Engine) sweep(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("look for due enrolments: %w", err)
 		}
+		e.mu.Lock()
+		clear(e.backlog)
 		for _, row := range rows {
-			e.resume(ctx, row)
+			if !e.resume(ctx, row) {
+				e.backlog[row.Authority] = append(e.backlog[row.Authority], row)
+			}
 		}
+		e.mu.Unlock()
 		if len(rows) < limit || limit >= sweepRowsMax || !e.anyFree() {
 			return nil
 		}
@@ -65,25 +70,37 @@ func (e *Engine) sweep(ctx context.Context) error {
 	}
 }
 
-// resume starts a worker for row if it has none and there is a free place.
-func (e *Engine) resume(ctx context.Context, row Enrolment) {
+// next gives a worker's free place to a row of the backlog. After the last one the sweep looks whether there are more.
+func (e *Engine) next(ctx context.Context, authority string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closing {
+	rows := e.backlog[authority]
+	if len(rows) == 0 {
 		return
 	}
-	if t := e.tracks[row.ID]; t != nil && t.working {
-		return
+	for len(rows) > 0 && e.resume(ctx, rows[0]) {
+		rows = rows[1:]
+	}
+	e.backlog[authority] = rows
+	if len(rows) == 0 {
+		e.Wake()
+	}
+}
+
+// resume starts a worker for row, unless it has one. It returns false when there is no free place. Engine.mu is held.
+func (e *Engine) resume(ctx context.Context, row Enrolment) bool {
+	if t := e.tracks[row.ID]; e.closing || t != nil && t.working {
+		return true
 	}
 	if slots := e.slots[row.Authority]; slots != nil {
 		select {
 		case slots <- struct{}{}:
 		default:
-			e.backlog.Store(true)
-			return
+			return false
 		}
 	}
 	e.start(ctx, e.track(row), commission{held: true})
+	return true
 }
 
 func (e *Engine) anyFree() bool {

@@ -45,9 +45,7 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 		}
 		defer func() {
 			<-slots
-			if e.backlog.Load() {
-				e.Wake()
-			}
+			e.next(ctx, row.Authority)
 		}()
 	}
 	done, ok := e.ask(ctx, row.Key())
