@@ -302,7 +302,7 @@ func (p *call) remove(ctx context.Context) error {
 	} else if !had {
 		r = ReasonInvalidElement
 	}
-	return p.send(ctx, DeleteCertificateReply, reasonElement(r))
+	return p.send(ctx, DeleteCertificateResponse, reasonElement(r))
 }
 
 // send writes one message in one write.

@@ -8,29 +8,29 @@ type Command uint8
 // The commands. Odd ones up to 15 come from the server, even ones from the phone. Nobody has published the bytes of
 // those marked unknown.
 const (
-	AuthRequest              Command = 1
-	AuthResponse             Command = 2
-	KeyGenerateRequest       Command = 3
-	KeyGenerateResponse      Command = 4
-	EncryptResponse          Command = 5 // unknown
-	EncryptRequest           Command = 6 // unknown
-	DecryptRequest           Command = 7 // unknown
-	DecryptResponse          Command = 8 // unknown
-	StoreCertificateRequest  Command = 9
-	StoreCertificateResponse Command = 10
-	FetchCertificateRequest  Command = 11
-	FetchCertificateResponse Command = 12
-	DeleteCertificateRequest Command = 13
-	DeleteCertificateReply   Command = 14
-	EndSession               Command = 15
-	RetryLater               Command = 16 // inferred
-	RequestInProgress        Command = 17
-	StatusRequest            Command = 18 // unknown
-	StatusResponse           Command = 19 // unknown
-	AbortRequest             Command = 20 // unknown
-	AbortResponse            Command = 21 // unknown
-	SignCertificateRequest   Command = 22 // unknown
-	SignCertificateResponse  Command = 23 // unknown
+	AuthRequest               Command = 1
+	AuthResponse              Command = 2
+	KeyGenerateRequest        Command = 3
+	KeyGenerateResponse       Command = 4
+	EncryptResponse           Command = 5 // unknown
+	EncryptRequest            Command = 6 // unknown
+	DecryptRequest            Command = 7 // unknown
+	DecryptResponse           Command = 8 // unknown
+	StoreCertificateRequest   Command = 9
+	StoreCertificateResponse  Command = 10
+	FetchCertificateRequest   Command = 11
+	FetchCertificateResponse  Command = 12
+	DeleteCertificateRequest  Command = 13
+	DeleteCertificateResponse Command = 14
+	EndSession                Command = 15
+	RetryLater                Command = 16 // inferred
+	RequestInProgress         Command = 17
+	StatusRequest             Command = 18 // unknown
+	StatusResponse            Command = 19 // unknown
+	AbortRequest              Command = 20 // unknown
+	AbortResponse             Command = 21 // unknown
+	SignCertificateRequest    Command = 22 // unknown
+	SignCertificateResponse   Command = 23 // unknown
 )
 
 // String returns the command's name, e.g. "AUTH_REQUEST", or "COMMAND_99" for a number without one.
@@ -62,7 +62,7 @@ func (c Command) String() string {
 		return "FETCH_CERTIFICATE_RESPONSE"
 	case DeleteCertificateRequest:
 		return "DELETE_CERTIFICATE_REQUEST"
-	case DeleteCertificateReply:
+	case DeleteCertificateResponse:
 		return "DELETE_CERTIFICATE_RESPONSE"
 	case EndSession:
 		return "END_SESSION"

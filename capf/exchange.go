@@ -201,7 +201,7 @@ func (x *exchange) remove(ctx context.Context) error {
 	if err := x.send(DeleteCertificateRequest); err != nil {
 		return err
 	}
-	m, err := x.await(ctx, DeleteCertificateReply, or(x.srv.IdleTimeout, DefaultIdleTimeout))
+	m, err := x.await(ctx, DeleteCertificateResponse, or(x.srv.IdleTimeout, DefaultIdleTimeout))
 	if err != nil {
 		return err
 	}

@@ -187,7 +187,7 @@ func recordedPhone(t *testing.T, r recording) (*Client, *Memory) {
 				}
 				return publicOnly{pub}, nil
 			}
-		case FetchCertificateResponse, DeleteCertificateReply:
+		case FetchCertificateResponse, DeleteCertificateResponse:
 			if reason, _ := msg.Reason(); reason == ReasonUpdateCertificate {
 				v, ok := r0(t).Element(TagCertificate)
 				if !ok {

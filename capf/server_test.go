@@ -433,7 +433,7 @@ func TestSessions(t *testing.T) {
 			play: func(_ *testing.T, p *peer) {
 				p.hello(3)
 				p.expect(DeleteCertificateRequest)
-				p.send(DeleteCertificateReply, reasonElement(3), Element{TagReasonInfo, []byte("flash\x00")})
+				p.send(DeleteCertificateResponse, reasonElement(3), Element{TagReasonInfo, []byte("flash\x00")})
 				p.end(ReasonInvalidElement)
 			},
 			calls: []string{"open", "abort"}, cause: `"flash"`, log: []string{"hex=03"},
@@ -556,7 +556,7 @@ func TestShutdown(t *testing.T) {
 			if _, err := ReadMessage(silent.conn, MaxBody); !errors.Is(err, io.EOF) {
 				t.Errorf("idle connection: %v", err)
 			}
-			active.send(DeleteCertificateReply, reasonElement(1))
+			active.send(DeleteCertificateResponse, reasonElement(1))
 			active.end(ReasonUpdateCertificate)
 			if err := <-done; err != nil {
 				t.Error(err)
