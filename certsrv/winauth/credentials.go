@@ -31,25 +31,25 @@ const redacted = "[redacted]"
 // Password is a password that shows itself to nobody who prints, logs or marshals it, also not inside another value. The
 // zero value is no password.
 type Password struct {
-	// The pointer is what keeps fmt out: it prints the fields of unexported struct members by reflection, without asking
-	// any method, but it does not follow pointers below the top.
-	b *[]byte
+	// A function is what keeps fmt out: it prints unexported members by reflection, without asking any method, and follows
+	// pointers when the verb does not fit the type.
+	secret func() string
 }
 
 // NewPassword returns b as a Password. It keeps a copy.
 func NewPassword(b []byte) Password {
-	c := append([]byte(nil), b...)
-	return Password{b: &c}
+	s := string(b)
+	return Password{secret: func() string { return s }}
 }
 
 // IsZero tells whether there is no password, or an empty one.
-func (p Password) IsZero() bool { return p.b == nil || len(*p.b) == 0 }
+func (p Password) IsZero() bool { return p.reveal() == "" }
 
 func (p Password) reveal() string {
-	if p.b == nil {
+	if p.secret == nil {
 		return ""
 	}
-	return string(*p.b)
+	return p.secret()
 }
 
 // String returns "[redacted]".
