@@ -41,6 +41,11 @@ const (
 	lastEnrolment = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE request_hash = ? ORDER BY seq DESC LIMIT 1`
 	getEnrolment  = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE id = ?`
 	hasEnrolment  = `SELECT state FROM enrolment WHERE id = ?`
+
+	enrolmentsByOwner = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE owner = ? ORDER BY seq DESC`
+	dueEnrolments     = `SELECT ` + enrolmentColumns + ` FROM enrolment
+		WHERE state IN ('requested', 'submitted', 'pending') AND next_attempt <= ? ORDER BY next_attempt, seq LIMIT ?`
+	highestCANumber = `SELECT max(ca_number) FROM enrolment WHERE authority = ? AND ca_number IS NOT NULL`
 )
 
 // Open implements [enroll.Journal].
@@ -214,13 +219,12 @@ func (j *Journal) one(ctx context.Context, query string, arg any) (enroll.Enrolm
 
 // ByOwner implements [enroll.Journal].
 func (j *Journal) ByOwner(ctx context.Context, owner string) ([]enroll.Enrolment, error) {
-	return j.list(ctx, `SELECT `+enrolmentColumns+` FROM enrolment WHERE owner = ? ORDER BY seq DESC`, owner)
+	return j.list(ctx, enrolmentsByOwner, owner)
 }
 
 // Due implements [enroll.Journal].
 func (j *Journal) Due(ctx context.Context, now time.Time, limit int) ([]enroll.Enrolment, error) {
-	return j.list(ctx, `SELECT `+enrolmentColumns+` FROM enrolment
-		WHERE state IN ('requested', 'submitted', 'pending') AND next_attempt <= ? ORDER BY next_attempt, seq LIMIT ?`, now.UnixMilli(), limit)
+	return j.list(ctx, dueEnrolments, now.UnixMilli(), limit)
 }
 
 func (j *Journal) list(ctx context.Context, query string, args ...any) (list []enroll.Enrolment, err error) {
@@ -242,7 +246,7 @@ func (j *Journal) list(ctx context.Context, query string, args ...any) (list []e
 // HighestRequestID implements [enroll.Journal].
 func (j *Journal) HighestRequestID(ctx context.Context, authority string) (int64, error) {
 	var n sql.NullInt64
-	err := j.s.read.QueryRowContext(ctx, `SELECT max(ca_number) FROM enrolment WHERE authority = ? AND ca_number IS NOT NULL`, authority).Scan(&n)
+	err := j.s.read.QueryRowContext(ctx, highestCANumber, authority).Scan(&n)
 	return n.Int64, explain(j.s.path, err)
 }
 
