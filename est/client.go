@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -218,6 +219,15 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 	started := time.Now()
 	a := &answer{op: k.op, url: request.URL.Redacted(), now: c.now}
 	err = c.roundTrip(request, a)
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		// Giving up closes the connection, and a server that notices may still end its answer properly: half an answer
+		// then reads like a whole one, or like a broken connection.
+		if err == nil {
+			err = ended
+		} else {
+			err = fmt.Errorf("%w (%w)", ended, err)
+		}
+	}
 	if err != nil {
 		err = classify(err, steps, a)
 	}
