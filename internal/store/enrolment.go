@@ -210,7 +210,11 @@ func (j *Journal) Last(ctx context.Context, r enroll.Request) (enroll.Enrolment,
 }
 
 func (j *Journal) one(ctx context.Context, query string, arg any) (enroll.Enrolment, error) {
-	row, err := scanEnrolment(j.s.read.QueryRowContext(ctx, query, arg))
+	st, err := j.s.prepared(ctx, query)
+	if err != nil {
+		return enroll.Enrolment{}, err
+	}
+	row, err := scanEnrolment(st.QueryRowContext(ctx, arg))
 	if errors.Is(err, sql.ErrNoRows) {
 		return enroll.Enrolment{}, enroll.ErrNotFound
 	}
@@ -228,7 +232,11 @@ func (j *Journal) Due(ctx context.Context, now time.Time, limit int) ([]enroll.E
 }
 
 func (j *Journal) list(ctx context.Context, query string, args ...any) (list []enroll.Enrolment, err error) {
-	rows, err := j.s.read.QueryContext(ctx, query, args...)
+	st, err := j.s.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := st.QueryContext(ctx, args...)
 	if err != nil {
 		return nil, explain(j.s.path, err)
 	}

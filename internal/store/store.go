@@ -16,7 +16,8 @@ import (
 
 // How a file of this package works with the database. There are two ways in, and no other:
 //
-//	s.read  *sql.DB, for SELECT only (its connections refuse to write). Use QueryContext and QueryRowContext as usual.
+//	s.read  *sql.DB, for SELECT only (its connections refuse to write). Use QueryContext and QueryRowContext as usual;
+//	        s.prepared(ctx, query) gives a kept statement for what is asked often (parsing costs more than a look-up).
 //	s.write(ctx, func(ctx context.Context, tx *tx) error { ... }), for everything that changes something, including
 //	        the SELECTs that the change depends on. tx has ExecContext, QueryContext and QueryRowContext with the
 //	        signatures of *sql.Tx; statements are prepared once for each SQL text and kept, so keep the texts constant and pass
@@ -49,7 +50,9 @@ type Store struct {
 	now  func() time.Time
 
 	read   *sql.DB // query_only connections
-	writer *sql.DB // one connection, used by the writer goroutine only
+	stmtMu sync.Mutex
+	stmts  map[string]*sql.Stmt // of read, by text
+	writer *sql.DB              // one connection, used by the writer goroutine only
 
 	queue chan *writing
 	stop  chan struct{} // closed by Close
@@ -100,9 +103,36 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.stop)
 		<-s.done
-		s.err = errors.Join(s.read.Close(), s.writer.Close())
+		s.stmtMu.Lock()
+		defer s.stmtMu.Unlock()
+		for _, st := range s.stmts {
+			s.err = errors.Join(s.err, st.Close())
+		}
+		s.stmts = nil
+		s.err = errors.Join(s.err, s.read.Close(), s.writer.Close())
 	})
 	return s.err
+}
+
+// prepared returns the statement for query on the readers' connections, prepared once and kept until Close. Texts must be constants.
+func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	s.stmtMu.Lock()
+	defer s.stmtMu.Unlock()
+	if st, ok := s.stmts[query]; ok {
+		return st, nil
+	}
+	if s.stopped() {
+		return nil, s.closed()
+	}
+	st, err := s.read.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, explain(s.path, err)
+	}
+	if s.stmts == nil {
+		s.stmts = make(map[string]*sql.Stmt)
+	}
+	s.stmts[query] = st
+	return st, nil
 }
 
 // Path returns the path of the database file as it was given to [Open].
