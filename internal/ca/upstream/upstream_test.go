@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -207,6 +208,7 @@ func (w *world) network(h http.Handler) http.Handler {
 			h.ServeHTTP(httptest.NewRecorder(), r)
 			panic(http.ErrAbortHandler)
 		case silence:
+			_, _ = io.Copy(io.Discard, r.Body) // the server sees the client go only when the body has been read
 			<-r.Context().Done()
 		case noFullCMC:
 			rw.WriteHeader(http.StatusNotFound)
@@ -331,7 +333,13 @@ func TestFaults(t *testing.T) {
 		{name: "request lost", request: bare, fault: lostRequest, code: "upstream.empty-answer", rv: 14},
 		{name: "answer lost", request: bare, fault: lostAnswer, code: "upstream.empty-answer", rv: 14},
 		{name: "answer to a signed request lost", request: signed, fault: lostAnswer, code: "upstream.empty-answer", rv: 14},
-		{name: "silent", request: bare, fault: silence, code: "upstream.timeout", rv: 35, timeout: true},
+		{
+			name: "silent", request: bare, fault: silence, code: "upstream.timeout", rv: 35, timeout: true,
+			edit: func(w *world, c *upstream.Config) {
+				c.Client = &est.Client{URL: w.client.URL, TLS: w.client.TLS, Timeout: 300 * time.Millisecond}
+				w.t.Cleanup(c.Client.Close)
+			},
+		},
 		{name: "no fullcmc there", request: bare, fault: noFullCMC, code: "upstream.not-implemented", rv: 14, final: true},
 		{name: "page of a proxy", request: bare, fault: html, code: "upstream.answer-type", rv: 11},
 		{
@@ -366,9 +374,6 @@ func TestFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			if tt.fault == silence {
-				w.client.Timeout = 200 * time.Millisecond
-			}
 			a := w.authority(func(c *upstream.Config) {
 				if tt.edit != nil {
 					tt.edit(w, c)
