@@ -79,7 +79,8 @@ func TestCompatSequence(t *testing.T) {
 	if d := cmp.Diff([]string{"before", "submitted 10"}, calls); d != "" {
 		t.Error(d)
 	}
-	for i, s := range f.log {
+	all, _ := f.all()
+	for i, s := range all {
 		if ua := s.Header.Get("User-Agent"); ua != "CiscoRA 1.0" {
 			t.Errorf("request %d: User-Agent %q", i, ua)
 		}
@@ -150,7 +151,8 @@ func TestForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	post := f.log[len(f.log)-1]
+	all, _ := f.all()
+	post := all[len(all)-1]
 	if post.Method != "POST" || post.Header.Get("Content-Length") != fmt.Sprint(len(post.Body)) || post.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 		t.Errorf("request %s, header %v", post.Method, post.Header)
 	}
@@ -331,8 +333,8 @@ func TestParallelEnrol(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if f.conns > 3 || f.count("POST") != 80 {
-		t.Errorf("%d connections, %d posts; want at most 3, and 80", f.conns, f.count("POST"))
+	if _, conns := f.all(); conns > 3 || f.count("POST") != 80 {
+		t.Errorf("%d connections, %d posts; want at most 3, and 80", conns, f.count("POST"))
 	}
 }
 

@@ -114,7 +114,9 @@ func (f *fake) serve() {
 }
 
 func (f *fake) talk(raw net.Conn, n int) {
-	c := tls.Server(raw, f.tls)
+	f.mu.Lock()
+	c, login := tls.Server(raw, f.tls), f.login
+	f.mu.Unlock()
 	r := bufio.NewReader(c)
 	logged, basic := false, false
 	for {
@@ -138,8 +140,8 @@ func (f *fake) talk(raw net.Conn, n int) {
 		auth := req.Header.Get("Authorization")
 		var rep reply
 		custom := (*reply)(nil)
-		if f.login != nil && auth != "" {
-			custom = f.login(s)
+		if login != nil && auth != "" {
+			custom = login(s)
 		}
 		basic = strings.HasPrefix(auth, "Basic ")
 		switch {
@@ -165,7 +167,24 @@ func (f *fake) answer(s seen) reply {
 	if s.URI == "/certsrv" {
 		return reply{status: 301, header: []string{"Location: https://" + fakeHost + "/certsrv/"}, body: make([]byte, 163)}
 	}
-	return f.handle(s)
+	f.mu.Lock()
+	handle := f.handle
+	f.mu.Unlock()
+	return handle(s)
+}
+
+// set changes the script before the first request.
+func (f *fake) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// all returns everything that came, and over how many connections.
+func (f *fake) all() ([]seen, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]seen(nil), f.log...), f.conns
 }
 
 func (f *fake) send(raw net.Conn, c net.Conn, rep reply) bool {

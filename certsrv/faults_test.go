@@ -119,7 +119,7 @@ func TestLoginFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, func(seen) reply { return reply{} })
-			f.login = tt.login
+			f.set(func() { f.login = tt.login })
 			c, log := f.newClient()
 			c.LoginTimeout = 3 * time.Second
 			if name == "slow" {
@@ -163,16 +163,18 @@ func TestSessionOver(t *testing.T) {
 			t.Parallel()
 			n := 0
 			f := newFake(t, nil)
-			f.handle = func(s seen) reply {
-				f.mu.Lock()
-				n++
-				r := script(n, s)
-				f.mu.Unlock()
-				if r != nil {
-					return *r
+			f.set(func() {
+				f.handle = func(s seen) reply {
+					f.mu.Lock()
+					n++
+					r := script(n, s)
+					f.mu.Unlock()
+					if r != nil {
+						return *r
+					}
+					return h(s)
 				}
-				return h(s)
-			}
+			})
 			c, _ := f.newClient()
 			for i := range 3 {
 				if _, err := c.Templates(t.Context()); err != nil {
@@ -182,8 +184,8 @@ func TestSessionOver(t *testing.T) {
 			if a, err := c.Submit(t.Context(), Submission{Request: newCSR(t, "a")}); err != nil || a.Outcome != Issued {
 				t.Fatalf("Submit = %+v, %v", a, err)
 			}
-			if f.conns != 2 || f.count("POST") != 1 {
-				t.Errorf("%d connections, requests %v", f.conns, f.requests())
+			if _, conns := f.all(); conns != 2 || f.count("POST") != 1 {
+				t.Errorf("%d connections, requests %v", conns, f.requests())
 			}
 		})
 	}
@@ -243,7 +245,8 @@ func TestBasic(t *testing.T) {
 	if _, err := c.Enroll(t.Context(), EnrollOptions{Submission: Submission{Request: newCSR(t, "a"), Template: "CiscoRA"}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range f.log {
+	all, _ := f.all()
+	for _, s := range all {
 		if !strings.HasPrefix(s.Header.Get("Authorization"), "Basic ") {
 			t.Errorf("%s %s without Basic", s.Method, s.URI)
 		}
