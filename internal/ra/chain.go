@@ -75,7 +75,7 @@ func (a *RA) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return nil //nolint:nilerr // the end of ctx is the way to stop
+			return nil
 		case <-t.C:
 		case <-a.again:
 			t.Stop()

@@ -24,7 +24,7 @@ func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now ti
 		}
 	}
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return clientRefused(CodeClientExpired, http.StatusForbidden,
+		return clientRefused(CodeClientExpired,
 			fmt.Sprintf("the client certificate is valid from %s to %s only", stamp(leaf.NotBefore), stamp(leaf.NotAfter)),
 			"renew the client's certificate, or set the clock of client or server right", nil)
 	}
@@ -44,22 +44,22 @@ func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now ti
 	}
 	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	if _, anyErr := leaf.Verify(opts); anyErr == nil {
-		return clientRefused(CodeClientPurpose, http.StatusForbidden,
+		return clientRefused(CodeClientPurpose,
 			"the client certificate is not for TLS clients (extended key usage clientAuth is missing)",
 			"issue the client's certificate from a template with Client Authentication", err)
 	}
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
-		return clientRefused(CodeClientUntrusted, http.StatusForbidden,
+		return clientRefused(CodeClientUntrusted,
 			fmt.Sprintf("the client certificate was issued by %q, which is not among the accepted CAs", issuerOf(certs)),
 			fmt.Sprintf("add the CA certificate %q to the client CAs of the registration authority (ra.client_cas)", issuerOf(certs)), err)
 	}
-	return clientRefused(CodeClientUntrusted, http.StatusForbidden, "the chain of the client certificate is not valid",
+	return clientRefused(CodeClientUntrusted, "the chain of the client certificate is not valid",
 		"look at the certificate and the CAs above it: callsign cert inspect", err)
 }
 
-func clientRefused(code string, status int, text, fix string, err error) *est.Error {
-	return &est.Error{Status: status, ErrCode: code, Text: text, Fix: fix, Err: err}
+func clientRefused(code, text, fix string, err error) *est.Error {
+	return &est.Error{Status: http.StatusForbidden, ErrCode: code, Text: text, Fix: fix, Err: err}
 }
 
 // issuerOf names the issuer at which the presented chain ends.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -322,7 +323,7 @@ func TestCompatSequencePassesLoginsOn(t *testing.T) {
 	wantStatus(t, as("CN=x", "ca secret"), 401)
 	wantStatus(t, as(user, "wrong"), 401)
 	check(t, as(user, password))
-	if want := []string{`LAB\ciscora`, `LAB\ciscora`, `LAB\typo`}; !equal(checked, want) {
+	if want := []string{`LAB\ciscora`, `LAB\ciscora`, `LAB\typo`}; !slices.Equal(checked, want) {
 		t.Errorf("checked at the CA: %q, want %q", checked, want)
 	}
 	w.ca.mu.Lock()
@@ -337,18 +338,6 @@ func TestCompatSequencePassesLoginsOn(t *testing.T) {
 	if bytes.Contains([]byte(w.log.String()), []byte("ca secret")) {
 		t.Error("a password is in the log")
 	}
-}
-
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func TestWithoutChain(t *testing.T) {

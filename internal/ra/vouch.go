@@ -28,7 +28,7 @@ type voucherGate struct {
 func newVoucherGate(a *RA) (*voucherGate, error) {
 	v := a.c.Vouching
 	if v == nil {
-		return nil, nil //nolint:nilnil // no vouching: FullCMC refuses
+		return nil, nil // no vouching: FullCMC refuses
 	}
 	switch {
 	case v.Memory == nil:

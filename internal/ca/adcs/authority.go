@@ -199,7 +199,7 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 			return done
 		}
 		return &ca.Error{
-			ErrCode: "adcs.failed", Detail: "AD CS web enrollment could not be asked", Err: err,
+			ErrCode: CodeFailed, Detail: "AD CS web enrollment could not be asked", Err: err,
 			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause",
 		}
 	}
@@ -233,7 +233,7 @@ func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificat
 	if lacks := lacking(c); len(lacks) > 0 {
 		a.log.WarnContext(ctx, "certificate lacks what phones need", slog.String("ca", Name), slog.String("template", a.c.Template),
 			slog.String("request_id", r.ID), slog.String("ca_request", id), slog.String("subject", c.Subject.String()),
-			slog.String("code", "adcs.certificate-usage"), slog.Any("missing", lacks),
+			slog.String("code", CodeCertificateUsage), slog.Any("missing", lacks),
 			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.c.Template)))
 	}
 	return out

@@ -89,7 +89,7 @@ func (w *work) message() ([]byte, error) {
 	}
 	if c.Agent == nil {
 		return nil, &ca.Error{
-			ErrCode: "adcs.no-agent", Final: true, Detail: "the key is bare and no enrollment agent certificate is configured",
+			ErrCode: CodeNoAgent, Final: true, Detail: "the key is bare and no enrollment agent certificate is configured",
 			Fix: "give the RA an enrollment agent certificate (template Enrollment Agent), or, simpler and proven: let the enterprise CA issue CAPF a subordinate CA certificate and sign locally",
 		}
 	}
@@ -97,7 +97,7 @@ func (w *work) message() ([]byte, error) {
 	if csr == nil {
 		if w.r.Vouch == "" {
 			return nil, &ca.Error{
-				ErrCode: "adcs.not-vouched", Final: true, Detail: "the key is bare and nobody vouches for its owner",
+				ErrCode: CodeNotVouched, Final: true, Detail: "the key is bare and nobody vouches for its owner",
 				Fix: "this is a fault of the caller; report it with the request id",
 			}
 		}
@@ -114,7 +114,7 @@ func (w *work) message() ([]byte, error) {
 }
 
 func unusable(err error) *ca.Error {
-	return &ca.Error{ErrCode: "adcs.request", Final: true, Detail: "the request to AD CS could not be made", Err: err,
+	return &ca.Error{ErrCode: CodeRequest, Final: true, Detail: "the request to AD CS could not be made", Err: err,
 		Fix: "check the enrollment agent's certificate and key"}
 }
 
@@ -219,7 +219,7 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 	case certsrv.Issued:
 		if !sameKey(answer.Certificate, w.r.PublicKey) {
 			return denied(answer, &ca.Error{
-				ErrCode: "adcs.other-key", Final: true,
+				ErrCode: CodeOtherKey, Final: true,
 				Detail: "request " + answer.RequestID + " of the CA has a certificate for another key",
 				Fix:    "look the request up in the CA console; let the phone enroll again",
 			}), nil
@@ -301,7 +301,7 @@ func (w *work) search(ctx context.Context) (_ ca.Outcome, found bool, _ error) {
 		return ca.Outcome{}, false, err
 	}
 	return ca.Outcome{}, false, &ca.Error{
-		ErrCode: "adcs.searching", After: w.a.c.LookPause,
+		ErrCode: CodeSearching, After: w.a.c.LookPause,
 		Detail: "the answer to the request was lost, and requests that may be it wait for approval: " + numbers(pending),
 		Fix:    "approve or deny these requests in the CA console; after " + (time.Duration(w.a.c.Looks) * w.a.c.LookPause).String() + " the request is sent again",
 	}

@@ -101,7 +101,7 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 	pub, err := x509.ParsePKIXPublicKey(r.PublicKey)
 	if err != nil {
 		return denied(&ca.Error{
-			ErrCode: "local.key-type", Final: true, Err: err,
+			ErrCode: CodeKeyType, Final: true, Err: err,
 			Detail: "the public key cannot be read",
 			Fix:    "choose RSA or EC as key type in the phone's CAPF settings and repeat the operation",
 		}), nil
@@ -123,7 +123,7 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 	if _, err := x509.ParseCertificate(der); err != nil {
 		// Names come from a peer: what no reader would accept must not leave the CA.
 		return denied(&ca.Error{
-			ErrCode: "local.subject", Final: true, Err: err,
+			ErrCode: CodeSubject, Final: true, Err: err,
 			Detail: "a certificate with the requested names could not be read by anybody",
 			Fix:    "ask for names in plain text; if they look right, report the request id",
 		}), nil
@@ -142,7 +142,7 @@ func (a *Authority) proof(r ca.Request) (ca.POP, *ca.Error) {
 	if r.CSR == nil {
 		if r.Vouch == "" {
 			return "", &ca.Error{
-				ErrCode: "local.not-vouched", Final: true,
+				ErrCode: CodeNotVouched, Final: true,
 				Detail: "the request holds a bare key and nobody vouches for its owner",
 				Fix:    "this is a fault of the caller, not of the phone; report it with the request id",
 			}
@@ -158,7 +158,7 @@ func (a *Authority) proof(r ca.Request) (ca.POP, *ca.Error) {
 	}
 	if err != nil {
 		return "", &ca.Error{
-			ErrCode: "local.csr-signature", Final: true, Err: err,
+			ErrCode: CodeCSRSignature, Final: true, Err: err,
 			Detail: "the certificate signing request does not prove possession of its key",
 			Fix:    "make the request again with the private key that belongs to it",
 		}
@@ -170,12 +170,12 @@ func (a *Authority) failure(err error) *ca.Error {
 	var dates *outOfDates
 	if errors.As(err, &dates) {
 		return &ca.Error{
-			ErrCode: "local.issuer-dates", Final: true, Detail: dates.Error(),
+			ErrCode: CodeIssuerDates, Final: true, Detail: dates.Error(),
 			Fix: "set the clock right, or renew the local CA's certificate and restart the server",
 		}
 	}
 	return &ca.Error{
-		ErrCode: "local.sign", Err: err, Detail: "the local CA could not sign",
+		ErrCode: CodeSign, Err: err, Detail: "the local CA could not sign",
 		Fix: "look at the cause; if the key lies in a token or HSM, check that it is reachable",
 	}
 }
@@ -195,7 +195,7 @@ func checkSubject(der []byte) *ca.Error {
 		return nil
 	}
 	return &ca.Error{
-		ErrCode: "local.subject", Final: true, Err: err,
+		ErrCode: CodeSubject, Final: true, Err: err,
 		Detail: "the subject of the request cannot be used",
 		Fix:    "ask for a subject with at least a common name",
 	}

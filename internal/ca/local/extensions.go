@@ -87,7 +87,7 @@ func decidedByProfile(id asn1.ObjectIdentifier) bool {
 
 func refusedExtension(e pkix.Extension, why string) *ca.Error {
 	return &ca.Error{
-		ErrCode: "local.extension-refused", Final: true,
+		ErrCode: CodeExtensionRefused, Final: true,
 		Detail: fmt.Sprintf("the requested extension %s %s", e.Id, why),
 		Fix:    "leave this extension out of the request; a phone certificate carries only names of the types URI, DNS and IP",
 	}

@@ -67,13 +67,13 @@ func (p KeyPolicy) Check(pub any) *ca.Error {
 			return nil
 		}
 		return &ca.Error{
-			ErrCode: "local.key-type", Final: true,
+			ErrCode: CodeKeyType, Final: true,
 			Detail: fmt.Sprintf("the key is on curve %s; P-256, P-384 and P-521 are certified", k.Params().Name),
 			Fix:    "choose another EC key size in the phone's CAPF settings and repeat the operation",
 		}
 	}
 	return &ca.Error{
-		ErrCode: "local.key-type", Final: true,
+		ErrCode: CodeKeyType, Final: true,
 		Detail: fmt.Sprintf("the key is a %T; only RSA and EC keys are certified", pub),
 		Fix:    "choose RSA or EC as key type in the phone's CAPF settings and repeat the operation",
 	}
@@ -92,26 +92,26 @@ func (p KeyPolicy) checkRSA(k *rsa.PublicKey) *ca.Error {
 	switch {
 	case bits < low:
 		return &ca.Error{
-			ErrCode: "local.key-weak", Final: true,
+			ErrCode: CodeKeyWeak, Final: true,
 			Detail: fmt.Sprintf("the RSA key has %d bits; the local CA asks for %d or more", bits, low),
 			Fix: fmt.Sprintf("set Key Size to %d in the phone's CAPF settings and repeat the operation, "+
 				"or lower the local CA's minimum for phones that cannot make longer keys", low),
 		}
 	case bits > high:
 		return &ca.Error{
-			ErrCode: "local.key-large", Final: true,
+			ErrCode: CodeKeyLarge, Final: true,
 			Detail: fmt.Sprintf("the RSA key has %d bits; the local CA takes at most %d", bits, high),
 			Fix:    fmt.Sprintf("set Key Size to %d or less in the phone's CAPF settings and repeat the operation", high),
 		}
 	case k.E < 3 || k.E%2 == 0:
 		return &ca.Error{
-			ErrCode: "local.key-weak", Final: true,
+			ErrCode: CodeKeyWeak, Final: true,
 			Detail: fmt.Sprintf("the RSA key has the public exponent %d; it must be odd and 3 or more", k.E),
 			Fix:    "the phone made a broken key: repeat the operation; if it comes again, update the phone's firmware",
 		}
 	case k.N.Bit(0) == 0:
 		return &ca.Error{
-			ErrCode: "local.key-weak", Final: true,
+			ErrCode: CodeKeyWeak, Final: true,
 			Detail: "the RSA modulus is even: its private key can be computed from it",
 			Fix:    "the phone made a broken key: repeat the operation; if it comes again, update the phone's firmware",
 		}
