@@ -31,5 +31,5 @@
 // Every durable write is framed by two log records with an attribute "event": enroll.write before it (level debug, attribute
 // "write" tells which) and after it one of enroll.requested, enroll.submitted, enroll.recorded, enroll.issued, enroll.pending,
 // enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale. All carry op, request_id (the row's ID),
-// owner, ca and state.
+// owner, ca and state. Faults of our own are enroll.journal (a row cannot be read or written) and enroll.panic.
 package enroll

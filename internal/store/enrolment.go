@@ -191,13 +191,6 @@ func confirmEnrolment(ctx context.Context, tx *tx, id string, now time.Time) err
 	}
 }
 
-// supersedeEnrolment makes a live row stale in a transaction; a row in any other state is left as it is.
-func supersedeEnrolment(ctx context.Context, tx *tx, id string, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `UPDATE enrolment SET state = 'stale', next_attempt = NULL, updated = ?, version = version + 1
-		WHERE id = ? AND state IN ('requested', 'submitted', 'pending', 'issued')`, millis(now), id)
-	return err
-}
-
 // Get implements [enroll.Journal].
 func (j *Journal) Get(ctx context.Context, id string) (enroll.Enrolment, error) {
 	return j.one(ctx, getEnrolment, id)

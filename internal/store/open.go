@@ -40,10 +40,15 @@ func dsn(path string, readOnly bool, wait time.Duration) string {
 // open opens both pools, migrates, and returns the writer's connection. It begins again while another process holds the
 // lock: a change to WAL mode and the first migration are not covered by SQLite's own waiting.
 func (s *Store) open(ctx context.Context, path string, o Options) (*sql.Conn, error) {
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.OpenWait)
 	defer cancel()
 	for {
 		conn, err := s.tryOpen(ctx, path, o)
+		if err != nil && ctx.Err() != nil && caller.Err() == nil {
+			return nil, fault("store.locked", path, fmt.Sprintf("the database %s could not be opened within %v", path, o.OpenWait),
+				"see whether another process holds its lock: fuser -v "+path+"; or whether the disk is very slow", err)
+		}
 		if err == nil || !isBusy(err) && !errors.Is(err, errRace) {
 			return conn, err
 		}

@@ -168,7 +168,14 @@ func TestWriteFinishes(t *testing.T) {
 func TestWriteWhileLocked(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "callsign.db")
-	s := marks(t, openAt(t, path, Options{OpenWait: 20 * time.Millisecond})) // also SQLite's own waiting: several rounds
+	s := marks(t, openAt(t, path, Options{}))
+	err := s.write(t.Context(), func(ctx context.Context, tx *tx) error { // SQLite's own waiting made short, so that the writer begins several times
+		_, err := tx.ExecContext(ctx, "PRAGMA busy_timeout = 20")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	release := lock(t, path, "BEGIN IMMEDIATE")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
