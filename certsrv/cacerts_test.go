@@ -195,7 +195,8 @@ func TestTLSProblems(t *testing.T) {
 		"self-signed":    {selfTLS, epoch, CodeUntrusted, `curl_code=60 curl_text="SSL certificate problem: self signed certificate"`, []string{"CN=" + fakeHost}},
 		"other name": {
 			other, epoch, CodeWrongName,
-			`curl_code=51 curl_text="SSL: certificate subject name 'lab-dc' does not match target host name 'lab-dc.test.example'"`, []string{"lab-dc,", fakeHost},
+			`curl_code=51 curl_text="SSL: certificate subject name 'lab-dc' does not match target host name 'lab-dc.test.example'"`,
+			[]string{"lab-dc,", fakeHost},
 		},
 		"expired":       {good, at(epoch().AddDate(2, 0, 0)), CodeUntrusted, `curl_code=60 curl_text="SSL certificate problem: certificate has expired"`, []string{"2027-11-20"}},
 		"not yet valid": {good, at(epoch().AddDate(0, -6, 0)), CodeUntrusted, `curl_code=60 curl_text="SSL certificate problem: certificate is not yet valid"`, []string{"2026-10-20"}},

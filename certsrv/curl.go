@@ -167,8 +167,7 @@ func explainTLS(p *Problem, w *winauth.Error) {
 }
 
 func unverified(err error) []*x509.Certificate {
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
+	if verify, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return verify.UnverifiedCertificates
 	}
 	return nil
@@ -186,8 +185,7 @@ func certificateNames(c *x509.Certificate) string {
 }
 
 func reason(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		if errno == syscall.ECONNREFUSED {
 			return "Connection refused"
 		}

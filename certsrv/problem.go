@@ -84,8 +84,7 @@ func (p *Problem) Remedy() string { return p.Fix }
 // transportProblem turns an error of winauth into a Problem. posted tells that the request was a submission: whatever
 // may have reached the server then counts as submitted.
 func transportProblem(op string, err error, posted bool) *Problem {
-	var own *Problem
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Problem](err); ok {
 		return own
 	}
 	var w *winauth.Error

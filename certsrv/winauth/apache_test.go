@@ -82,12 +82,12 @@ func startBed(t *testing.T) *bed {
 	b.certificate(t)
 	b.write(t, "httpd.conf", strings.NewReplacer("$T", dir, "$ADDR", b.addr, "$M", modules).Replace(bedConfig))
 	for _, d := range []string{".", "www", "www/certsrv", "logs"} {
-		if err := os.Chmod(filepath.Join(dir, d), 0o755); err != nil { //nolint:gosec // Apache's children must enter it
+		if err := os.Chmod(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var out strings.Builder
-	cmd := exec.Command(apache, "-f", filepath.Join(dir, "httpd.conf"), "-DFOREGROUND") //nolint:gosec // a fixed program
+	cmd := exec.Command(apache, "-f", filepath.Join(dir, "httpd.conf"), "-DFOREGROUND")
 	cmd.Env = append(os.Environ(), "NTLM_USER_FILE="+filepath.Join(dir, "ntlmusers"))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	// Apache ends its whole process group when it is asked to end; it must have one of its own.
@@ -110,10 +110,10 @@ func startBed(t *testing.T) *bed {
 func (b *bed) write(t *testing.T, name, content string) {
 	t.Helper()
 	path := filepath.Join(b.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // Apache's children must enter it
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // Apache's children read it; the secret is the test's own
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -301,8 +301,7 @@ func (c *Conn) read(method string, e *Error) (*Response, error) {
 		}
 		c.budget.left = maxHeader
 		var err error
-		// The body is read and closed below.
-		resp, err = http.ReadResponse(c.r, &http.Request{Method: method}) //nolint:bodyclose // closed at the end of read
+		resp, err = http.ReadResponse(c.r, &http.Request{Method: method})
 		if err != nil {
 			return nil, c.headerError(err)
 		}

@@ -26,23 +26,36 @@ const (
 	KindTooLarge                         // the answer is larger than the limit
 )
 
-var kindText = map[Kind]string{
-	KindCredentials:      "unusable credentials",
-	KindResolve:          "host name not resolved",
-	KindConnect:          "cannot connect",
-	KindTLS:              "TLS failed",
-	KindTimeout:          "timed out",
-	KindLost:             "connection lost",
-	KindCanceled:         "cancelled",
-	KindNotAuthenticated: "login not accepted",
-	KindForbidden:        "forbidden",
-	KindNotAsked:         "server did not ask for a login",
-	KindProtocol:         "malformed answer",
-	KindTooLarge:         "answer too large",
-}
-
 // String returns a few words.
-func (k Kind) String() string { return kindText[k] }
+func (k Kind) String() string {
+	switch k {
+	case KindCredentials:
+		return "unusable user name or method"
+	case KindResolve:
+		return "host name not resolved"
+	case KindConnect:
+		return "cannot connect"
+	case KindTLS:
+		return "TLS failed"
+	case KindTimeout:
+		return "timed out"
+	case KindLost:
+		return "connection lost"
+	case KindCanceled:
+		return "cancelled"
+	case KindNotAuthenticated:
+		return "login not accepted"
+	case KindForbidden:
+		return "forbidden"
+	case KindNotAsked:
+		return "server did not ask for a login"
+	case KindProtocol:
+		return "malformed answer"
+	case KindTooLarge:
+		return "answer too large"
+	}
+	return fmt.Sprintf("Kind(%d)", int(k))
+}
 
 // Phase is when it went wrong.
 type Phase string

@@ -35,8 +35,7 @@ func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Respon
 	}
 	if err != nil {
 		c.fail()
-		var e *Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*Error](err); ok {
 			e.User = creds.User
 		}
 		return nil, err
