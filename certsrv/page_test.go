@@ -263,19 +263,19 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestHostilePages: reading a page of the largest size that is taken costs time in proportion to its length.
+// TestHostilePages: the time to read a page grows with its length, not with the square of it.
 func TestHostilePages(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{
 		"<", "<a ", "<p id=locDenied>x", "<p id=locInfoReqID>1", "<dt id=locDispMsgLabel></dt><dd>x", "<b>x</b>", "&amp;", "<!--", "<script>",
 		"<option value=a;b>", "<select name=lbCertTemplate><option value=a;b>x", "<LocID ID=locDispSpacer>", "0x80094800 ", "\"", "certnew.cer?ReqID=", "<a href=certnew.cer?ReqID=1", "\xff", "12345678",
 	} {
-		body := []byte(strings.Repeat(unit, (1<<20)/len(unit)))
+		body := []byte(strings.Repeat(unit, (1<<17)/len(unit)))
 		start := time.Now()
 		classify(body)
 		parseTemplates(body)
 		parseRenewals(body)
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > 2*time.Second {
 			t.Errorf("%q repeated: %s", unit, d)
 		}
 	}

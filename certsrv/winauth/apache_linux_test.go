@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,7 +92,10 @@ func startBed(t *testing.T) *bed {
 	cmd.Env = append(os.Environ(), "NTLM_USER_FILE="+filepath.Join(dir, "ntlmusers"))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	// Apache ends its whole process group when it is asked to end; it must have one of its own.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// It is also to end when the test is killed, which the kernel ties to the life of this thread.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
