@@ -30,11 +30,11 @@ type chain struct {
 }
 
 // CACerts implements est.Backend: the authority's chain, as last fetched.
-func (a *RA) CACerts(_ context.Context, label string) ([]*x509.Certificate, error) {
+func (a *RA) CACerts(ctx context.Context, label string) ([]*x509.Certificate, error) {
 	if _, refused := a.label(label); refused != nil {
 		return nil, refused
 	}
-	if refused := a.ready(label); refused != nil {
+	if refused := a.ready(ctx, label); refused != nil {
 		return nil, refused
 	}
 	a.mu.Lock()
@@ -42,8 +42,17 @@ func (a *RA) CACerts(_ context.Context, label string) ([]*x509.Certificate, erro
 	return a.chains[label].certs, nil
 }
 
-// ready refuses while the CA chain is not known: a certificate that nobody could verify helps nobody.
-func (a *RA) ready(label string) *est.Error {
+// ready refuses while the CA chain is not known: a certificate that nobody could verify helps nobody. Right after the
+// start, while the CA is being asked for the first time, it waits as long as a client does: a request that a restart
+// left behind would otherwise be told to come back much later than needed.
+func (a *RA) ready(ctx context.Context, label string) *est.Error {
+	wait := time.NewTimer(a.c.AnswerWithin)
+	defer wait.Stop()
+	select {
+	case <-a.tried:
+	case <-wait.C:
+	case <-ctx.Done():
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.chains[label] != nil {
@@ -113,6 +122,7 @@ func (a *RA) Refresh(ctx context.Context) error {
 	for i := range a.c.Labels {
 		errs = append(errs, a.refresh(ctx, &a.c.Labels[i]))
 	}
+	a.triedOnce.Do(func() { close(a.tried) })
 	return errors.Join(errs...)
 }
 

@@ -20,7 +20,7 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 	if refused != nil {
 		return est.EnrollResult{}, refused
 	}
-	if refused := a.ready(r.Label); refused != nil {
+	if refused := a.ready(ctx, r.Label); refused != nil {
 		return est.EnrollResult{}, refused
 	}
 	if refused := a.allow("est:" + r.Label + "/" + r.Identity.Name); refused != nil {

@@ -111,6 +111,9 @@ type RA struct {
 	chains map[string]*chain // by label
 	again  chan struct{}     // asks Run to refresh the chains
 	limit  limiter
+
+	tried     chan struct{} // closed when the CA was asked for its chain for the first time and has answered or not
+	triedOnce sync.Once
 }
 
 var (
@@ -148,6 +151,7 @@ func New(c Config) (*RA, error) {
 	a := &RA{
 		c: c, log: c.Log, labels: make(map[string]*Label), started: c.Now(),
 		chains: make(map[string]*chain), again: make(chan struct{}, 1), limit: limiter{rate: c.Rate},
+		tried: make(chan struct{}),
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -90,7 +90,7 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 	}
 	l, refused := a.label(r.Label)
 	if refused == nil {
-		refused = a.ready(r.Label)
+		refused = a.ready(ctx, r.Label)
 	}
 	if refused != nil {
 		return g.refuse(ctx, r, refusal(refused), refused)

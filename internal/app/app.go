@@ -1,0 +1,280 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"callsign/capf"
+	"callsign/est"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+	"callsign/internal/enroll"
+	"callsign/internal/fleet"
+	"callsign/internal/ra"
+	"callsign/internal/store"
+	"callsign/internal/trace"
+)
+
+// stopWithin bounds an orderly stop: sessions under way are finished, then everything is closed.
+const stopWithin = 4 * time.Second
+
+// Options are what an App is started with.
+type Options struct {
+	Config *config.Config
+	// Handler gets the structured log; nil discards it.
+	Handler slog.Handler
+	// CAPF and EST are listeners to use instead of opening the configured addresses; nil opens them.
+	CAPF, EST net.Listener
+	Now       func() time.Time // nil: time.Now
+}
+
+// App is the running product.
+type App struct {
+	Records *Records
+	// Ready lists the listeners in the form "capf 127.0.0.1:3804".
+	Ready []string
+
+	config    *config.Config
+	log       *slog.Logger
+	now       func() time.Time
+	traces    *trace.Files
+	store     *store.Store
+	engine    *enroll.Engine
+	issuers   *issuers
+	capf      *capf.Server
+	est       *http.Server
+	ra        *ra.RA
+	capfAddr  net.Addr
+	estAddr   net.Addr
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	failed    chan error    // first fatal error of a service
+	known     chan struct{} // closed when the CA's chain is known
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start opens the database and the listeners and starts every configured service. When it returns without an error all
+// listeners accept. The App runs until Stop, whatever happens to ctx.
+func Start(ctx context.Context, o Options) (*App, error) {
+	a := &App{config: o.Config, now: o.Now, failed: make(chan error, 8), known: make(chan struct{})}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a.cancel = cancel
+	if err := a.start(run, o); err != nil {
+		return nil, errors.Join(err, a.Stop(ctx))
+	}
+	return a, nil
+}
+
+func (a *App) start(ctx context.Context, o Options) error {
+	if err := a.openLog(o.Handler); err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, a.config.Store.Path, store.Options{Log: a.log, Now: a.now})
+	if err != nil {
+		return err
+	}
+	a.store, a.Records = s, newRecords(s)
+	if a.issuers, err = a.openIssuers(); err != nil {
+		return err
+	}
+	a.engine = &enroll.Engine{Journal: a.Records.Journal, Authorities: a.issuers.byName, Log: a.log, Now: a.now}
+	// The EST listener first: CAPF may be its client.
+	if a.config.EST.Listen != "" {
+		if err := a.startEST(ctx, o.EST); err != nil {
+			return err
+		}
+	}
+	if a.config.CAPF.Listen != "" {
+		if err := a.startCAPF(ctx, o.CAPF); err != nil {
+			return err
+		}
+	}
+	if len(a.Ready) == 0 {
+		return &Problem{ErrCode: "app.no-listener", Detail: "neither capf.listen nor est.listen is set, so there is nothing to serve", Fix: "set one of them in the configuration"}
+	}
+	a.goRun("enrolment engine", func() error { return a.engine.Run(ctx) })
+	a.goRun("CA chain", func() error { return a.learnChain(ctx) })
+	return a.writeEndpoints()
+}
+
+// openLog joins the structured log with the compatible traces.
+func (a *App) openLog(h slog.Handler) error {
+	if h == nil {
+		h = slog.DiscardHandler
+	}
+	if dir := a.config.Trace.Dir; dir != "" {
+		files, err := trace.OpenFiles(dir)
+		if err != nil {
+			return err
+		}
+		a.traces = files
+		h = slog.NewMultiHandler(h, files.Handler(trace.Options{Now: a.now}))
+	}
+	a.log = slog.New(h)
+	return nil
+}
+
+func (a *App) listen(ctx context.Context, given net.Listener, service, addr string) (net.Listener, error) {
+	if given != nil {
+		return given, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, &Problem{
+			ErrCode: "app.listen", Detail: fmt.Sprintf("%s cannot listen on %s: %v", service, addr, err), Err: err,
+			Fix: fmt.Sprintf("end what uses the port (ss -ltnp), or set %s.listen to another address", service),
+		}
+	}
+	return l, nil
+}
+
+func (a *App) startEST(ctx context.Context, given net.Listener) error {
+	c := a.config
+	pair, err := certfile.LoadKeyPair(c.EST.CertificateFile, c.EST.KeyFile)
+	if err != nil {
+		return err
+	}
+	backend, err := a.newRA()
+	if err != nil {
+		return err
+	}
+	l, err := a.listen(ctx, given, "est", c.EST.Listen)
+	if err != nil {
+		return err
+	}
+	a.ra, a.estAddr = backend, l.Addr()
+	handler := &est.Handler{Backend: backend, Realm: c.EST.Realm, Log: a.log}
+	a.est = est.NewServer(handler, &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, a.log)
+	a.goRun("registration authority", func() error { return backend.Run(ctx) })
+	a.goRun("EST listener", func() error { return a.est.ServeTLS(l, "", "") })
+	a.Ready = append(a.Ready, "est "+l.Addr().String())
+	return nil
+}
+
+func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
+	c := a.config
+	pair, err := certfile.LoadKeyPair(c.CAPF.CertificateFile, c.CAPF.KeyFile)
+	if err != nil {
+		return err
+	}
+	service, err := a.newFleet()
+	if err != nil {
+		return err
+	}
+	l, err := a.listen(ctx, given, "capf", c.CAPF.Listen)
+	if err != nil {
+		return err
+	}
+	a.capfAddr = l.Addr()
+	a.capf = &capf.Server{
+		Service: service, TLS: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, Log: a.log,
+		HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin, MaxConnections: c.CAPF.MaxConnections,
+	}
+	a.announceIssuer(ctx)
+	a.goRun("CAPF listener", func() error { return a.capf.Serve(ctx, l) })
+	a.Ready = append(a.Ready, "capf "+l.Addr().String())
+	return nil
+}
+
+// newFleet makes the service that decides about phones, on the authority that capf.issuer and capf.ra_url choose.
+func (a *App) newFleet() (*fleet.Service, error) {
+	c := a.config
+	s := &fleet.Service{
+		Store: a.Records.Phones, Engine: a.engine, Mode: "CAPF", WrongStrings: c.CAPF.WrongStrings,
+		AcceptOtherKey: c.CAPF.AcceptOtherKey, LibEST: libEST, Log: a.log, Now: a.now,
+	}
+	switch {
+	case c.CAPF.Issuer == config.IssuerLocal:
+		s.Authority = a.issuers.local.Name()
+		s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, a.issuers.local.Issuer.Certificate.Subject)
+		return s, nil
+	case c.CAPF.RAURL != "":
+		s.Authority = a.issuers.upstream.Name()
+	default:
+		s.Authority = a.issuers.adcs.Name()
+	}
+	s.Mode = "OnlineCA"
+	s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, noIssuer)
+	return s, nil
+}
+
+// goRun runs a service until it ends; an end that Stop did not ask for stops the App.
+func (a *App) goRun(name string, run func() error) {
+	a.wg.Go(func() {
+		err := run()
+		switch {
+		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, http.ErrServerClosed), errors.Is(err, capf.ErrServerClosed):
+			return
+		}
+		select {
+		case a.failed <- fmt.Errorf("%s: %w", name, err):
+		default:
+		}
+	})
+}
+
+// Wait returns when ctx ends, with nil, or when a service fails, with its error. Call Stop afterwards in both cases.
+func (a *App) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.failed:
+		return err
+	}
+}
+
+// Stop ends the App in order: no new connections, sessions under way are finished as far as 4 seconds allow, then the
+// engine and the database are closed. It may be called more than once.
+func (a *App) Stop(ctx context.Context) error {
+	a.closeOnce.Do(func() { a.closeErr = a.stop(context.WithoutCancel(ctx)) })
+	return a.closeErr
+}
+
+func (a *App) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	var stopping sync.WaitGroup
+	if a.capf != nil {
+		stopping.Go(func() {
+			if err := a.capf.Shutdown(ctx); err != nil {
+				a.log.WarnContext(ctx, "phone sessions were cut", slog.String("err", err.Error()))
+			}
+		})
+	}
+	if a.est != nil {
+		stopping.Go(func() {
+			if err := a.est.Shutdown(ctx); err != nil {
+				_ = a.est.Close()
+			}
+		})
+	}
+	stopping.Wait()
+	if a.engine != nil {
+		a.engine.Shutdown(ctx)
+	}
+	a.cancel()
+	a.wg.Wait()
+	var errs []error
+	if a.issuers != nil {
+		a.issuers.close()
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.traces != nil {
+		errs = append(errs, a.traces.Close())
+	}
+	return errors.Join(errs...)
+}

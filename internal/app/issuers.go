@@ -1,0 +1,253 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"net"
+	"regexp"
+	"strings"
+
+	"callsign/certsrv"
+	"callsign/certsrv/winauth"
+	"callsign/cmc"
+	"callsign/est"
+	"callsign/internal/ca"
+	"callsign/internal/ca/adcs"
+	"callsign/internal/ca/local"
+	"callsign/internal/ca/upstream"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+	"callsign/internal/enroll"
+	"callsign/internal/ra"
+	"callsign/internal/secret"
+)
+
+// noIssuer is the issuer whose O, OU and so on are copied into a subject when the CA is somebody else's: the CA's
+// template decides what else the subject has.
+var noIssuer = pkix.Name{}
+
+// issuers are the authorities that the configuration uses.
+type issuers struct {
+	byName   map[string]ca.Authority
+	local    *localCA
+	adcs     *adcs.Authority
+	upstream *upstream.Authority
+	closers  []func()
+}
+
+// localCA is the local authority with the certificate that signs.
+type localCA struct {
+	*local.Authority
+	Issuer local.Issuer
+}
+
+func (i *issuers) close() {
+	for _, c := range i.closers {
+		c()
+	}
+}
+
+// openIssuers loads certificates and keys of every authority in use. It asks no peer.
+func (a *App) openIssuers() (*issuers, error) {
+	c := a.config
+	i := &issuers{byName: map[string]ca.Authority{}}
+	if c.UsesLocalCA() {
+		l, err := a.openLocal()
+		if err != nil {
+			return nil, err
+		}
+		i.local, i.byName[local.Name] = l, l
+	}
+	if c.UsesADCS() {
+		w, client, err := a.openADCS()
+		if err != nil {
+			return nil, err
+		}
+		i.adcs, i.byName[adcs.Name] = w, w
+		i.closers = append(i.closers, func() { _ = client.Close() }) // idle connections
+	}
+	if c.CAPF.Listen != "" && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
+		u, client, err := a.openUpstream()
+		if err != nil {
+			return nil, err
+		}
+		i.upstream, i.byName[upstream.Name] = u, u
+		i.closers = append(i.closers, client.Close)
+	}
+	return i, nil
+}
+
+func (a *App) openLocal() (*localCA, error) {
+	c := a.config
+	pair, err := certfile.LoadKeyPair(c.CA.CertificateFile, c.CA.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	above := pair.Chain[1:]
+	if c.CA.ChainFile != "" {
+		if above, err = certfile.LoadCertificates(c.CA.ChainFile); err != nil {
+			return nil, err
+		}
+	}
+	authority, err := local.New(local.Config{
+		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays, Now: a.now, Log: a.log,
+	})
+	if err != nil {
+		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: "name a CA certificate and its key in section [ca]"}
+	}
+	return &localCA{Authority: authority, Issuer: local.Issuer{Certificate: pair.Leaf(), Signer: pair.Key, Chain: above}}, nil
+}
+
+// newCertsrv makes the client of web enrollment.
+func (a *App) newCertsrv() (*certsrv.Client, error) {
+	c := a.config.ADCS
+	password, err := secret.FromFile(c.PasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	method := winauth.NTLM
+	if c.Auth == config.AuthBasic {
+		method = winauth.Basic
+	}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		if tc.RootCAs, err = certfile.LoadPool(c.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	client := &certsrv.Client{
+		URL: c.URL, Auth: winauth.Credentials{Method: method, User: c.Username, Password: winauth.NewPassword([]byte(password.Reveal()))}, TLS: tc, UserAgent: c.UserAgent,
+		Compat: a.config.RA.CompatSequence, ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,
+		FetchTimeout: c.FetchTimeout, SubmitTimeout: c.SubmitTimeout, SkipTemplateCheck: c.SkipTemplateCheck, Log: a.log, Now: a.now,
+	}
+	if c.ConnectTo != "" {
+		client.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, c.ConnectTo)
+		}
+	}
+	return client, nil
+}
+
+func (a *App) openADCS() (*adcs.Authority, *certsrv.Client, error) {
+	c := a.config.ADCS
+	client, err := a.newCertsrv()
+	if err != nil {
+		return nil, nil, err
+	}
+	o := adcs.Config{Client: client, Template: c.Template, Shape: cmc.Supplied, Now: a.now, Log: a.log}
+	if c.Vouch == config.VouchAgentOnly {
+		o.Shape = cmc.AgentOnly
+	}
+	if c.AgentCertificateFile != "" {
+		pair, err := certfile.LoadKeyPair(c.AgentCertificateFile, c.AgentKeyFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Agent, o.AgentChain = pair.Key, pair.Chain
+	}
+	authority, err := adcs.New(o)
+	if err != nil {
+		return nil, nil, &Problem{ErrCode: "app.adcs", Detail: err.Error(), Err: err, Fix: "correct section [adcs]"}
+	}
+	return authority, client, nil
+}
+
+func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
+	c := a.config.CAPF
+	roots, err := certfile.LoadPool(c.RACAFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	voucher, err := certfile.LoadKeyPair(c.RACertificateFile, c.RAKeyFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	responderFile := c.RAResponderCAFile
+	if responderFile == "" {
+		responderFile = c.RACAFile
+	}
+	responders, err := certfile.LoadCertificates(responderFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := &est.Client{URL: c.RAURL, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Log: a.log}
+	authority, err := upstream.New(upstream.Config{
+		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: a.now, Log: a.log,
+	})
+	if err != nil {
+		return nil, nil, &Problem{ErrCode: "app.upstream", Detail: err.Error(), Err: err, Fix: "correct the ra_ keys of section [capf]"}
+	}
+	return authority, client, nil
+}
+
+// newRA makes the registration authority behind the EST listener.
+func (a *App) newRA() (*ra.RA, error) {
+	c := a.config
+	o := ra.Config{
+		Engine: a.engine, CompatSequence: c.RA.CompatSequence && c.RA.Authority == config.AuthorityADCS,
+		AnswerWithin: c.RA.AnswerWithin, RetryAfter: c.RA.RetryAfter, PendingRetry: c.RA.PendingRetryAfter, Keep: c.RA.Remember,
+		Now: a.now, Log: a.log,
+	}
+	if c.RA.Authority == config.AuthorityADCS {
+		o.Labels = []ra.Label{{Authority: a.issuers.adcs}}
+	} else {
+		o.Labels = []ra.Label{{Authority: a.issuers.local}}
+	}
+	if c.EST.UsersFile != "" {
+		o.Users = &ra.Users{Path: c.EST.UsersFile, Now: a.now, Log: a.log}
+	}
+	var err error
+	if c.EST.ClientCAFile != "" {
+		if o.ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.RA.Vouchers) > 0 {
+		if o.Vouching, err = a.newVouching(); err != nil {
+			return nil, err
+		}
+	}
+	r, err := ra.New(o)
+	if err != nil {
+		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "correct section [ra]"}
+	}
+	return r, nil
+}
+
+func (a *App) newVouching() (*ra.Vouching, error) {
+	c := a.config.RA
+	anchors, err := certfile.LoadCertificates(c.VoucherCAFile)
+	if err != nil {
+		return nil, err
+	}
+	responder, err := certfile.LoadKeyPair(c.ResponderCertificateFile, c.ResponderKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := regexp.Compile("^(?:" + c.VoucherSubject + ")$")
+	if err != nil { // the configuration has been checked
+		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "correct ra.voucher_subject"}
+	}
+	return &ra.Vouching{
+		Anchors: anchors, Allow: c.Vouchers, Policy: &ra.Policy{Subject: subject}, Memory: a.store.RAMemory(),
+		Responder: responder.Key, ResponderChain: responder.Chain,
+	}, nil
+}
+
+// libEST gives the number under which the CAPF trace shows a failed enrolment: that of the EST exchange where there was
+// one, else what the exchange would have brought had the RA been a process of its own.
+func libEST(f *enroll.Failure) (int, string) {
+	if strings.HasPrefix(f.Code, upstream.Name+".") {
+		return upstream.LibEST(f.Code)
+	}
+	n := est.LibESTUnknown
+	switch {
+	case f.Timeout:
+		n = est.LibESTSSLRead
+	case strings.HasSuffix(f.Code, ".template-not-offered"), strings.HasSuffix(f.Code, ".not-authenticated"):
+		n = est.LibESTAuthFail
+	}
+	return int(n), n.String()
+}
