@@ -165,15 +165,18 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 		switch {
 		case e.State == enroll.Pending:
 			// The CA waits for a person. Asking for another key would only make another request of it.
-			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, problem("fleet.approval-pending",
-				fmt.Sprintf("the CA has not decided request %s of %s yet", e.Progress.RequestID, d.Name),
-				"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call"))
+			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, approvalPending(d.Name, e))
 		case e.State == enroll.Issued && e.ID != d.Offered:
 			t.Offer = e.Certificate
 			return t, e.ID, nil
 		}
 	}
 	return t, "", nil
+}
+
+func approvalPending(name string, row enroll.Enrolment) *Problem {
+	return problem("fleet.approval-pending", fmt.Sprintf("the CA has not decided request %s of %s yet", row.Progress.RequestID, name),
+		"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call")
 }
 
 func (d *Device) keySpec() capf.KeySpec {

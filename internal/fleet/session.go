@@ -147,21 +147,45 @@ func (x *session) denied(ctx context.Context, row enroll.Enrolment) error {
 	return &capf.Refusal{Reason: capf.ReasonInvalidElement, Result: capf.ResultFail, Err: problem(f.Code, f.Detail, f.Remedy)}
 }
 
-// deferred keeps the operation pending: the authority has not answered within the phone's patience.
+// deferred keeps the operation pending: the authority has not answered within the phone's patience, or waits for a
+// person. The record says so until a call brings more.
 func (x *session) deferred(ctx context.Context, row enroll.Enrolment) error {
-	ctx = context.WithoutCancel(ctx) // the deadline that brought us here has passed
+	ctx, cancel := recordContext(ctx) // the deadline that brought us here has passed
+	defer cancel()
 	f := &enroll.Failure{
 		Code: "fleet.deferred", Timeout: true,
 		Detail: fmt.Sprintf("the CA has not answered for %s in time; the request goes on (state %s)", x.d.Name, row.State),
 		Remedy: "nothing, unless it stays so: the phone gets the certificate at its next call",
 	}
-	if row.Failure != nil {
+	switch {
+	case row.Failure != nil:
 		f = row.Failure
+	case row.State == enroll.Pending:
+		p := approvalPending(x.d.Name, row)
+		f.Code, f.Detail, f.Remedy = p.ErrCode, p.Detail, p.Fix
 	}
 	x.traceFailure(ctx, f)
+	if err := x.note(ctx, f); err != nil {
+		return err
+	}
 	x.s.log().InfoContext(ctx, "operation stays pending", slog.String("event", "capf.deferred"), slog.String("device", x.d.Name),
 		slog.String("state", string(row.State)), slog.String("request_id", row.Progress.RequestID))
 	return capf.ErrNotReady
+}
+
+// note writes down why a call brought no certificate while its operation stays due.
+func (x *session) note(ctx context.Context, f *enroll.Failure) error {
+	_, err := x.s.Store.UpdateDevice(ctx, x.d.Name, func(d *Device) error {
+		if !x.current(d) {
+			return errSuperseded
+		}
+		d.Note = &Note{Code: f.Code, Detail: f.Detail, Remedy: f.Remedy, At: x.s.now()}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errSuperseded) {
+		return fmt.Errorf("record why %s has to wait: %w", x.d.Name, err)
+	}
+	return nil
 }
 
 // Stored implements capf.Session.
