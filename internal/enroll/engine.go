@@ -150,14 +150,38 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 	r.Login = nil // never stored, and never returned
 	row := Enrolment{ID: id, Request: r, State: Requested, NextAttempt: now, Created: now, Updated: now}
 	e.writing(ctx, "open", &row)
+	opening := e.reserve(row)
 	row, created, err := e.Journal.Open(ctx, row)
 	if err != nil {
+		e.release(opening)
 		return Enrolment{}, fmt.Errorf("open an enrolment for %s: %w", r.Owner, err)
 	}
-	if created {
+	if !created {
+		e.release(opening)
+		opening = nil
+	} else {
 		e.log.LogAttrs(ctx, slog.LevelInfo, "enrolment requested", attrs("enroll.requested", &row)...)
 	}
-	return e.follow(ctx, row, login, created), nil
+	return e.follow(ctx, row, login, opening), nil
+}
+
+// reserve takes the row that is about to be opened for this call: once it is in the journal the sweep, or a second call for the
+// same request, could find it before Open returns, and begin what this call begins as well.
+func (e *Engine) reserve(row Enrolment) *track {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.track(row)
+	t.working = true
+	return t
+}
+
+// release gives a reserved row up. Should it be in the journal all the same, the sweep takes it.
+func (e *Engine) release(t *track) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t.working = false
+	t.set(t.row)
+	e.drop(t)
 }
 
 // Wait is Enroll for a row that exists: it makes sure that the row is worked on when it is due, waits in the same way and returns the row.
@@ -167,7 +191,7 @@ func (e *Engine) Wait(ctx context.Context, id string) (Enrolment, error) {
 	if err != nil {
 		return Enrolment{}, err
 	}
-	return e.follow(ctx, row, nil, false), nil
+	return e.follow(ctx, row, nil, nil), nil
 }
 
 func (e *Engine) check(r *Request) error {
@@ -201,17 +225,21 @@ func (e *Engine) newID() (string, error) {
 	return hex.EncodeToString(b[:]), nil
 }
 
-// follow starts work on row when it is due and waits as Enroll says.
-func (e *Engine) follow(ctx context.Context, row Enrolment, login *ca.Login, created bool) Enrolment {
+// follow starts work on row when it is due and waits as Enroll says. opened is the reserved track of a row that this call has
+// inserted, nil for any other.
+func (e *Engine) follow(ctx context.Context, row Enrolment, login *ca.Login, opened *track) Enrolment {
 	if !row.State.Open() {
 		return row
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if opened != nil {
+		opened.working = false
+	}
 	t := e.track(row)
 	t.waiters++
 	if !t.working && !e.closing && e.wanted(&t.row) {
-		e.start(ctx, t, commission{login: login, fresh: created})
+		e.start(ctx, t, commission{login: login, fresh: opened != nil})
 	}
 	for waiting := true; waiting && !t.settled(e.closing); {
 		changed := t.changed

@@ -16,7 +16,7 @@ import (
 // What a worker is started with.
 type commission struct {
 	login *ca.Login
-	fresh bool // this process has just inserted the row: there is nothing newer to read
+	fresh bool // the caller has just inserted the row and had reserved it before: there is nothing newer to read
 	held  bool // a place in the authority's pool was taken already
 }
 
