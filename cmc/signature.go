@@ -6,7 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha1" // the no-signature form of RFC 5272 C.1 is defined with it and protects nothing
+	_ "crypto/sha1" //nolint:gosec // the no-signature form of RFC 5272 C.1 is defined with it and protects nothing
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"crypto/subtle"

@@ -145,7 +145,7 @@ func TestTwoSigners(t *testing.T) {
 func TestVoucherCertificates(t *testing.T) {
 	t.Parallel()
 	whole := []uint32{0}
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // the point of the test
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Skipf("this Go makes no weak keys: %v", err)
 	}

@@ -278,7 +278,7 @@ func (c *Client) roundTrip(r *http.Request, a *answer) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // only read from
+	defer response.Body.Close()
 	a.status, a.header = response.StatusCode, response.Header
 	a.url = response.Request.URL.Redacted()
 	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))

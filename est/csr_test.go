@@ -85,7 +85,7 @@ func send(t testing.TB, c *http.Client, method, url string, body []byte, header 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // only read from
+	defer response.Body.Close()
 	got, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)

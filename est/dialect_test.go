@@ -39,7 +39,7 @@ func rawExchange(t *testing.T, ca *testCA, address, text string) rawAnswer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // read to its end below
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestGoClientDialect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer response.Body.Close() //nolint:errcheck // only read from
+			defer response.Body.Close()
 			got, err := io.ReadAll(response.Body)
 			if err != nil {
 				t.Fatal(err)
@@ -326,7 +326,7 @@ func TestCurlEnrolls(t *testing.T) {
 
 func mustRead(t *testing.T, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(name) //nolint:gosec // a file of this test
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestBodyIsOneRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close() //nolint:errcheck // all was read
+			defer conn.Close()
 			if _, err := io.WriteString(conn, "GET /.well-known/est/cacerts HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -383,7 +383,7 @@ func TestBodyIsOneRecord(t *testing.T) {
 			if err != nil {
 				t.Fatalf("header is not in the first record: %v", err)
 			}
-			defer response.Body.Close() //nolint:errcheck // a buffer
+			defer response.Body.Close()
 			_, rest, _ := bytes.Cut(record[:size], []byte("\r\n\r\n"))
 			if len(rest) == 0 {
 				if size, err = conn.Read(record); err != nil {

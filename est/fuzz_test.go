@@ -20,7 +20,7 @@ func seedDir(f *testing.F, dir string) {
 		f.Fatalf("no files in testdata/%s: %v", dir, err)
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name) //nolint:gosec // a file of testdata
+		b, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func FuzzCheckCSR(f *testing.F) {
 		f.Fatal("no requests")
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name) //nolint:gosec // a file of testdata
+		b, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func FuzzClientAnswer(f *testing.F) {
 		f.Fatal("no answers")
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name) //nolint:gosec // a file of testdata
+		b, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -254,7 +254,7 @@ func TestClientCertificates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer response.Body.Close() //nolint:errcheck // not read
+			defer response.Body.Close()
 			if response.StatusCode != tt.status {
 				t.Errorf("status %d, want %d", response.StatusCode, tt.status)
 			}
@@ -434,7 +434,7 @@ func TestSilentClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() //nolint:errcheck // says nothing
+		defer conn.Close()
 		silent = append(silent, conn)
 	}
 	start := time.Now()
@@ -455,7 +455,7 @@ func TestSilentClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // read to its end
+	defer conn.Close()
 	if _, err := io.WriteString(conn, "POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\nContent-Length: 500\r\n\r\nMII"); err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +463,7 @@ func TestSilentClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // not read
+	defer response.Body.Close()
 	if response.StatusCode != 400 {
 		t.Errorf("status %d, want 400", response.StatusCode)
 	}
@@ -478,7 +478,7 @@ func isTimeout(err error) bool {
 func TestServerTLS(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	plain := &tls.Config{Certificates: []tls.Certificate{a.ca.server}, MinVersion: tls.VersionTLS10} //nolint:gosec // to be raised
+	plain := &tls.Config{Certificates: []tls.Certificate{a.ca.server}, MinVersion: tls.VersionTLS10}
 	got := est.ServerTLS(plain)
 	if got.MinVersion != tls.VersionTLS12 || got.ClientAuth != tls.RequestClientCert || !got.DynamicRecordSizingDisabled {
 		t.Errorf("min %x, client auth %v, dynamic records off %v", got.MinVersion, got.ClientAuth, got.DynamicRecordSizingDisabled)

@@ -226,7 +226,7 @@ func TestVouchedByOurOwn(t *testing.T) {
 func TestExtensions(t *testing.T) {
 	t.Parallel()
 	bmp := func(s string) []byte {
-		b := []byte{asn1.TagBMPString, byte(2 * len(s))} //nolint:gosec // short names
+		b := []byte{asn1.TagBMPString, byte(2 * len(s))}
 		for _, c := range []byte(s) {
 			b = append(b, 0, c)
 		}

@@ -71,7 +71,7 @@ func statusText(l Lang, code uint32) string {
 	case code&0xFFFFF000 == 0x80093000 && code&0xFFF >= 0x100:
 		number = fmt.Sprintf("ASN: %d", code&0xFFF)
 	default:
-		number = fmt.Sprintf("%d", int32(code)) //nolint:gosec // the pages print HRESULTs as signed numbers
+		number = fmt.Sprintf("%d", int32(code))
 	}
 	if name := statusNames[code]; name != "" {
 		number += " " + name

@@ -92,7 +92,7 @@ func challengeMessage(clientFlags uint32, challenge [8]byte, names ntlmNames, no
 	var info []byte
 	pair := func(id uint16, value []byte) {
 		info = binary.LittleEndian.AppendUint16(info, id)
-		info = binary.LittleEndian.AppendUint16(info, uint16(len(value))) //nolint:gosec // names are short
+		info = binary.LittleEndian.AppendUint16(info, uint16(len(value)))
 		info = append(info, value...)
 	}
 	pair(avNBDomain, utf16le(names.domain))
@@ -115,9 +115,9 @@ func challengeMessage(clientFlags uint32, challenge [8]byte, names ntlmNames, no
 }
 
 func appendVarField(msg []byte, length, offset int) []byte {
-	msg = binary.LittleEndian.AppendUint16(msg, uint16(length))  //nolint:gosec // lengths of names in our own configuration
-	msg = binary.LittleEndian.AppendUint16(msg, uint16(length))  //nolint:gosec // as above
-	return binary.LittleEndian.AppendUint32(msg, uint32(offset)) //nolint:gosec // as above
+	msg = binary.LittleEndian.AppendUint16(msg, uint16(length))
+	msg = binary.LittleEndian.AppendUint16(msg, uint16(length))
+	return binary.LittleEndian.AppendUint32(msg, uint32(offset))
 }
 
 // authenticate is a Type 3 message.
@@ -140,11 +140,11 @@ func parseAuthenticate(msg []byte) (*authenticate, error) {
 		if length == 0 {
 			return nil, nil
 		}
-		if offset < 64 || offset+uint64(length) > uint64(len(msg)) { //nolint:gosec // a length is never negative
+		if offset < 64 || offset+uint64(length) > uint64(len(msg)) {
 			return nil, errNTLMMalformed
 		}
-		a.payload = min(a.payload, int(offset))         //nolint:gosec // at most len(msg)
-		return msg[offset : offset+uint64(length)], nil //nolint:gosec // as above
+		a.payload = min(a.payload, int(offset))
+		return msg[offset : offset+uint64(length)], nil
 	}
 	var names [2][]byte
 	var errs [5]error
@@ -272,5 +272,5 @@ func utf16le(s string) []byte {
 // fileTime counts 100 ns since 1601.
 func fileTime(t time.Time) uint64 {
 	const unixEpoch = 116444736000000000
-	return uint64(t.Unix()*10_000_000+int64(t.Nanosecond()/100)) + unixEpoch //nolint:gosec // clocks stand after 1601
+	return uint64(t.Unix()*10_000_000+int64(t.Nanosecond()/100)) + unixEpoch
 }

@@ -331,7 +331,7 @@ func TestCurl(t *testing.T) {
 		{"Basic", "--basic", `LAB\ascii:plain`, "301"},
 		{"Basic, wrong password", "--basic", `LAB\ascii:wrong`, "401"},
 	} {
-		out, err := exec.CommandContext(ctx, curl, "-sk", "--noproxy", "*", tc.scheme, "-u", tc.account, "-A", textAgent, "-o", "-", "-w", "\n%{http_code}", s.url+"/certsrv").Output() //nolint:gosec // fixed arguments
+		out, err := exec.CommandContext(ctx, curl, "-sk", "--noproxy", "*", tc.scheme, "-u", tc.account, "-A", textAgent, "-o", "-", "-w", "\n%{http_code}", s.url+"/certsrv").Output()
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue

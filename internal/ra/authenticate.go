@@ -87,8 +87,7 @@ func loginRefused(err error) *est.Error {
 
 // asCA finds the authority's error in err, or makes a temporary one of it.
 func asCA(err error) *ca.Error {
-	var e *ca.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*ca.Error](err); ok {
 		return e
 	}
 	return &ca.Error{

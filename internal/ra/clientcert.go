@@ -48,8 +48,7 @@ func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now ti
 			"the client certificate is not for TLS clients (extended key usage clientAuth is missing)",
 			"issue the client's certificate from a template with Client Authentication", err)
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return clientRefused(CodeClientUntrusted,
 			fmt.Sprintf("the client certificate was issued by %q, which is not among the accepted CAs", issuerOf(certs)),
 			fmt.Sprintf("add the CA certificate %q to the client CAs of the registration authority (ra.client_cas)", issuerOf(certs)), err)

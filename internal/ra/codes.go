@@ -3,7 +3,7 @@ package ra
 // Stable codes of the registration authority's refusals. Those of an authority ("adcs.template-not-offered") and of CMC
 // ("cmc.not-ra") pass through unchanged.
 const (
-	CodeNoCredentials   = "ra.no-credentials"    // 401: neither password nor client certificate
+	CodeNoCredentials   = "ra.no-credentials"    //nolint:gosec // a code, no credentials. 401: neither password nor client certificate
 	CodeLogin           = "ra.login"             // 401: user unknown or password wrong
 	CodeUsersFile       = "ra.users-file"        // 503: the users file cannot be read
 	CodeClientCANone    = "ra.client-ca-none"    // 403: a client certificate, but no client CAs are configured

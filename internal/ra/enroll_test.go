@@ -94,10 +94,14 @@ func TestOutcomes(t *testing.T) {
 		{"denied", denied, nil, 403, "Denied by Policy Module 0x80094800", 0, "publish the template"},
 		{"CA down", fails(&ca.Error{ErrCode: "certsrv.ca-unavailable", Detail: "the web server does not reach the CA"}), nil, 503, "does not reach", 0, "certsrv.ca-unavailable"},
 		{"CA times out", fails(&ca.Error{ErrCode: "certsrv.timeout", Detail: "no answer", Timeout: true}), nil, 504, "no answer", 0, "certsrv.timeout"},
-		{"template not offered", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered; offered: CiscoRA"}), nil, 401,
-			"unable to authorize", 0, "offered: CiscoRA"},
-		{"template not offered, configured", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered"}),
-			func(c *ra.Config) { c.TemplateStatus = 500 }, 500, "CiscoRa", 0, ca.CodeTemplateNotOffered},
+		{
+			"template not offered", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered; offered: CiscoRA"}), nil, 401,
+			"unable to authorize", 0, "offered: CiscoRA",
+		},
+		{
+			"template not offered, configured", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered"}),
+			func(c *ra.Config) { c.TemplateStatus = 500 }, 500, "CiscoRa", 0, ca.CodeTemplateNotOffered,
+		},
 		{"own account refused", fails(&ca.Error{ErrCode: ca.CodeLoginRefused, Final: true, Detail: "401"}), nil, 503, "", 0, ca.CodeLoginRefused},
 		{"odd final failure", fails(&ca.Error{ErrCode: "certsrv.unexpected-page", Final: true, Detail: "nobody understands the page"}), nil, 500, "", 0, "unexpected-page"},
 	}

@@ -92,11 +92,11 @@ func (a *RA) record(ctx context.Context, op, requestID string, v verdict) {
 	if id := v.row.Progress.RequestID; id != "" {
 		attrs = append(attrs, slog.String("ca_request", id))
 	}
-	switch {
-	case v.status == http.StatusOK:
+	switch v.status {
+	case http.StatusOK:
 		attrs = append(attrs, slog.String("serial", v.row.Serial), slog.String("issuer", v.row.Issuer), slog.String("pop", string(v.row.POP)))
 		a.log.LogAttrs(ctx, slog.LevelInfo, "certificate handed out", attrs...)
-	case v.status == http.StatusAccepted:
+	case http.StatusAccepted:
 		attrs = append(attrs, slog.Duration("retry_after", v.retryAfter))
 		a.log.LogAttrs(ctx, slog.LevelInfo, "enrolment not finished", attrs...)
 	default:

@@ -112,11 +112,11 @@ func (a *RA) failed(f failure, clientLogin bool) verdict {
 	default:
 		v.status = http.StatusInternalServerError
 	}
-	switch {
-	case v.status == http.StatusUnauthorized:
+	switch v.status {
+	case http.StatusUnauthorized:
 		// What the peer learns is what the original says; the log has the reason.
 		v.text, v.retryAfter = "The server was unable to authorize the request.", 0
-	case v.status == http.StatusServiceUnavailable || v.status == http.StatusGatewayTimeout:
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if v.retryAfter <= 0 {
 			v.retryAfter = a.c.Unavailable
 		}
@@ -134,13 +134,13 @@ func (v verdict) est() *est.Error {
 // fill puts the verdict into a CMC response (cmc.md 6 and step 25).
 func (v verdict) fill(r *cmc.Response, token []byte, now time.Time) {
 	r.FailInfo = cmc.NoFailInfo
-	switch {
-	case v.status == http.StatusOK:
+	switch v.status {
+	case http.StatusOK:
 		r.Status = cmc.StatusSuccess
 		if id := v.row.Progress.RequestID; id != "" {
 			r.Text = fmt.Sprintf("issued by the CA as request %s", id)
 		}
-	case v.status == http.StatusAccepted:
+	case http.StatusAccepted:
 		r.Status, r.Text = cmc.StatusPending, v.text
 		r.Pending = &cmc.PendInfo{Token: token, Time: now.Add(v.retryAfter)}
 	default:

@@ -305,8 +305,7 @@ func refusedFor(v *cmc.Verified, code, detail string) *cmc.Problem {
 }
 
 func asProblem(err error) *cmc.Problem {
-	var p *cmc.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*cmc.Problem](err); ok {
 		return p
 	}
 	return &cmc.Problem{

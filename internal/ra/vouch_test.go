@@ -310,7 +310,7 @@ func TestCAFailuresInCMC(t *testing.T) {
 			g := newGate(t, nil)
 			g.ca.behave(func(context.Context, ca.Request, ca.Ledger) (ca.Outcome, error) {
 				if tt.denial != nil {
-					return ca.Outcome{Status: ca.Denied, Denial: tt.denial}, nil
+					return ca.Outcome{Status: ca.Denied, Denial: tt.denial}, nil //nolint:nilerr // err is a column of the table, not a failure here
 				}
 				return ca.Outcome{}, tt.err
 			})

@@ -203,7 +203,7 @@ func (j *Journal) Last(ctx context.Context, r enroll.Request) (enroll.Enrolment,
 }
 
 func (j *Journal) one(ctx context.Context, query string, arg any) (enroll.Enrolment, error) {
-	st, err := j.s.prepared(ctx, query)
+	st, err := j.s.prepared(ctx, query) //nolint:sqlclosecheck // kept, closed by Close
 	if err != nil {
 		return enroll.Enrolment{}, err
 	}
@@ -225,7 +225,7 @@ func (j *Journal) Due(ctx context.Context, now time.Time, limit int) ([]enroll.E
 }
 
 func (j *Journal) list(ctx context.Context, query string, args ...any) (list []enroll.Enrolment, err error) {
-	st, err := j.s.prepared(ctx, query)
+	st, err := j.s.prepared(ctx, query) //nolint:sqlclosecheck // kept, closed by Close
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func TestPlans(t *testing.T) {
 			}
 			fmt.Fprintln(&plan, text)
 		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // closed in each round of the loop
 			t.Fatal(err)
 		}
 		if p := plan.String(); !strings.Contains(p, index) || strings.Contains(p, "SCAN") {

@@ -39,8 +39,7 @@ func fault(code, path, detail, fix string, err error) *Error {
 
 // resultCode returns SQLite's primary result code of err, 0 when err is not SQLite's.
 func resultCode(err error) int {
-	var se *sqlite.Error
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*sqlite.Error](err); ok {
 		return se.Code() & 0xff
 	}
 	return 0

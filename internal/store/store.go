@@ -93,7 +93,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	go s.writeLoop(conn)
+	go s.writeLoop(conn) //nolint:contextcheck // outlives Open; Close ends it
 	return s, nil
 }
 
@@ -124,7 +124,7 @@ func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s.stopped() {
 		return nil, s.closed()
 	}
-	st, err := s.read.PrepareContext(ctx, query)
+	st, err := s.read.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept, closed by Close
 	if err != nil {
 		return nil, explain(s.path, err)
 	}

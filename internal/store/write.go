@@ -96,7 +96,7 @@ func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st, ok := t.stmts[query]; ok {
 		return st, nil
 	}
-	st, err := t.conn.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection, closed in close
+	st, err := t.conn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 
 // ExecContext is like (*sql.Tx).ExecContext, for one statement.
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	st, err := t.stmt(ctx, query)
+	st, err := t.stmt(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 
 // QueryContext is like (*sql.Tx).QueryContext. Close the rows before the next statement.
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	st, err := t.stmt(ctx, query)
+	st, err := t.stmt(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 
 // QueryRowContext is like (*sql.Tx).QueryRowContext.
 func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	st, err := t.stmt(ctx, query)
+	st, err := t.stmt(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
 	if err != nil {
 		// *sql.Row cannot be made with an error from outside; the connection gives the same error again.
 		return t.conn.QueryRowContext(ctx, query, args...)
@@ -247,7 +247,7 @@ func (s *Store) transact(ctx context.Context, t *tx, ran []*writing) (err error)
 		if err := t.control(ctx, "SAVEPOINT w"); err != nil {
 			return fmt.Errorf("begin savepoint: %w", err)
 		}
-		w.run(t)
+		w.run(t) //nolint:contextcheck // the context of the write is its caller's, not the writer's
 		if w.err != nil || w.panics != nil {
 			// Some errors (disk full, I/O) roll back the whole transaction; then this fails and so does the group.
 			if err := t.control(ctx, "ROLLBACK TO w"); err != nil {

@@ -292,8 +292,10 @@ func TestFailures(t *testing.T) {
 		lost      bool // the CA may have it
 		hresult   uint32
 	}{
-		{name: "silent", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.Hang}, code: certsrv.CodeAnswerLost, timeout: true, lost: true,
-			edit: func(_ *certsrvtest.Config, c *certsrv.Client) { c.SubmitTimeout = 100 * time.Millisecond }},
+		{
+			name: "silent", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.Hang}, code: certsrv.CodeAnswerLost, timeout: true, lost: true,
+			edit: func(_ *certsrvtest.Config, c *certsrv.Client) { c.SubmitTimeout = 100 * time.Millisecond },
+		},
 		{name: "connection lost after issuing", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.Drop}, code: certsrv.CodeAnswerLost, lost: true},
 		{name: "CA down", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.RPCDown}, code: certsrv.CodeCAUnavailable, hresult: 0x800706BA},
 		{name: "script error", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.ASPError}, code: certsrv.CodeServerError, lost: true},
@@ -301,12 +303,16 @@ func TestFailures(t *testing.T) {
 		{name: "denied in French", behaviour: certsrvtest.Behaviour{Answer: certsrvtest.Deny, HResult: 0x80094012, Lang: certsrvtest.French}, code: certsrv.CodeDenied, denied: true, hresult: 0x80094012},
 		{name: "template misspelt", config: func(c *adcs.Config) { c.Template = "CiscoRa2" }, code: certsrv.CodeTemplateNotOffered, final: true},
 		{name: "no right to the template", config: func(c *adcs.Config) { c.Template = "Private" }, code: certsrv.CodeTemplateNotOffered, final: true},
-		{name: "wrong password", code: certsrv.CodeNotAuthenticated, final: true,
-			edit: func(_ *certsrvtest.Config, c *certsrv.Client) { c.Auth.Password = winauth.NewPassword([]byte("wrong")) }},
-		{name: "untrusted web server", code: certsrv.CodeUntrusted, final: true,
+		{
+			name: "wrong password", code: certsrv.CodeNotAuthenticated, final: true,
+			edit: func(_ *certsrvtest.Config, c *certsrv.Client) { c.Auth.Password = winauth.NewPassword([]byte("wrong")) },
+		},
+		{
+			name: "untrusted web server", code: certsrv.CodeUntrusted, final: true,
 			edit: func(_ *certsrvtest.Config, c *certsrv.Client) {
 				c.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
-			}},
+			},
+		},
 		{name: "nobody listens", code: certsrv.CodeCannotConnect, edit: func(_ *certsrvtest.Config, c *certsrv.Client) { c.URL = "https://127.0.0.1:1/certsrv" }},
 		{name: "no agent", config: func(c *adcs.Config) { c.Agent, c.AgentChain = nil, nil }, code: "adcs.no-agent", final: true},
 		{name: "nobody vouches", request: func(t testing.TB) ca.Request { r := bare(t); r.Vouch = ""; return r }, code: "adcs.not-vouched", final: true},

@@ -194,8 +194,7 @@ func (a *Authority) paused() error {
 func (a *Authority) failure(err error, own bool) *ca.Error {
 	var p *certsrv.Problem
 	if !errors.As(err, &p) {
-		var done *ca.Error
-		if errors.As(err, &done) {
+		if done, ok := errors.AsType[*ca.Error](err); ok {
 			return done
 		}
 		return &ca.Error{

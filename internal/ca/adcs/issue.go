@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"callsign/certsrv"
@@ -114,8 +115,10 @@ func (w *work) message() ([]byte, error) {
 }
 
 func unusable(err error) *ca.Error {
-	return &ca.Error{ErrCode: CodeRequest, Final: true, Detail: "the request to AD CS could not be made", Err: err,
-		Fix: "check the enrollment agent's certificate and key"}
+	return &ca.Error{
+		ErrCode: CodeRequest, Final: true, Detail: "the request to AD CS could not be made", Err: err,
+		Fix: "check the enrollment agent's certificate and key",
+	}
 }
 
 // submit posts the request. The journal knows that it may have been posted before the first octet leaves.
@@ -182,8 +185,7 @@ func (w *work) number(ctx context.Context, id string) error {
 // notAnswered handles an enrolment that ended without the CA's word. When it is certain that nothing was posted, the
 // journal takes its note back, so that the next attempt need not search.
 func (w *work) notAnswered(ctx context.Context, answer certsrv.Answer, err error) error {
-	var p *certsrv.Problem
-	if !errors.As(err, &p) {
+	if _, ok := errors.AsType[*certsrv.Problem](err); !ok {
 		return err // the journal's: the engine knows
 	}
 	if answer.RequestID == "" && !errors.Is(err, certsrv.ErrAnswerLost) {
@@ -339,12 +341,12 @@ func (w *work) look(ctx context.Context, ids []int64, everyID bool) (*certsrv.An
 }
 
 func numbers(ids []int64) string {
-	s := ""
+	var s strings.Builder
 	for i, id := range ids {
 		if i > 0 {
-			s += ", "
+			s.WriteString(", ")
 		}
-		s += strconv.FormatInt(id, 10)
+		s.WriteString(strconv.FormatInt(id, 10))
 	}
-	return s
+	return s.String()
 }

@@ -26,14 +26,15 @@ const (
 func failure(err error) *ca.Error {
 	var e *est.ClientError
 	if !errors.As(err, &e) {
-		out := &ca.Error{ErrCode: "upstream.failed", Detail: "the request to the RA failed", Err: err,
-			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause"}
-		var coded interface {
-			error
+		out := &ca.Error{
+			ErrCode: "upstream.failed", Detail: "the request to the RA failed", Err: err,
+			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause",
+		}
+		if coded, ok := errors.AsType[interface {
 			Code() string
 			Remedy() string
-		}
-		if errors.As(err, &coded) {
+			error
+		}](err); ok {
 			out.ErrCode, out.Fix = "upstream."+strings.TrimPrefix(coded.Code(), "est."), coded.Remedy()
 		}
 		return out
@@ -104,8 +105,10 @@ func refusalOf(resp *cmc.Response, err error) *ca.Error {
 	if text == "" {
 		text = resp.FailInfo.String()
 	}
-	out := &ca.Error{ErrCode: CodeRefused, Detail: "the RA refused: " + text, Err: err,
-		Fix: "look at the RA's log for the transaction id of this request (the journal row's id)"}
+	out := &ca.Error{
+		ErrCode: CodeRefused, Detail: "the RA refused: " + text, Err: err,
+		Fix: "look at the RA's log for the transaction id of this request (the journal row's id)",
+	}
 	var p *cmc.Problem
 	if errors.As(err, &p) && p.Remedy() != "" {
 		out.Fix += "; " + p.Remedy()

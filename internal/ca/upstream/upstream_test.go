@@ -112,7 +112,6 @@ type world struct {
 	mu     sync.Mutex
 	offset time.Duration
 	fault  fault
-	bodies [][]byte
 }
 
 func (w *world) now() time.Time {

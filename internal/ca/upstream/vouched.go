@@ -93,8 +93,10 @@ func (a *Authority) voucher() string {
 // compose makes the message and records it.
 func (a *Authority) compose(ctx context.Context, r ca.Request, l ca.Ledger) (mark, *big.Int, error) {
 	bad := func(err error) error {
-		return &ca.Error{ErrCode: CodeMessage, Final: true, Detail: "the vouched request could not be made", Err: err,
-			Fix: "check the voucher's certificate and key"}
+		return &ca.Error{
+			ErrCode: CodeMessage, Final: true, Detail: "the vouched request could not be made", Err: err,
+			Fix: "check the voucher's certificate and key",
+		}
 	}
 	id, ok := new(big.Int).SetString(r.ID, 16)
 	if !ok {
@@ -207,8 +209,10 @@ func (a *Authority) judge(ctx context.Context, r ca.Request, m mark, id *big.Int
 }
 
 func untrusted(err error) *ca.Error {
-	e := &ca.Error{ErrCode: CodeAnswer, Detail: "the RA's answer cannot be believed", Err: err,
-		Fix: "check that the responder certificate of the RA chains to the configured anchor and has the purpose id-kp-cmcRA"}
+	e := &ca.Error{
+		ErrCode: CodeAnswer, Detail: "the RA's answer cannot be believed", Err: err,
+		Fix: "check that the responder certificate of the RA chains to the configured anchor and has the purpose id-kp-cmcRA",
+	}
 	var p *cmc.Problem
 	if errors.As(err, &p) && p.Remedy() != "" {
 		e.Fix = p.Remedy()
