@@ -60,7 +60,6 @@ func startEnterprise(ctx context.Context, logDir, password string, log *slog.Log
 	e := &enterprise{issuing: issuing, url: "https://" + l.Addr().String() + "/certsrv"}
 	e.server, err = certsrvtest.New(certsrvtest.Config{
 		CA: (*webCA)(issuing), NTLM: true, Users: []certsrvtest.User{{Name: account, Password: password}},
-		// One signature is wanted of requests that their key did not sign; really signed ones are taken as well.
 		Templates: []certsrvtest.Template{{Name: template, DisplayName: "Cisco RA"}},
 		LogDir:    logDir, Log: log,
 	})
@@ -129,6 +128,10 @@ func joinEnterprise(ctx context.Context, c *config.Config, e *enterprise, passwo
 	)
 	if err != nil {
 		return err
+	}
+	// The enterprise's CA has issued all of these; the anchor that a deployment without one makes is not needed.
+	if err := errors.Join(os.Remove(path("ra-ca.pem")), os.Remove(path("ra-ca.key"))); err != nil {
+		return fmt.Errorf("remove the anchor that is not needed: %w", err)
 	}
 	c.EST.LabCAFile = path("ca.pem")
 	c.CAPF.RACAFile, c.CAPF.RAResponderCAFile = path("ca.pem"), path("ca.pem")
