@@ -101,12 +101,9 @@ func LibEST(code string) (number int, name string) {
 
 // refusalOf turns a verified refusal into ours: temporary when the RA says so.
 func refusalOf(resp *cmc.Response, err error) *ca.Error {
-	text := resp.Text
-	if text == "" {
-		text = resp.FailInfo.String()
-	}
+	// The RA's own words are in err, so they are not said twice.
 	out := &ca.Error{
-		ErrCode: CodeRefused, Detail: "the RA refused: " + text, Err: err,
+		ErrCode: CodeRefused, Detail: "the RA refused", Err: err,
 		Fix: "look at the RA's log for the transaction id of this request (the journal row's id)",
 	}
 	var p *cmc.Problem
@@ -115,9 +112,9 @@ func refusalOf(resp *cmc.Response, err error) *ca.Error {
 	}
 	switch {
 	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.TryLater:
-		out.ErrCode, out.Detail = CodeTryLater, "the RA's CA is not available: "+text
+		out.ErrCode, out.Detail = CodeTryLater, "the RA's CA is not available"
 	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.InternalCAError:
-		out.Detail = "the RA failed: " + text
+		out.Detail = "the RA failed"
 	case resp.Status == cmc.StatusFailed && resp.FailInfo == cmc.BadTime:
 		out.ErrCode, out.Fix = CodeClock, "set the clocks of this server and of the RA by the same time source"
 	default:
