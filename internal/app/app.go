@@ -25,6 +25,9 @@ import (
 // stopWithin bounds an orderly stop: sessions under way are finished, then everything is closed.
 const stopWithin = 4 * time.Second
 
+// pendingPoll is how often the CA is asked for what a person there has to decide, at least.
+const pendingPoll = 5 * time.Minute
+
 // Options are what an App is started with.
 type Options struct {
 	Config *config.Config
@@ -88,7 +91,11 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if a.issuers, err = a.openIssuers(); err != nil {
 		return err
 	}
-	a.engine = &enroll.Engine{Journal: a.Records.Journal, Authorities: a.issuers.byName, Log: a.log, Now: a.now}
+	a.engine = &enroll.Engine{
+		Journal: a.Records.Journal, Authorities: a.issuers.byName, Log: a.log, Now: a.now,
+		// Who comes back after pending_retry_after is to find what has been decided since.
+		PendingPoll: min(pendingPoll, a.config.RA.PendingRetryAfter),
+	}
 	// The EST listener first: CAPF may be its client.
 	if a.config.EST.Listen != "" {
 		if err := a.startEST(ctx, o.EST); err != nil {

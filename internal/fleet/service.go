@@ -174,7 +174,12 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 	return t, "", nil
 }
 
+// approvalPending says what a phone waits for whose request is pending.
 func approvalPending(name string, row enroll.Enrolment) *Problem {
+	if row.Progress.RequestID == "" { // an RA that works on it, as far as is known
+		return problem("fleet.deferred", fmt.Sprintf("the RA has not answered for %s yet and is asked again at %s", name, row.NextAttempt.UTC().Format(time.RFC3339)),
+			"nothing, unless it stays so: then look at the RA's log")
+	}
 	return problem("fleet.approval-pending", fmt.Sprintf("the CA has not decided request %s of %s yet", row.Progress.RequestID, name),
 		"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call")
 }

@@ -13,6 +13,7 @@ import (
 
 	"callsign/capf"
 	"callsign/cmc"
+	"callsign/internal/ca"
 	"callsign/internal/enroll"
 )
 
@@ -71,6 +72,9 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 		x.traceIssued(ctx, row)
 		return row.Certificate, nil
 	case enroll.Denied, enroll.Failed:
+		if row.Failure != nil && row.Failure.Code == ca.CodeLoginRefused {
+			return nil, x.deferred(ctx, row) // our own account: no verdict on the phone
+		}
 		return nil, x.denied(ctx, row)
 	default:
 		return nil, x.deferred(ctx, row)
@@ -160,7 +164,7 @@ func (x *session) deferred(ctx context.Context, row enroll.Enrolment) error {
 	switch {
 	case row.Failure != nil:
 		f = row.Failure
-	case row.State == enroll.Pending:
+	case row.State == enroll.Pending && row.Progress.RequestID != "":
 		p := approvalPending(x.d.Name, row)
 		f.Code, f.Detail, f.Remedy = p.ErrCode, p.Detail, p.Fix
 	}

@@ -17,7 +17,7 @@
 //
 // Refusals of the CA are repeated from memory for Config.DenialMemory, so that a device that calls every few seconds does
 // not make a new CA request each time, and for no longer, so that a correction at the CA takes effect without a restart
-// of this server.
+// of this server. Vouched requests are put to the CA each time: who vouches does not repeat a refused one by itself.
 //
 // # What it remembers of CMC
 //

@@ -60,9 +60,10 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 }
 
 // enroll hands the request to the engine and waits for at most AnswerWithin. A fresh refusal of the same request is
-// repeated without asking the CA again.
+// repeated without asking the CA again, unless somebody vouches for it: who vouches has operations that end with a
+// refusal, and asks again only when an administrator has ordered it, having mended the cause.
 func (a *RA) enroll(ctx context.Context, r enroll.Request) (enroll.Enrolment, error) {
-	if a.c.DenialMemory > 0 {
+	if a.c.DenialMemory > 0 && r.Vouch == "" {
 		last, err := a.c.Engine.Last(ctx, r.Authority, r.Owner, r.Label, r.Subject, r.PublicKey)
 		switch {
 		case err != nil && !errors.Is(err, enroll.ErrNotFound):
