@@ -1,56 +1,360 @@
 package demo
 
 import (
+	"cmp"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"callsign/capf"
 	"callsign/certsrv/certsrvtest"
+	"callsign/internal/certfile"
 	"callsign/internal/config"
+	"callsign/internal/enroll"
+	"callsign/internal/fleet"
 )
 
-func TestExplore(t *testing.T) {
-	for _, direct := range []bool{false, true} {
-		for _, b := range []string{"hang", "slow=3s", "pending,lang=fr", "deny=0x80094800", "pending", "rpc-down", "drop,times=1", "500"} {
-			t.Run(b, func(t *testing.T) {
-				t.Parallel()
-				const name = "SEP0000000000A1"
+const troubled = "SEP0000000000A1"
+
+// behave sets what the simulated CA does from now on.
+func (p *product) behave(words string) {
+	p.t.Helper()
+	b, err := certsrvtest.ParseBehaviour(words)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.enterprise.server.SetBehaviour("", b); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// waitFor repeats until done says so.
+func (p *product) waitFor(what string, done func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			_, rows := p.record(troubled)
+			p.t.Fatalf("after 20 s still not: %s%s", what, states(rows))
+		}
+	}
+}
+
+// approve decides the one pending request of the phone, as the CA's manager does.
+func (p *product) approve() {
+	p.t.Helper()
+	for _, r := range p.enterprise.server.Requests() {
+		if r.Disposition == certsrvtest.DispositionPending && strings.Contains(r.Subject, troubled) {
+			if err := p.enterprise.server.Approve(p.t.Context(), r.ID); err != nil {
+				p.t.Fatal(err)
+			}
+			return
+		}
+	}
+	p.t.Fatal("the CA has no pending request of the phone")
+}
+
+// trouble is a CA that fails in one way, and recovers.
+type trouble struct {
+	name      string
+	behaviour string
+	change    func(*config.Config)
+	state     enroll.State // of the phone's row after the first call
+	stateByRA enroll.State // the same when the RA was asked; empty: no difference
+	// codes of the failure on record, when CAPF asks the CA itself and when it asks the RA
+	direct, byRA string
+	detail       string // part of it
+	trace        string // line of capf.txt after the call; empty: any failure
+	recover      func(*product)
+}
+
+func troubles() []trouble {
+	return []trouble{
+		{
+			// Longer than anybody waits, as with the default submit timeout: nothing has failed yet.
+			name: "silent", behaviour: "hang", state: enroll.Submitted, stateByRA: enroll.Pending, direct: "fleet.deferred", byRA: "fleet.deferred", detail: "has not answered",
+			change: func(c *config.Config) { c.ADCS.SubmitTimeout = 3 * time.Second },
+			trace:  "Enrollment rv = 35 (EST_ERR_SSL_READ)",
+		},
+		{
+			name: "silent beyond the submit timeout", behaviour: "hang", state: enroll.Submitted,
+			direct: "certsrv.answer-lost", byRA: "upstream.unavailable", detail: "timed out",
+			change: func(c *config.Config) { c.ADCS.SubmitTimeout = 300 * time.Millisecond },
+		},
+		{
+			name: "slow", behaviour: "slow=2s,issue,times=1", state: enroll.Submitted, stateByRA: enroll.Pending, direct: "fleet.deferred", byRA: "fleet.deferred", detail: "has not answered",
+			trace: "Enrollment rv = 35 (EST_ERR_SSL_READ)",
+		},
+		{
+			name: "pending in French", behaviour: "pending,lang=fr", state: enroll.Pending, direct: "fleet.approval-pending", byRA: "fleet.approval-pending",
+			detail: "request 1", recover: (*product).approve,
+		},
+		{
+			name: "pending", behaviour: "pending", state: enroll.Pending, direct: "fleet.approval-pending", byRA: "fleet.approval-pending",
+			detail: "request 1", recover: (*product).approve,
+		},
+		{
+			name: "denied", behaviour: "deny=0x80094800", state: enroll.Denied, direct: "certsrv.denied", byRA: "upstream.refused",
+			detail: "0x80094800 CERTSRV_E_UNSUPPORTED_CERT_TYPE",
+		},
+		{
+			name: "CA not reached by its web server", behaviour: "rpc-down", state: enroll.Submitted, direct: "certsrv.ca-unavailable", byRA: "upstream.unavailable",
+			detail: "0x800706ba RPC_S_SERVER_UNAVAILABLE",
+		},
+		{
+			name: "error of the web server", behaviour: "500", state: enroll.Submitted, direct: "certsrv.server-error", byRA: "upstream.unavailable", detail: "500",
+		},
+		{
+			// Not posted again: the certificate that was issued is found.
+			name: "answer lost after issuing", behaviour: "drop,times=1", state: enroll.Submitted, direct: "certsrv.answer-lost", byRA: "upstream.unavailable",
+			detail: "answer is not known",
+		},
+	}
+}
+
+// TestTroubledCA: whatever the CA does, the phone's operation stays right, the record says what happened and what to do,
+// and once the CA is well the phone gets one certificate.
+func TestTroubledCA(t *testing.T) {
+	t.Parallel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, way := range []string{"by the RA", "direct"} {
+		for _, tt := range troubles() {
+			together(t, &wg, way+"/"+tt.name, func(t *testing.T) {
 				p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
-					c.CAPF.AnswerWithin, c.RA.AnswerWithin = 1500*time.Millisecond, time.Second
-					c.ADCS.SubmitTimeout = 500 * time.Millisecond
-					if direct {
+					c.CAPF.AnswerWithin, c.RA.AnswerWithin = 1200*time.Millisecond, 900*time.Millisecond
+					if way == "direct" {
 						c.CAPF.RAURL = ""
+					}
+					if tt.change != nil {
+						tt.change(c)
 					}
 				})
 				p.start()
 				p.ready()
-				p.add(name)
-				bb, err := certsrvtest.ParseBehaviour(b)
-				if err != nil {
-					t.Fatal(err)
+				p.add(troubled)
+				p.behave(tt.behaviour)
+				p.refused(troubled, capf.ReasonInvalidElement)
+				if way == "direct" {
+					p.showsTrouble(tt, tt.direct, tt.state)
+				} else {
+					p.showsTrouble(tt, tt.byRA, cmp.Or(tt.stateByRA, tt.state))
 				}
-				if err := p.enterprise.server.SetBehaviour("", bb); err != nil {
-					t.Fatal(err)
+				if tt.recover != nil {
+					tt.recover(p)
 				}
-				began := time.Now()
-				r, err := p.call(name)
-				d, rows := p.record(name)
-				t.Logf("%v %s direct=%v: %v %+v\n  %s %s %v %+v %s", time.Since(began), b, direct, err, r.Outcome.Reason, d.Operation, d.Status, d.Result, d.Note, states(rows))
-				time.Sleep(300 * time.Millisecond)
-				r, err = p.call(name)
-				d, rows = p.record(name)
-				t.Logf("second %v: %v %+v\n  %s %s %v %+v %s", time.Since(began), err, r.Outcome.Reason, d.Operation, d.Status, d.Result, d.Note, states(rows))
-				_ = p.enterprise.server.SetBehaviour("", certsrvtest.Behaviour{})
-				began = time.Now()
-				for range 60 {
-					r, err = p.call(name)
-					if err == nil {
-						break
-					}
-					time.Sleep(100 * time.Millisecond)
+				p.behave("")
+				if tt.state == enroll.Denied {
+					p.deniedForGood()
 				}
-				d, rows = p.record(name)
-				t.Logf("end %v: %v %+v\n  %s %s %v %+v %s  ISSUED %d", time.Since(began), err, r.Outcome.Reason, d.Operation, d.Status, d.Result, d.Note, states(rows), len(p.issuedBy(name)))
+				p.settled(troubled, p.certified(troubled))
 			})
 		}
+	}
+}
+
+// together runs subtests at the same time, more of them than there are processors: they do little but wait.
+func together(t *testing.T, wg *sync.WaitGroup, name string, f func(*testing.T)) {
+	wg.Go(func() { t.Run(name, f) })
+}
+
+// showsTrouble checks what phone show prints after the first call.
+func (p *product) showsTrouble(tt trouble, code string, state enroll.State) {
+	p.t.Helper()
+	d, rows := p.record(troubled)
+	operation, status := fleet.OperationInstall, fleet.StatusPending
+	if state == enroll.Denied {
+		operation, status = fleet.OperationNone, fleet.StatusUpgradeFailed
+		if !d.HasResult || d.Result != capf.ResultFail {
+			p.t.Errorf("result %v", d.Result)
+		}
+	}
+	if d.Operation != operation || d.Status != status || d.LSC != nil {
+		p.t.Errorf("operation %s, status %s, LSC %v", d.Operation, d.Status, d.LSC)
+	}
+	if len(rows) != 1 || rows[0].State != state {
+		p.t.Fatalf("%d rows%s, want one that is %s", len(rows), states(rows), state)
+	}
+	if tt.recover != nil && rows[0].Progress.RequestID != "1" {
+		p.t.Errorf("request id %q", rows[0].Progress.RequestID)
+	}
+	if d.Note == nil || d.Note.Code != code || !strings.Contains(d.Note.Detail, tt.detail) || d.Note.Remedy == "" {
+		p.t.Errorf("note %+v, want code %s and %q", d.Note, code, tt.detail)
+	}
+	if n := strings.Count(d.Note.Detail, tt.detail); n > 1 {
+		p.t.Errorf("the record repeats itself: %s", d.Note.Detail)
+	}
+	f := rows[0].Failure
+	if code != "fleet.deferred" && code != "fleet.approval-pending" && (f == nil || f.Code != code || f.Remedy == "") {
+		p.t.Errorf("failure of the row %+v, want %s", f, code)
+	}
+	p.waitFor("capf.txt has the end of the session", func() bool { return strings.Contains(p.trace("capf.txt"), "CAPF_MSG_END_SESSION") })
+	if trace := p.trace("capf.txt"); !strings.Contains(trace, tt.trace) || !strings.Contains(trace, "Online Cert Signing Failed") {
+		p.t.Errorf("capf.txt does not show the failure with %q:\n%s", tt.trace, strings.Join(sessionShape(trace), "\n"))
+	}
+}
+
+// deniedForGood demands that a refusal is not asked about again by itself, and orders the operation anew.
+func (p *product) deniedForGood() {
+	p.t.Helper()
+	r, err := p.call(troubled)
+	if err != nil || r.Operation != capf.OperationNone || len(p.enterprise.server.Requests()) != 1 {
+		p.t.Errorf("after the refusal: operation %v, %v, %d requests", r.Operation, err, len(p.enterprise.server.Requests()))
+	}
+	_, err = p.a.Records.Phones.UpdateDevice(p.t.Context(), troubled, func(d *fleet.Device) error {
+		d.Schedule(fleet.OperationInstall, time.Now())
+		return nil
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestCASilentFromTheStart: a web server that accepts connections and says nothing. The product starts all the same, and
+// the phone is served when it wakes up.
+func TestCASilentFromTheStart(t *testing.T) {
+	t.Parallel()
+	quiet := listen(t)
+	defer quiet.Close() //nolint:errcheck // a test
+	p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
+		c.ADCS.ConnectTo = quiet.Addr().String()
+		c.ADCS.ConnectTimeout, c.ADCS.LoginTimeout = 200*time.Millisecond, 200*time.Millisecond
+		c.CAPF.AnswerWithin, c.RA.AnswerWithin = 1200*time.Millisecond, 900*time.Millisecond
+	})
+	p.start()
+	p.add(troubled)
+	p.refused(troubled, capf.ReasonInvalidElement)
+	d, rows := p.record(troubled)
+	if d.Operation != fleet.OperationInstall || d.Status != fleet.StatusPending || d.Note == nil || d.Note.Remedy == "" || len(rows) != 1 {
+		t.Errorf("operation %s, status %s, note %+v%s", d.Operation, d.Status, d.Note, states(rows))
+	}
+	p.waitFor("nginx.txt tells of the login", func() bool {
+		return strings.Contains(p.trace("nginx.txt"), "login_to_certsrv_ca: Curl call for MS CA login failed with return code 28")
+	})
+	p.stop()
+	p.c.ADCS.ConnectTo = ""
+	p.start()
+	p.ready()
+	p.settled(troubled, p.certified(troubled))
+}
+
+// TestWrongPasswordForTheCA: the CA answers 401. Nothing is asked of it before the password is right.
+func TestWrongPasswordForTheCA(t *testing.T) {
+	t.Parallel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, way := range []string{"by the RA", "direct"} {
+		together(t, &wg, way, func(t *testing.T) {
+			p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
+				c.CAPF.AnswerWithin, c.RA.AnswerWithin = 1200*time.Millisecond, 900*time.Millisecond
+				if way == "direct" {
+					c.CAPF.RAURL = ""
+				}
+			})
+			p.start()
+			p.ready()
+			p.stop()
+			right := readFile(t, p.c.ADCS.PasswordFile)
+			write := func(s string) {
+				if err := certfile.WriteFile(p.c.ADCS.PasswordFile, []byte(s), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("Wrong-1\n")
+			p.start()
+			p.add(troubled)
+			p.refused(troubled, capf.ReasonInvalidElement)
+			d, rows := p.record(troubled)
+			if d.Operation != fleet.OperationInstall || d.Status != fleet.StatusPending {
+				t.Errorf("operation %s, status %s: a wrong password of ours is no refusal of the phone", d.Operation, d.Status)
+			}
+			want := map[string]string{"by the RA": "upstream.unavailable", "direct": "certsrv.not-authenticated"}[way]
+			if d.Note == nil || d.Note.Code != want || d.Note.Remedy == "" || len(rows) != 1 || rows[0].Failure == nil {
+				t.Errorf("note %+v%s, want %s", d.Note, states(rows), want)
+			}
+			if n := len(p.enterprise.server.Requests()); n != 0 {
+				t.Errorf("the CA has %d requests", n)
+			}
+			p.stop()
+			write(right)
+			p.start()
+			p.ready()
+			p.settled(troubled, p.certified(troubled))
+		})
+	}
+}
+
+// TestDirectlyAtTheCA: without the RA the journey has the same lines in the trace, and one row.
+func TestDirectlyAtTheCA(t *testing.T) {
+	t.Parallel()
+	lines := map[string][]string{}
+	for _, way := range []string{"by the RA", "direct"} {
+		p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
+			if way == "direct" {
+				c.CAPF.RAURL = ""
+			}
+		})
+		p.start()
+		p.ready()
+		p.add(troubled)
+		p.settled(troubled, p.certified(troubled))
+		_, rows := p.record(troubled)
+		if len(rows) != 1 {
+			t.Errorf("%s: %d rows of the phone%s", way, len(rows), states(rows))
+		}
+		if id, err := strconv.Atoi(rows[0].Progress.RequestID); err != nil || id < 1 {
+			t.Errorf("%s: request id %q", way, rows[0].Progress.RequestID)
+		}
+		p.stop()
+		lines[way] = sessionShape(p.trace("capf.txt"))
+	}
+	if a, b := strings.Join(lines["by the RA"], "\n"), strings.Join(lines["direct"], "\n"); a != b || len(lines["direct"]) < 10 {
+		t.Errorf("capf.txt by the RA:\n%s\n\ndirectly:\n%s", a, b)
+	}
+}
+
+// TestSilentConnections: hundreds of connections that say nothing, at both listeners, do not delay a phone.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, config.IssuerOnlineCA, nil)
+	p.start()
+	p.ready()
+	const phone, later = "SEP0000000000B1", "SEP0000000000B2"
+	p.add(phone, later)
+	var silent []net.Conn
+	defer func() {
+		for _, c := range silent {
+			_ = c.Close()
+		}
+	}()
+	var dialer net.Dialer
+	for _, addr := range []string{p.c.CAPF.Listen, p.c.EST.Listen} {
+		for range 200 {
+			c, err := dialer.DialContext(t.Context(), "tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			silent = append(silent, c)
+		}
+	}
+	began := time.Now()
+	r, err := p.call(phone)
+	if err != nil || r.Certificate == nil {
+		t.Fatalf("with silent connections: %+v, %v", r.Outcome, err)
+	}
+	// The handshake timeout is 10 s: a server that waited for one of them would need at least that.
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("the phone needed %v", d)
+	}
+	p.settled(phone, r)
+	for _, c := range silent {
+		_ = c.Close()
+	}
+	p.settled(later, p.certified(later))
+	if _, err := certfile.LoadCertificates(filepath.Join(p.c.Dir, "ca.pem")); err != nil {
+		t.Error(err)
 	}
 }
