@@ -30,6 +30,8 @@ type session struct {
 	enrolment string
 	offering  bool   // that certificate went out without message 3
 	spki      []byte // key of message 4
+	// issued is the certificate that the engine gave for that key, nil before; so it is read once and not at each use.
+	issued *Certificate
 }
 
 // Task implements capf.Session.
@@ -38,7 +40,7 @@ func (x *session) Task() capf.Task { return x.task }
 // Issue implements capf.Session.
 func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	s, name, log := x.s, x.d.Name, x.s.log()
-	x.spki, x.enrolment, x.offering = spki, "", false
+	x.spki, x.enrolment, x.offering, x.issued = spki, "", false, nil
 	owner := Owner(name)
 	if other, err := s.Store.KeyOwner(ctx, spki, owner); err != nil {
 		return nil, fmt.Errorf("look for the key of %s: %w", name, err)
@@ -69,6 +71,7 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	x.enrolment = row.ID
 	switch row.State {
 	case enroll.Issued, enroll.Confirmed:
+		x.issued = &Certificate{DER: row.Certificate, Serial: row.Serial, Issuer: row.Issuer, NotAfter: row.NotAfter}
 		x.traceIssued(ctx, row)
 		return row.Certificate, nil
 	case enroll.Denied, enroll.Failed:
@@ -114,10 +117,8 @@ func (x *session) subject() ([]byte, error) {
 
 func (x *session) traceIssued(ctx context.Context, row enroll.Enrolment) {
 	length := 0
-	if leaf, err := x509.ParseCertificate(row.Certificate); err == nil {
-		if p7, err := cmc.CertsOnly(leaf); err == nil {
-			length = len(p7)
-		}
+	if p7, err := cmc.CertsOnly(&x509.Certificate{Raw: row.Certificate}); err == nil { // the engine has read it
+		length = len(p7)
 	}
 	log := x.s.log()
 	log.InfoContext(ctx, "certificate issued", slog.String("event", "capf.enrolled"), slog.String("device", x.d.Name),
@@ -199,9 +200,12 @@ func (x *session) Stored(ctx context.Context, der []byte, r capf.Reason) error {
 	if r != capf.ReasonUpdateCertificate {
 		return x.notStored(ctx, r)
 	}
-	lsc, err := newCertificate(der)
-	if err != nil {
-		return err
+	lsc := x.issued
+	if lsc == nil || !bytes.Equal(lsc.DER, der) { // one that an earlier call left
+		var err error
+		if lsc, err = newCertificate(der); err != nil {
+			return err
+		}
 	}
 	x.traceResult(ctx, "capf.recording", capf.ResultSuccess)
 	return x.endWith(ctx, true, capf.ResultSuccess, x.enrolment, func(d *Device) { d.LSC, d.Note = lsc, nil })

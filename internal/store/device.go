@@ -19,14 +19,25 @@ type Devices struct{ s *Store }
 // Devices returns the phones' records.
 func (s *Store) Devices() *Devices { return &Devices{s: s} }
 
-const deviceColumns = `name, model, operation, status, auth, auth_string, wrong_tries, key_order, rsa_bits, ec_bits,
+const deviceColumns = `name, ` + deviceFields
+
+// deviceFields are the columns that a change writes. The name is not among them: SQLite would take the row out and put it in anew.
+const deviceFields = `model, operation, status, auth, auth_string, wrong_tries, key_order, rsa_bits, ec_bits,
 	completes_by, scheduled, result, note, lsc, lsc_serial, lsc_issuer, lsc_not_after, shown, offered, created, updated`
 
-const selectDevice = `SELECT ` + deviceColumns + ` FROM device WHERE name = ?`
+const (
+	selectDevice   = `SELECT ` + deviceColumns + ` FROM device WHERE name = ?`
+	selectKeyOwner = `SELECT owner FROM enrolment
+		WHERE substr(public_key, -32) = substr(?1, -32) AND public_key = ?1 AND owner <> ?2 AND owner LIKE 'phone:%' LIMIT 1`
+)
 
 // Device implements fleet.Store.
 func (r *Devices) Device(ctx context.Context, name string) (fleet.Device, error) {
-	d, err := scanDevice(r.s.read.QueryRowContext(ctx, selectDevice, name))
+	st, err := r.s.prepared(ctx, selectDevice)
+	if err != nil {
+		return fleet.Device{}, fmt.Errorf("read device %s: %w", name, err)
+	}
+	d, err := scanDevice(st.QueryRowContext(ctx, name))
 	if err != nil && !errors.Is(err, fleet.ErrNotFound) {
 		return d, fmt.Errorf("read device %s: %w", name, err)
 	}
@@ -85,7 +96,7 @@ func (r *Devices) update(ctx context.Context, name, enrolment string, change fun
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE device SET (`+deviceColumns+`) = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE name = ?`, append(args, name)...); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE device SET (`+deviceFields+`) = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE name = ?`, append(args[1:], name)...); err != nil {
 			return fmt.Errorf("write device %s: %w", name, err)
 		}
 		if enrolment == "" {
@@ -121,9 +132,12 @@ func (r *Devices) Devices(ctx context.Context, limit int) (devices []fleet.Devic
 
 // KeyOwner implements fleet.Store.
 func (r *Devices) KeyOwner(ctx context.Context, spki []byte, owner string) (string, error) {
+	st, err := r.s.prepared(ctx, selectKeyOwner)
+	if err != nil {
+		return "", fmt.Errorf("find the owner of a key: %w", err)
+	}
 	var other string
-	err := r.s.read.QueryRowContext(ctx, `SELECT owner FROM enrolment
-		WHERE substr(public_key, -32) = substr(?1, -32) AND public_key = ?1 AND owner <> ?2 AND owner LIKE 'phone:%' LIMIT 1`, spki, owner).Scan(&other)
+	err = st.QueryRowContext(ctx, spki, owner).Scan(&other)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}

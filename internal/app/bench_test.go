@@ -1,0 +1,291 @@
+package app_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"callsign/capf"
+	"callsign/internal/app"
+	"callsign/internal/ca/local"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+	"callsign/internal/fleet"
+	"callsign/internal/handset"
+	"callsign/internal/setup"
+)
+
+// atOnce is how many phones call at the same time.
+const atOnce = 16
+
+// round is how many calls of one kind are made before the other kind has its turn. Enrolments and bare handshakes take
+// turns so that a machine which is busy with other things disturbs both alike and their ratio means something.
+const round = 512
+
+// BenchmarkEnrolment measures the whole server as serve runs it: setup's deployment with the local issuer, its log and
+// its traces on, the database on disk with every commit synchronous; phones that each have an RSA-2048 key of their own
+// and call over TLS on loopback. Phones and server share the processors. Beside it the same connections are made
+// without a session, with the same certificate and the same settings on both sides: the ratio is what of the rate of
+// handshakes is left as enrolments. One operation is one enrolment and one handshake.
+func BenchmarkEnrolment(b *testing.B) {
+	for _, c := range []struct {
+		name     string
+		ca, capf local.KeyKind
+	}{
+		{"p256-ca/rsa2048-capf", local.P256, local.RSA2048},
+		{"rsa2048-ca/rsa2048-capf", local.RSA2048, local.RSA2048},
+		{"p256-ca/p256-capf", local.P256, local.P256},
+		{"rsa2048-ca/p256-capf", local.RSA2048, local.P256},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := startBench(b, c.ca, c.capf)
+			phones := w.phones(b, b.N)
+			var enrolments, handshakes time.Duration
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i += round {
+				turn := phones[i:min(i+round, b.N)]
+				handshakes += each(b, turn, func(*capf.Client) error { return w.handshake(b.Context()) })
+				enrolments += each(b, turn, func(p *capf.Client) error { return w.enroll(b.Context(), p) })
+			}
+			b.StopTimer()
+			n := float64(b.N)
+			b.ReportMetric(n/enrolments.Seconds(), "enrolments/s")
+			b.ReportMetric(n/handshakes.Seconds(), "handshakes/s")
+			b.ReportMetric(handshakes.Seconds()/enrolments.Seconds(), "ratio")
+			w.check(b, phones)
+		})
+	}
+}
+
+// benchWorld is a running server and, beside it, a listener that does nothing but handshakes.
+type benchWorld struct {
+	app   *app.App
+	tls   *tls.Config // of the phones
+	capf  string      // address of the server
+	plain string      // address of the listener for handshakes
+}
+
+func startBench(b *testing.B, ca, capfKey local.KeyKind) *benchWorld {
+	b.Helper()
+	ctx := b.Context()
+	dir := b.TempDir()
+	d, err := setup.New(ctx, setup.Options{Dir: dir, Issuer: config.IssuerLocal, Host: "127.0.0.1", AnyPort: true, Key: ca})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if capfKey != local.RSA2048 { // which is what setup makes
+		i, err := local.NewCAPF(local.CAOptions{Subject: pkix.Name{CommonName: "CAPF-bench", Organization: []string{"Callsign"}}, Key: capfKey})
+		if err != nil {
+			b.Fatal(err)
+		}
+		key, err := certfile.EncodeKey(i.Signer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = errors.Join(certfile.WriteFile(d.Config.CAPF.CertificateFile, certfile.EncodeCertificates(i.Certificate), 0o644),
+			certfile.WriteFile(d.Config.CAPF.KeyFile, key, 0o600))
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	c, err := config.Load(filepath.Join(dir, setup.ConfigFile))
+	if err != nil {
+		b.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "serve.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	a, err := app.Start(ctx, app.Options{Config: c, Handler: slog.NewJSONHandler(log, &slog.HandlerOptions{Level: c.Log.SlogLevel()})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := errors.Join(a.Stop(context.Background()), log.Close()); err != nil {
+			b.Error(err)
+		}
+	})
+	client, err := handset.TLSConfig(c.CAPF.CertificateFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &benchWorld{app: a, tls: client, capf: a.Endpoints().CAPF, plain: handshakes(b, c)}
+}
+
+// handshakes listens and makes handshakes with the settings of the CAPF listener, nothing else.
+func handshakes(b *testing.B, c *config.Config) string {
+	b.Helper()
+	pair, err := certfile.LoadKeyPair(c.CAPF.CertificateFile, c.CAPF.KeyFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	config := &tls.Config{
+		Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12,
+		SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true,
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			raw, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer raw.Close()
+				conn := tls.Server(raw, config)
+				if err := conn.HandshakeContext(context.Background()); err != nil {
+					b.Errorf("handshake: %v", err)
+					return
+				}
+				_ = conn.Close()
+			})
+		}
+	})
+	b.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// handshake connects, completes TLS and waits until the server has closed, which tells that it has completed it, too.
+func (w *benchWorld) handshake(ctx context.Context) error {
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "tcp", w.plain)
+	if err != nil {
+		return err
+	}
+	config := w.tls.Clone() // as capf.Client does it
+	config.ServerName = "127.0.0.1"
+	conn := tls.Client(raw, config)
+	defer conn.Close()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (w *benchWorld) enroll(ctx context.Context, p *capf.Client) error {
+	out, err := p.Dial(ctx, w.capf)
+	if err == nil && out.Certificate == nil {
+		err = errors.New("no certificate")
+	}
+	return err
+}
+
+// phones makes keys and adds their phones with an install due.
+func (w *benchWorld) phones(b *testing.B, n int) []*capf.Client {
+	b.Helper()
+	names, err := handset.Names("", n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	keys := rsaKeys(b, n)
+	clients := make([]*capf.Client, n)
+	devices := make([]fleet.Device, n)
+	for i, name := range names {
+		key := keys[i]
+		clients[i] = &capf.Client{Device: name, TLS: w.tls, Keeper: &capf.Memory{Generate: func(capf.KeySpec) (crypto.Signer, error) { return key, nil }}}
+		devices[i] = fleet.NewDevice(name)
+		devices[i].Schedule(fleet.OperationInstall, time.Now())
+	}
+	if err := w.app.Records.Phones.AddDevices(b.Context(), devices); err != nil {
+		b.Fatal(err)
+	}
+	return clients
+}
+
+// check looks whether what was measured has happened.
+func (w *benchWorld) check(b *testing.B, phones []*capf.Client) {
+	b.Helper()
+	p := phones[len(phones)-1]
+	d, err := w.app.Records.Phones.Device(b.Context(), p.Device)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if d.Status != fleet.StatusUpgradeSuccess || d.LSC == nil {
+		b.Errorf("%s is %s after its enrolment, want %s with a certificate", d.Name, d.Status, fleet.StatusUpgradeSuccess)
+	}
+}
+
+// each calls do for all phones, atOnce at a time, and returns how long that took.
+func each(b *testing.B, phones []*capf.Client, do func(*capf.Client) error) time.Duration {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range min(atOnce, len(phones)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(phones); i = int(next.Add(1)) - 1 {
+				if err := do(phones[i]); err != nil {
+					b.Errorf("%s: %v", phones[i].Device, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began)
+}
+
+// rsaKeys makes n different RSA-2048 keys from few primes, each pair of which is a key: good for measuring only, and
+// a hundred times faster than making each by itself.
+func rsaKeys(b *testing.B, n int) []crypto.Signer {
+	b.Helper()
+	few := 2
+	for few*(few-1)/2 < n {
+		few++
+	}
+	primes := make([]*big.Int, few)
+	var wg sync.WaitGroup
+	for part := range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := part; i < few; i += runtime.GOMAXPROCS(0) {
+				var err error
+				if primes[i], err = rand.Prime(rand.Reader, 1024); err != nil { // its two highest bits are set, so products have 2048 bits
+					b.Errorf("make a prime: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+	keys := make([]crypto.Signer, 0, n)
+	for i := range primes {
+		for j := range i {
+			if len(keys) == n {
+				return keys
+			}
+			keys = append(keys, &rsa.PrivateKey{
+				PublicKey: rsa.PublicKey{N: new(big.Int).Mul(primes[i], primes[j]), E: 65537},
+				Primes:    []*big.Int{primes[i], primes[j]}, // a phone proves nothing: its private exponent is never used
+			})
+		}
+	}
+	return keys
+}
