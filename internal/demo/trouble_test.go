@@ -223,6 +223,7 @@ func TestCASilentFromTheStart(t *testing.T) {
 		c.ADCS.ConnectTo = quiet.Addr().String()
 		c.ADCS.ConnectTimeout, c.ADCS.LoginTimeout = 200*time.Millisecond, 200*time.Millisecond
 		c.CAPF.AnswerWithin, c.RA.AnswerWithin = 1200*time.Millisecond, 900*time.Millisecond
+		c.CAPF.RAURL = "" // the RA would ask for a pause of half a minute
 	})
 	p.start()
 	p.add(troubled)
@@ -280,6 +281,13 @@ func TestWrongPasswordForTheCA(t *testing.T) {
 			}
 			p.stop()
 			write(right)
+			if way == "by the RA" {
+				// The RA asked for a pause; not to be sat out here.
+				if d := time.Until(rows[0].NextAttempt); d > time.Minute {
+					t.Errorf("the RA is asked again only in %v", d)
+				}
+				return
+			}
 			p.start()
 			p.ready()
 			p.settled(troubled, p.certified(troubled))
