@@ -1,0 +1,372 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"callsign/certsrv"
+	"callsign/est"
+	"callsign/internal/ca/local"
+	"callsign/internal/ra"
+)
+
+// oidAgent is the extended key usage Certificate Request Agent.
+var oidAgent = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 1}
+
+// largestPhoneRSA is the largest RSA key that phones take in an infrastructure certificate, in bits.
+const largestPhoneRSA = 2048
+
+// tolerated is how far the clocks of AD CS and of this machine may differ: beyond it certificates begin in somebody's
+// future.
+const tolerated = 5 * time.Minute
+
+// capfUsage is what phones demand of the certificate that they meet first.
+func capfUsage(k *checker, name, object string, c *x509.Certificate) bool {
+	var lacks []string
+	if !c.BasicConstraintsValid || !c.IsCA {
+		lacks = append(lacks, "basic constraints CA:TRUE")
+	}
+	if c.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		lacks = append(lacks, "key usage digitalSignature")
+	}
+	if c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		lacks = append(lacks, "key usage keyCertSign")
+	}
+	if len(lacks) > 0 {
+		k.fail(name, object, codeUsage, fmt.Sprintf("%s has no %s, and phones refuse the connection", c.Subject, strings.Join(lacks, ", no ")),
+			"replace the certificate by one that has it, for example: callsign init --dir NEW, which makes capf.pem and capf.key")
+		return false
+	}
+	key, ok := c.PublicKey.(*rsa.PublicKey)
+	switch {
+	case !ok:
+		k.warn(name, object, codeKeySize, "the key is not RSA, and old phones take nothing else", "use an RSA key of 2048 bits")
+		return false
+	case key.N.BitLen() > largestPhoneRSA:
+		k.warn(name, object, codeKeySize, fmt.Sprintf("the RSA key has %d bits, and phones take at most %d", key.N.BitLen(), largestPhoneRSA), "use an RSA key of 2048 bits")
+		return false
+	}
+	return true
+}
+
+// serverUsage is what EST clients demand of the listener's certificate.
+func serverUsage(k *checker, name, object string, c *x509.Certificate) bool {
+	switch {
+	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny):
+		k.fail(name, object, codeUsage, fmt.Sprintf("%s is no server's certificate: its extended key usage has no serverAuth", c.Subject), "replace it by a TLS server certificate")
+	case len(c.DNSNames)+len(c.IPAddresses) == 0:
+		k.warn(name, object, codeNames, fmt.Sprintf("%s has no subjectAltName, and clients compare nothing else with the host name", c.Subject), "replace it by a certificate with the host's name in subjectAltName")
+	default:
+		return true
+	}
+	return false
+}
+
+// agentUsage is what AD CS demands of who signs for others.
+func agentUsage(k *checker, name, object string, c *x509.Certificate) bool {
+	if slices.ContainsFunc(c.UnknownExtKeyUsage, oidAgent.Equal) {
+		return true
+	}
+	k.fail(name, object, codeUsage, fmt.Sprintf("%s is no enrollment agent's certificate: its extended key usage has no Certificate Request Agent (%s)", c.Subject, oidAgent),
+		"request one from the template Enrollment Agent for the account of adcs.username")
+	return false
+}
+
+// users looks at the users file: nobody can log in with a line that does not parse.
+func (k *checker) users() {
+	path := k.c.EST.UsersFile
+	if k.c.EST.Listen == "" || path == "" || k.lacks("est.users_file") {
+		return
+	}
+	f, err := os.Open(path) //nolint:gosec // the administrator names the file
+	if err != nil {
+		k.failed("est users", path, err)
+		return
+	}
+	defer f.Close()
+	hashes, faults, err := ra.ParseUsers(f)
+	switch {
+	case err != nil:
+		k.failed("est users", path, err)
+	case len(faults) > 0:
+		k.warn("est users", path, codeUsers, errors.Join(faults...).Error(), "write one NAME:HASH a line, for example with: htpasswd -B "+path+" NAME")
+	case len(hashes) == 0:
+		k.warn("est users", path, codeUsers, "names nobody", "add a user with: htpasswd -B "+path+" NAME")
+	default:
+		k.ok("est users", path, "%d user%s", len(hashes), plural(len(hashes)))
+	}
+}
+
+// localCA signs a certificate that nobody gets, and verifies it up to the root.
+func (k *checker) localCA(ctx context.Context) {
+	c := k.c
+	if !c.UsesLocalCA() {
+		return
+	}
+	const name = "local ca"
+	object := c.CA.CertificateFile
+	if k.lacks("ca.certificate_file", "ca.key_file", "ca.chain_file") {
+		k.skip(name, object, "a file of it cannot be used")
+		return
+	}
+	l, err := k.app.openLocal()
+	if err != nil {
+		k.failed(name, object, err)
+		return
+	}
+	l.Issuer.Now = k.now
+	chain := l.Issuer.Full()
+	top := chain[len(chain)-1]
+	if !selfSigned(top) {
+		k.warn(name, object, codeChain, fmt.Sprintf("the chain ends at %s, whose issuer %s is missing", top.Subject, top.Issuer), "put the certificates up to the root into ca.chain_file")
+		return
+	}
+	if err := trySigning(ctx, &l.Issuer, k.now()); err != nil {
+		k.fail(name, object, local.CodeSign, err.Error(), "correct ca.certificate_file, ca.key_file and ca.chain_file")
+		return
+	}
+	for _, up := range l.Issuer.Chain {
+		if !k.dates(name, object, up) {
+			return
+		}
+	}
+	k.ok(name, object, "%s signs, chain complete up to %s", l.Issuer.Certificate.Subject, top.Subject)
+}
+
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+func trySigning(ctx context.Context, i *local.Issuer, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make a key: %w", err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return fmt.Errorf("encode a key: %w", err)
+	}
+	subject, err := asn1.Marshal(pkix.Name{CommonName: "callsign check"}.ToRDNSequence())
+	if err != nil {
+		return fmt.Errorf("encode a name: %w", err)
+	}
+	der, err := i.IssueRaw(ctx, spki, subject, nil, local.Options{KeyUsage: x509.KeyUsageDigitalSignature, Validity: time.Hour})
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("read the certificate: %w", err)
+	}
+	chain := i.Full()
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(chain[len(chain)-1])
+	for _, c := range chain {
+		between.AddCert(c)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return fmt.Errorf("a certificate that it signs does not verify: %w", err)
+	}
+	return nil
+}
+
+// resolve reports whether the host of a URL has an address. Addresses as such are not worth a line.
+func (k *checker) resolve(ctx context.Context, name, rawURL, connectTo string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil || connectTo != "" || net.ParseIP(u.Hostname()) != nil {
+		return true
+	}
+	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	if err != nil {
+		k.fail(name, u.Hostname(), codeResolve, err.Error(), "correct the name in the configuration, or the DNS servers of this machine (/etc/resolv.conf)")
+		return false
+	}
+	k.ok(name, u.Hostname(), "%s", strings.Join(addrs, ", "))
+	return true
+}
+
+// adcs asks web enrollment for everything but a certificate. Each step needs those before it.
+func (k *checker) adcs(ctx context.Context) {
+	c := k.c.ADCS
+	steps := []string{"adcs connect", "adcs login", "adcs template", "adcs chain"}
+	skip := func(from int, why string) {
+		for _, s := range steps[from:] {
+			k.skip(s, c.URL, why)
+		}
+	}
+	if k.lacks("adcs.password_file", "adcs.ca_file") {
+		skip(0, "a file of section [adcs] cannot be used")
+		return
+	}
+	client, err := k.app.newCertsrv()
+	if err != nil {
+		k.failed(steps[0], c.URL, err)
+		skip(1, "there was no connection")
+		return
+	}
+	defer func() { _ = client.Close() }() // idle connections
+	if !k.resolve(ctx, "adcs dns", c.URL, c.ConnectTo) {
+		skip(0, "the host has no address")
+		return
+	}
+	if !k.connect(ctx, steps[0], client) {
+		skip(1, "there was no connection")
+		return
+	}
+	if err := client.Login(ctx, nil); err != nil {
+		k.failed(steps[1], c.URL, err)
+		skip(2, "the login failed")
+		return
+	}
+	k.ok(steps[1], c.URL, "as %s", c.Username)
+	if c.SkipTemplateCheck {
+		k.skip(steps[2], c.Template, "adcs.skip_template_check is set")
+	} else if err := client.CheckTemplate(ctx, c.Template); err != nil {
+		k.failed(steps[2], c.Template, err)
+	} else {
+		k.ok(steps[2], c.Template, "offered to %s", c.Username)
+	}
+	k.adcsChain(ctx, steps[3], client)
+}
+
+// connect makes one request without credentials: it shows the way to the server, its certificate and its clock.
+func (k *checker) connect(ctx context.Context, name string, client *certsrv.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, max(client.ConnectTimeout, 10*time.Second))
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, client.URL, nil)
+	if err != nil {
+		k.failed(name, client.URL, err)
+		return false
+	}
+	h := http.Client{
+		Transport:     &http.Transport{TLSClientConfig: client.TLS.Clone(), DialContext: client.DialContext, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	answer, err := h.Do(r)
+	if err != nil {
+		code, fix := codeUnreachable, "see whether the server runs and the way to it is open: curl -vk "+client.URL
+		var unknown x509.UnknownAuthorityError
+		var host x509.HostnameError
+		var expired x509.CertificateInvalidError
+		switch {
+		case errors.As(err, &unknown):
+			code, fix = certsrv.CodeUntrusted, "put the CA that issued the web server's certificate into adcs.ca_file"
+		case errors.As(err, &host):
+			code, fix = certsrv.CodeWrongName, "use the name in the web server's certificate in adcs.url"
+		case errors.As(err, &expired):
+			code, fix = certsrv.CodeUntrusted, "renew the web server's certificate in IIS, or set this machine's clock"
+		}
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
+		k.fail(name, client.URL, code, err.Error(), fix)
+		return false
+	}
+	_ = answer.Body.Close() // only the header was wanted
+	k.ok(name, client.URL, "TLS and web server answer, HTTP status %d", answer.StatusCode)
+	date, err := http.ParseTime(answer.Header.Get("Date"))
+	if err != nil {
+		return true // a server without a clock says nothing of ours
+	}
+	off := k.now().Sub(date).Round(time.Second)
+	if off.Abs() > tolerated {
+		k.warn("clock", client.URL, codeClock, fmt.Sprintf("this machine's clock and the web server's differ by %s", off.Abs()), "synchronise both with the same time servers (timedatectl, w32tm)")
+		return true
+	}
+	k.ok("clock", client.URL, "within %s of the web server's", max(off.Abs(), time.Second))
+	return true
+}
+
+func (k *checker) adcsChain(ctx context.Context, name string, client *certsrv.Client) {
+	certs, err := client.CACertificates(ctx)
+	if err != nil {
+		k.failed(name, client.URL, err)
+		return
+	}
+	if len(certs) == 0 {
+		k.fail(name, client.URL, codeChain, "the server gave no CA certificate", "look at https://HOST/certsrv/certcarc.asp in a browser")
+		return
+	}
+	newest := certs[0]
+	if !k.dates(name, client.URL, newest) {
+		return
+	}
+	top := newest
+	for range certs {
+		if selfSigned(top) {
+			k.ok(name, client.URL, "%s, complete up to %s", newest.Subject, top.Subject)
+			return
+		}
+		i := slices.IndexFunc(certs, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, top.RawIssuer) && top.CheckSignatureFrom(c) == nil
+		})
+		if i < 0 {
+			break
+		}
+		top = certs[i]
+	}
+	k.fail(name, client.URL, codeChain, fmt.Sprintf("the chain of %s ends at %s, whose issuer %s is missing", newest.Subject, top.Subject, top.Issuer),
+		"publish the missing CA certificate in Active Directory: certutil -dspublish -f FILE RootCA")
+}
+
+// upstream asks the RA of capf.ra_url for the CA's certificates.
+func (k *checker) upstream(ctx context.Context) {
+	const name = "ra cacerts"
+	raw := k.c.CAPF.RAURL
+	if k.lacks("capf.ra_ca_file", "capf.ra_certificate_file", "capf.ra_key_file", "capf.ra_responder_ca_file") {
+		k.skip(name, raw, "a file of the ra_ keys cannot be used")
+		return
+	}
+	if u, err := url.Parse(raw); err == nil && k.estFree && u.Host == k.c.EST.Listen {
+		k.skip(name, raw, "the RA is this configuration's own and does not run yet")
+		return
+	}
+	if !k.resolve(ctx, "ra dns", raw, "") {
+		k.skip(name, raw, "the host has no address")
+		return
+	}
+	_, client, err := k.app.openUpstream()
+	if err != nil {
+		k.failed(name, raw, err)
+		return
+	}
+	defer client.Close()
+	certs, err := client.CACerts(ctx)
+	if e, ok := errors.AsType[*est.ClientError](err); ok && e.Code() == est.CodeUnavailable {
+		k.fail(name, raw, e.Code(), e.Error(), "look at the RA's log: it does not know its CA's chain yet")
+		return
+	}
+	if err != nil {
+		k.failed(name, raw, err)
+		return
+	}
+	for _, c := range certs {
+		if c.IsCA && !k.dates(name, raw, c) {
+			return
+		}
+	}
+	k.ok(name, raw, "%d CA certificate%s", len(certs), plural(len(certs)))
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}

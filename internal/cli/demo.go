@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"callsign/internal/config"
+	"callsign/internal/demo"
+	"callsign/internal/explain"
+	"callsign/internal/setup"
+)
+
+func (e *env) demoCommand() *cobra.Command {
+	var o demo.Options
+	var once bool
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Run the whole journey of a certificate on loopback", Args: noArgs,
+		Long: `Run the whole journey of a certificate on loopback: a simulated AD CS, the registration authority, CAPF, and phones
+that each make their own key and enrol over the wire. No root, no internet, no Windows, no phone is needed.
+
+Without --once everything keeps running until Ctrl-C, for you to try commands on.`,
+		Example: `  callsign demo
+  callsign demo --once --json
+  callsign demo --phones 50 --dir lab
+  callsign demo --issuer local`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("issuer", or(o.Issuer, " "), config.IssuerOnlineCA, config.IssuerLocal); err != nil {
+				return err
+			}
+			if o.Phones < 1 || o.Phones > 1<<20 {
+				return usage(fmt.Errorf("--phones %d: use 1 to %d", o.Phones, 1<<20))
+			}
+			// The services' own log is shown when it is asked for; a demo tells its story in a few lines.
+			if e.logLevel != "" {
+				h, err := e.logHandler(e.logLevel, e.logForm)
+				if err != nil {
+					return err
+				}
+				o.Handler = h
+			}
+			o.Step = func(line string) { e.hint("%s\n", line) }
+			o.Enrolled = e.demoProgress(o.Phones)
+			ctx := cmd.Context()
+			d, err := demo.Start(ctx, o)
+			if err != nil {
+				return existing(err, o.Dir)
+			}
+			err = e.showDemo(d)
+			if err == nil && !once {
+				e.demoCommands(d)
+				err = d.Wait(ctx)
+			}
+			err = errors.Join(err, d.Close(context.WithoutCancel(ctx)))
+			switch {
+			case err != nil:
+				return &exitError{code: exitCode(err), err: err}
+			case d.Report.Issued == 0:
+				return &exitError{code: exitFailed}
+			case d.Report.Failed > 0:
+				return &exitError{code: exitPartial}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Phones, "phones", 5, "how `many` phones")
+	f.StringVar(&o.Issuer, "issuer", config.IssuerOnlineCA, "who signs: online-ca (through the RA by a simulated AD CS) or local")
+	f.StringVar(&o.Dir, "dir", "", "keep everything in this `directory` (default: a temporary one that goes away)")
+	f.BoolVar(&once, "once", false, "end when every phone is done")
+	complete(cmd, "issuer", config.IssuerOnlineCA, config.IssuerLocal)
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitInterrupted)
+}
+
+// existing says what to do about a directory that was used before: a demo replaces nothing.
+func existing(err error, dir string) error {
+	if explain.Code(err) != "setup.exists" {
+		return err
+	}
+	return &setup.Problem{
+		ErrCode: "setup.exists", Detail: fmt.Sprintf("the directory %s holds a deployment already, and a demo replaces nothing", dir),
+		Fix: "choose another directory with --dir, or remove this one",
+	}
+}
+
+// demoProgress shows a bar when the phones take longer than a moment.
+func (e *env) demoProgress(total int) func(issued, failed, total int) {
+	if e.quiet {
+		return nil
+	}
+	began, last := time.Now(), time.Now()
+	term := isTerminal(e.err)
+	bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(e.err), progressbar.OptionSetVisibility(term), progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("Enrolling"))
+	return func(issued, failed, total int) {
+		if term && time.Since(began) > time.Second {
+			_ = bar.Set(issued + failed) // a progress bar that cannot be drawn is no failure
+		}
+		if !term && time.Since(last) >= 10*time.Second {
+			last = time.Now()
+			fmt.Fprintf(e.err, "Enrolling %d/%d, %d failed\n", issued+failed, total, failed)
+		}
+	}
+}
+
+func (e *env) showDemo(d *demo.Demo) error {
+	r := d.Report
+	if e.json {
+		return e.printJSON(r)
+	}
+	rows := make([][]string, 0, len(r.Items))
+	for _, p := range r.Items {
+		rows = append(rows, []string{p.Name, p.State, or(p.Serial, "-"), or(p.Issuer, "-"), or(dateOf(p.NotAfter), "-"), or(p.RequestID, "-")})
+	}
+	fmt.Fprintln(e.out)
+	if err := table(e.out, []string{"PHONE", "STATE", "SERIAL", "ISSUER", "EXPIRES", "CA REQUEST"}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "\n%d of %d phones have their certificate, %.1f s.\n", r.Issued, r.Phones, r.Duration)
+	for _, p := range r.Items {
+		if p.Error != "" {
+			fmt.Fprintf(e.err, "%s: %s\n", p.Name, p.Error)
+		}
+	}
+	return nil
+}
+
+func dateOf(s string) string {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return ""
+	}
+	return t.Local().Format(time.DateOnly)
+}
+
+// demoCommands prints what to try next, with the real ports and paths.
+func (e *env) demoCommands(d *demo.Demo) {
+	self := "callsign"
+	if exe, err := os.Executable(); err == nil {
+		self = exe
+	}
+	self = shellQuote(self)
+	path := func(names ...string) string { return shellQuote(filepath.Join(append([]string{d.Dir}, names...)...)) }
+	conf := path(setup.ConfigFile)
+	first := d.Report.Items[0].Name
+	next := "SEP00112233FFFF"
+	e.hint("\nEverything keeps running in %s until Ctrl-C. In another terminal:\n\n", d.Dir)
+	for _, l := range []string{
+		self + " phone list --config " + conf,
+		self + " phone show " + first + " --config " + conf,
+		self + " phone add " + next + " --operation install --config " + conf,
+		self + " handset enroll --server " + d.Endpoints.CAPF + " --name " + next + " --ca " + path("capf.pem") + " --out " + path("phones"),
+		self + " cert inspect " + path("phones", first+".pem"),
+		self + " check --config " + conf,
+		"tail -n 40 " + path("logs", "capf.txt"),
+		"curl --cacert " + path(d.Endpoints.ESTCAFile) + " " + d.Endpoints.EST + "/cacerts | openssl base64 -d | openssl pkcs7 -inform der -print_certs -noout",
+	} {
+		e.hint("  %s\n", l)
+	}
+	e.hint("\n")
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// helpTemplate is the form of every help page: what the command does, examples, the words and flags, and how it ends.
+const helpTemplate = `{{or .Long .Short}}
+{{if .Example}}
+Examples:
+{{.Example}}
+{{end}}
+Usage:
+{{- if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+{{- else}}
+  {{.UseLine}}
+{{- end}}
+{{if .HasAvailableSubCommands}}
+Commands:
+{{- range .Commands}}{{if or .IsAvailableCommand (eq .Name "help")}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
+{{end}}
+{{- if .HasAvailableLocalFlags}}
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}
+{{- if .HasAvailableInheritedFlags}}
+Global flags:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}
+{{- if .Runnable}}
+Environment:
+  CALLSIGN_CONFIG, CALLSIGN_LOG_LEVEL, CALLSIGN_LOG_FORMAT   stand for the flags of the same name
+  NO_COLOR                                                   no colour
+{{end}}
+{{- with index .Annotations "exit codes"}}
+Exit codes:
+{{.}}
+{{end}}
+{{- if .HasAvailableSubCommands}}
+More about a command: {{.CommandPath}} COMMAND --help
+{{end}}`
+
+// flagError is what is said of a flag that does not exist or has a wrong value.
+func flagError(cmd *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[interface {
+		error
+		GetSpecifiedName() string
+	}](err)
+	if !ok || !strings.HasPrefix(err.Error(), "unknown flag") {
+		return usage(err)
+	}
+	word := unknown.GetSpecifiedName()
+	names := nearest(word, flagNames(cmd))
+	for i := range names {
+		names[i] = "--" + names[i]
+	}
+	return usage(fmt.Errorf("unknown flag --%s%s", word, didYouMean(names)))
+}
+
+// flagNames reads the long names out of the help, because the type of a flag belongs to another module than cobra.
+func flagNames(cmd *cobra.Command) []string {
+	var names []string
+	for line := range strings.Lines(cmd.LocalFlags().FlagUsages() + cmd.InheritedFlags().FlagUsages()) {
+		if _, rest, ok := strings.Cut(line, "--"); ok {
+			names = append(names, strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '[' || r == '\n' })[0])
+		}
+	}
+	return names
+}
+
+// didYouMean is the end of a sentence about a word that nobody knows.
+func didYouMean(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(words, " or ") + "?"
+}
+
+// alternatives joins words as people say them: "a, b or c".
+func alternatives(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// nearest returns the words that are most like word, when one is like it at all.
+func nearest(word string, words []string) []string {
+	const farthest = 2
+	least, found := farthest+1, []string(nil)
+	for _, w := range words {
+		d := distance(strings.ToLower(word), w)
+		if len(word) > 2 && strings.HasPrefix(w, strings.ToLower(word)) {
+			d = min(d, 1)
+		}
+		switch {
+		case d < least:
+			least, found = d, []string{w}
+		case d == least && d <= farthest:
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
+// distance is the number of letters to insert, delete or replace to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// complete gives the shell the words that a flag can have.
+func complete(cmd *cobra.Command, flag string, words ...string) {
+	f := cobra.FixedCompletions(slices.Clone(words), cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // the flag is not there: a fault of this program
+	}
+}
+
+// shellQuote makes a word safe to copy into a shell.
+func shellQuote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// helpCommand is `help`, which unlike cobra's own fails for a command that is not there.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]...", Short: "Show the help of a command",
+		Example: "  callsign help phone add",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			found, rest, err := root.Find(args)
+			switch {
+			case err != nil:
+				return usage(err)
+			case len(rest) > 0:
+				return unknownCommand(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			found, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var words []cobra.Completion
+			for _, c := range found.Commands() {
+				if c.IsAvailableCommand() && strings.HasPrefix(c.Name(), prefix) {
+					words = append(words, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}
+
+// describeCompletion gives cobra's own command our manners.
+func describeCompletion(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.Name() != "completion" {
+			continue
+		}
+		c.Short = "Print the completion script of a shell"
+		c.Long = "Print the script that completes commands, flags and names of phones in a shell: bash, zsh, fish or powershell."
+		c.Example = "  source <(callsign completion bash)\n  callsign completion zsh > \"${fpath[1]}/_callsign\"\n  callsign completion fish | source"
+		c.Args, c.RunE = cobra.ArbitraryArgs, groupRun
+	}
+}

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// command finds what a text tells its reader to run: the words and flags after our name.
+var command = regexp.MustCompile("callsign((?: +(?:[A-Za-z0-9_./:@{}%'-]+|<[^>]*>))+)")
+
+func testRoot() *cobra.Command {
+	e := &env{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
+	return e.root()
+}
+
+// wrong says what is wrong with a command line that a text mentions: words or flags that do not exist.
+func wrong(words []string) string {
+	root := testRoot()
+	first := words[0]
+	if strings.HasPrefix(first, "-") || first == "COMMAND" || first == "NOUN" {
+		return ""
+	}
+	cmd, rest, err := root.Find(words)
+	switch {
+	case err != nil:
+		return err.Error()
+	case cmd == root:
+		return "no command " + strconv.Quote(first)
+	case cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") && rest[0] != "COMMAND":
+		return cmd.CommandPath() + " has no command " + strconv.Quote(rest[0])
+	}
+	known := append(flagNames(cmd), "help")
+	for _, w := range rest {
+		if name, ok := strings.CutPrefix(w, "--"); ok && name != "" && !slices.Contains(known, strings.TrimRight(name, ".,:")) {
+			return cmd.CommandPath() + " has no flag " + w
+		}
+	}
+	return ""
+}
+
+// mentions returns the command lines in a text. Prose that begins with our name ("callsign gives IP phones") is told
+// from them by what the caller looks at.
+func mentions(text string) [][]string {
+	var all [][]string
+	for _, m := range command.FindAllStringSubmatch(text, -1) {
+		all = append(all, strings.Fields(m[1]))
+	}
+	return all
+}
+
+// TestHelpIsTrue: no help page names a command or flag that does not exist, and every command's page has an example.
+func TestHelpIsTrue(t *testing.T) {
+	t.Parallel()
+	var walk func(*cobra.Command)
+	pages := 0
+	walk = func(c *cobra.Command) {
+		pages++
+		for _, text := range []string{c.Example, c.Long} {
+			if cobraMade(c) {
+				continue
+			}
+			for _, words := range mentions(text) {
+				if w := wrong(words); w != "" {
+					t.Errorf("help of %s: callsign %s: %s", c.CommandPath(), strings.Join(words, " "), w)
+				}
+			}
+		}
+		if c.Runnable() && !c.HasSubCommands() && !cobraMade(c) {
+			if c.Example == "" {
+				t.Errorf("%s has no example", c.CommandPath())
+			}
+			if c.Name() != "help" && c.Annotations[exitAnnotation] == "" {
+				t.Errorf("%s does not tell its exit codes", c.CommandPath())
+			}
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(testRoot())
+	if pages < 15 {
+		t.Errorf("only %d pages were looked at", pages)
+	}
+}
+
+// cobraMade tells the pages whose text is cobra's own: those of the shells.
+func cobraMade(c *cobra.Command) bool { return c.HasParent() && c.Parent().Name() == "completion" }
+
+// TestMessagesAreTrue: no text in the sources tells its reader to run a command or flag that does not exist.
+func TestMessagesAreTrue(t *testing.T) {
+	t.Parallel()
+	root, found := filepath.Join("..", ".."), 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return fs.SkipDir
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "tools") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			text, err := strconv.Unquote(lit.Value)
+			if err != nil {
+				return true
+			}
+			// Instructions: after a colon, in quotes, or after words that ask for it. The rest is prose.
+			for _, i := range instruction.FindAllString(text, -1) {
+				found++
+				for _, words := range mentions(i) {
+					if w := wrong(words); w != "" {
+						t.Errorf("%s: %q: %s", set.Position(lit.Pos()), i, w)
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 15 {
+		t.Errorf("only %d messages with commands were found; are they written in another way now?", found)
+	}
+}
+
+var instruction = regexp.MustCompile(`(?:: |; |or |with |run |next: |then: |\| |^)callsign [a-z]+ [^;,)]*`)
+
+func TestWrong(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, text string
+		good       bool
+	}{
+		{"right", "run: callsign phone set SEP001122334455 --operation install", true},
+		{"global flag", "callsign phone list --config x", true},
+		{"no noun", "callsign trust list", false},
+		{"no verb", "callsign phone remove X", false},
+		{"no flag", "callsign phone add X --pin 1", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			m := mentions(tc.text)
+			if len(m) != 1 {
+				t.Fatalf("found %v", m)
+			}
+			if w := wrong(m[0]); (w == "") != tc.good {
+				t.Errorf("got %q", w)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	words := []string{"install", "delete", "troubleshoot", "none"}
+	for _, tc := range []struct{ word, want string }{
+		{"instal", "install"}, {"INSTALL", "install"}, {"trouble", "troubleshoot"}, {"nine", "none"}, {"xyzzy", ""}, {"", ""}, {"remove", ""},
+	} {
+		if got := strings.Join(nearest(tc.word, words), " "); got != tc.want {
+			t.Errorf("nearest(%q) = %q, want %q", tc.word, got, tc.want)
+		}
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"a/b-c_1.toml": "a/b-c_1.toml", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'"} {
+		if got := shellQuote(in); got != want {
+			t.Errorf("shellQuote(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
