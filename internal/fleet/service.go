@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"callsign/capf"
+	"callsign/internal/ca"
 	"callsign/internal/enroll"
 )
 
@@ -161,8 +162,10 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 	if err != nil {
 		return t, "", fmt.Errorf("read enrolments of %s: %w", d.Name, err)
 	}
-	for _, e := range rows {
+	for i, e := range rows {
 		switch {
+		case i == 0 && deniedMeanwhile(*d, e):
+			return t, "", s.denied(ctx, *d, e)
 		case e.State == enroll.Pending:
 			// The CA waits for a person. Asking for another key would only make another request of it.
 			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, approvalPending(d.Name, e))
@@ -172,6 +175,29 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 		}
 	}
 	return t, "", nil
+}
+
+// deniedMeanwhile tells that the newest request of a due operation was refused while no phone was there to hear it.
+func deniedMeanwhile(d Device, row enroll.Enrolment) bool {
+	return (row.State == enroll.Denied || row.State == enroll.Failed) && row.Failure != nil && !ownFault(row.Failure) && row.Created.After(d.Scheduled)
+}
+
+// ownFault tells that the authority refused our own account, which is no verdict on the phone: it may ask again.
+func ownFault(f *enroll.Failure) bool { return f.Code == ca.CodeLoginRefused }
+
+// denied ends an operation whose request was refused after the phone had hung up. To ask again would be another request
+// at the CA at each call.
+func (s *Service) denied(ctx context.Context, d Device, row enroll.Enrolment) error {
+	f := row.Failure
+	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
+		d.finish(d.Operation, false, capf.ResultFail)
+		d.Note = &Note{Code: f.Code, Detail: f.Detail, Remedy: f.Remedy, At: s.now()}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record the refusal of %s: %w", d.Name, err)
+	}
+	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, problem(f.Code, f.Detail, f.Remedy))
 }
 
 // approvalPending says what a phone waits for whose request is pending.

@@ -13,7 +13,6 @@ import (
 
 	"callsign/capf"
 	"callsign/cmc"
-	"callsign/internal/ca"
 	"callsign/internal/enroll"
 )
 
@@ -75,8 +74,8 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 		x.traceIssued(ctx, row)
 		return row.Certificate, nil
 	case enroll.Denied, enroll.Failed:
-		if row.Failure != nil && row.Failure.Code == ca.CodeLoginRefused {
-			return nil, x.deferred(ctx, row) // our own account: no verdict on the phone
+		if row.Failure != nil && ownFault(row.Failure) {
+			return nil, x.deferred(ctx, row)
 		}
 		return nil, x.denied(ctx, row)
 	default:
