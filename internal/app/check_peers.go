@@ -99,7 +99,7 @@ func (k *checker) users() {
 		k.failed("est users", path, err)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	hashes, faults, err := ra.ParseUsers(f)
 	switch {
 	case err != nil:

@@ -106,7 +106,7 @@ func (e *env) readCertificates(arg string) ([]*x509.Certificate, error) {
 	}
 	c, err := certfile.Parse(b)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read stdin: %w", err)
 	}
 	certs := c.Certificates()
 	if len(certs) == 0 {
@@ -185,11 +185,17 @@ func printCert(w io.Writer, c certItem, now time.Time) error {
 		state = "NOT YET VALID"
 	}
 	lines := [][2]string{
-		{"subject", c.Subject}, {"issuer", c.Issuer}, {"serial", c.Serial},
+		{"subject", c.Subject},
+		{"issuer", c.Issuer},
+		{"serial", c.Serial},
 		{"valid", from.Local().Format("2006-01-02 15:04") + " to " + until.Local().Format("2006-01-02 15:04 MST") + " (" + in(until, now) + ") " + state},
-		{"key", c.Key + ", signed with " + c.Signature}, {"names", strings.Join(c.Names, ", ")},
-		{"usage", strings.Join(slices.Concat(c.KeyUsage, c.ExtKeyUse), ", ")}, {"CA", fmt.Sprint(c.CA)},
-		{"key id", c.SubjectKey}, {"issuer key", c.Authority}, {"SHA256", c.SHA256},
+		{"key", c.Key + ", signed with " + c.Signature},
+		{"names", strings.Join(c.Names, ", ")},
+		{"usage", strings.Join(slices.Concat(c.KeyUsage, c.ExtKeyUse), ", ")},
+		{"CA", fmt.Sprint(c.CA)},
+		{"key id", c.SubjectKey},
+		{"issuer key", c.Authority},
+		{"SHA256", c.SHA256},
 	}
 	fmt.Fprintln(w, c.Source)
 	for _, l := range lines {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"callsign/internal/config"
@@ -89,24 +88,13 @@ func existing(err error, dir string) error {
 	}
 }
 
-// demoProgress shows a bar when the phones take longer than a moment.
+// demoProgress shows how far the phones are when they take longer than a moment.
 func (e *env) demoProgress(total int) func(issued, failed, total int) {
 	if e.quiet {
 		return nil
 	}
-	began, last := time.Now(), time.Now()
-	term := isTerminal(e.err)
-	bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(e.err), progressbar.OptionSetVisibility(term), progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("Enrolling"))
-	return func(issued, failed, total int) {
-		if term && time.Since(began) > time.Second {
-			_ = bar.Set(issued + failed) // a progress bar that cannot be drawn is no failure
-		}
-		if !term && time.Since(last) >= 10*time.Second {
-			last = time.Now()
-			fmt.Fprintf(e.err, "Enrolling %d/%d, %d failed\n", issued+failed, total, failed)
-		}
-	}
+	p := e.newProgress("Enrolling", total)
+	return func(issued, failed, _ int) { p.show(issued+failed, failed) }
 }
 
 func (e *env) showDemo(d *demo.Demo) error {

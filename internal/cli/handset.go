@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"callsign/capf"
@@ -214,33 +213,21 @@ func serverAddress(s string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// loadProgress shows a bar on a terminal and a line every 10 s elsewhere.
+// loadProgress shows how far a load is, stage by stage.
 func (e *env) loadProgress() func(handset.Progress) {
 	if e.quiet {
 		return nil
 	}
 	var (
-		bar   *progressbar.ProgressBar
+		shown *progress
 		stage handset.Stage
-		last  time.Time
 	)
-	term := isTerminal(e.err)
 	return func(p handset.Progress) {
 		if p.Stage != stage {
-			stage, last = p.Stage, time.Now()
-			bar = progressbar.NewOptions(p.Total, progressbar.OptionSetWriter(e.err), progressbar.OptionSetVisibility(term),
-				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
-				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(time.Second/5), progressbar.OptionSetDescription(map[handset.Stage]string{
-					handset.Preparing: "Making keys", handset.Calling: "Enrolling",
-				}[p.Stage]))
+			stage = p.Stage
+			shown = e.newProgress(map[handset.Stage]string{handset.Preparing: "Making keys", handset.Calling: "Enrolling"}[p.Stage], p.Total)
 		}
-		if term && p.Elapsed > time.Second {
-			_ = bar.Set(p.Done) // a progress bar that cannot be drawn is no failure
-		}
-		if !term && time.Since(last) >= 10*time.Second {
-			last = time.Now()
-			fmt.Fprintf(e.err, "%s %d/%d, %d failed\n", stage, p.Done, p.Total, p.Failed)
-		}
+		shown.show(p.Done, p.Failed)
 	}
 }
 

@@ -198,7 +198,6 @@ next call on; a session under way ends with what it began with. - reads names fr
 				var failed []error
 				var devices []fleet.Device
 				for _, n := range names {
-					n = strings.ToUpper(n)
 					d, err := s.Phones.UpdateDevice(ctx, n, func(d *fleet.Device) error { return p.apply(d, str, time.Now()) })
 					switch {
 					case errors.Is(err, fleet.ErrNotFound):
@@ -454,18 +453,25 @@ func stateSentence(d fleet.Device, rows []enroll.Enrolment) string {
 	}
 }
 
-// names are the arguments, with - replaced by the words of stdin.
+// names are the arguments, with - replaced by the words of stdin, in capitals and each once.
 func (e *env) names(args []string) ([]string, error) {
 	var names []string
+	seen := map[string]bool{}
+	add := func(name string) {
+		if name = strings.ToUpper(name); !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
 	for _, a := range args {
 		if a != "-" {
-			names = append(names, a)
+			add(a)
 			continue
 		}
 		sc := bufio.NewScanner(e.in)
 		sc.Split(bufio.ScanWords)
 		for sc.Scan() {
-			names = append(names, sc.Text())
+			add(sc.Text())
 		}
 		if err := sc.Err(); err != nil {
 			return nil, fmt.Errorf("read names from stdin: %w", err)

@@ -198,5 +198,5 @@ func (e *env) logHandler(level, form string) (slog.Handler, error) {
 	default:
 		return nil, usage(fmt.Errorf("log format %q: use text or json", form))
 	}
-	return tint.NewHandler(e.err, &tint.Options{Level: l, TimeFormat: "15:04:05", NoColor: !e.color(e.err)}), nil
+	return tint.NewTextHandler(e.err, &tint.Options{Level: l, TimeFormat: "15:04:05", NoColor: !e.color(e.err)}), nil
 }
