@@ -196,8 +196,10 @@ func (e *Engine) Wait(ctx context.Context, id string) (Enrolment, error) {
 
 func (e *Engine) check(r *Request) error {
 	if _, ok := e.Authorities[r.Authority]; !ok {
-		return &Error{ErrCode: "enroll.unknown-authority", Detail: fmt.Sprintf("no issuing authority %q is configured", r.Authority),
-			Fix: "configure it, or let the request name one that is"}
+		return &Error{
+			ErrCode: "enroll.unknown-authority", Detail: fmt.Sprintf("no issuing authority %q is configured", r.Authority),
+			Fix: "configure it, or let the request name one that is",
+		}
 	}
 	if r.Owner == "" || len(r.PublicKey) == 0 {
 		return &Error{ErrCode: "enroll.bad-request", Detail: "an enrolment needs an owner and a public key", Fix: "this is a defect of the program: report it"}
