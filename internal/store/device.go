@@ -33,7 +33,7 @@ const (
 
 // Device implements fleet.Store.
 func (r *Devices) Device(ctx context.Context, name string) (fleet.Device, error) {
-	st, err := r.s.prepared(ctx, selectDevice)
+	st, err := r.s.prepared(ctx, selectDevice) //nolint:sqlclosecheck // kept, closed by Close
 	if err != nil {
 		return fleet.Device{}, fmt.Errorf("read device %s: %w", name, err)
 	}
@@ -132,7 +132,7 @@ func (r *Devices) Devices(ctx context.Context, limit int) (devices []fleet.Devic
 
 // KeyOwner implements fleet.Store.
 func (r *Devices) KeyOwner(ctx context.Context, spki []byte, owner string) (string, error) {
-	st, err := r.s.prepared(ctx, selectKeyOwner)
+	st, err := r.s.prepared(ctx, selectKeyOwner) //nolint:sqlclosecheck // kept, closed by Close
 	if err != nil {
 		return "", fmt.Errorf("find the owner of a key: %w", err)
 	}
