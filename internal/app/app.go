@@ -176,17 +176,13 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 	if err != nil {
 		return err
 	}
-	service, err := a.newFleet()
-	if err != nil {
-		return err
-	}
 	l, err := a.listen(ctx, given, "capf", c.CAPF.Listen)
 	if err != nil {
 		return err
 	}
 	a.capfAddr = l.Addr()
 	a.capf = &capf.Server{
-		Service: service, TLS: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, Log: a.log,
+		Service: a.newFleet(), TLS: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, Log: a.log,
 		HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin, MaxConnections: c.CAPF.MaxConnections,
 	}
 	a.announceIssuer(ctx)
@@ -196,7 +192,7 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 }
 
 // newFleet makes the service that decides about phones, on the authority that capf.issuer and capf.ra_url choose.
-func (a *App) newFleet() (*fleet.Service, error) {
+func (a *App) newFleet() *fleet.Service {
 	c := a.config
 	s := &fleet.Service{
 		Store: a.Records.Phones, Engine: a.engine, Mode: "CAPF", WrongStrings: c.CAPF.WrongStrings,
@@ -206,7 +202,7 @@ func (a *App) newFleet() (*fleet.Service, error) {
 	case c.CAPF.Issuer == config.IssuerLocal:
 		s.Authority = a.issuers.local.Name()
 		s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, a.issuers.local.Issuer.Certificate.Subject)
-		return s, nil
+		return s
 	case c.CAPF.RAURL != "":
 		s.Authority = a.issuers.upstream.Name()
 	default:
@@ -214,7 +210,7 @@ func (a *App) newFleet() (*fleet.Service, error) {
 	}
 	s.Mode = "OnlineCA"
 	s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, noIssuer)
-	return s, nil
+	return s
 }
 
 // goRun runs a service until it ends; an end that Stop did not ask for stops the App.
@@ -269,7 +265,9 @@ func (a *App) stop(ctx context.Context) error {
 	}
 	stopping.Wait()
 	if a.engine != nil {
-		a.engine.Shutdown(ctx)
+		if err := a.engine.Shutdown(ctx); err != nil {
+			a.log.WarnContext(ctx, "enrolments were cut and go on with the next start", slog.String("err", err.Error()))
+		}
 	}
 	a.cancel()
 	a.wg.Wait()

@@ -78,7 +78,7 @@ func (a *App) learnChain(ctx context.Context) error {
 		a.log.DebugContext(ctx, "the CA's chain is not known yet", slog.Any("err", err))
 		select {
 		case <-ctx.Done():
-			return nil //nolint:nilerr // the end of ctx is the way to stop
+			return nil // the way to stop
 		case <-time.After(wait):
 		}
 	}

@@ -143,7 +143,7 @@ func TestRecordedSessions(t *testing.T) {
 
 func (p *product) dial() net.Conn {
 	p.t.Helper()
-	d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}} //nolint:gosec // phones have no name for the server either
+	d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}} // phones have no name for the server either
 	conn, err := d.DialContext(p.t.Context(), "tcp", p.a.Endpoints().CAPF)
 	if err != nil {
 		p.t.Fatal(err)
@@ -178,7 +178,7 @@ func (p *product) prepare(name string, change func(*fleet.Device)) {
 func (p *product) play(conn net.Conn, r recording, end capf.Reason) {
 	t := p.t
 	t.Helper()
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	for k, m := range r.Messages {
 		raw, err := hex.DecodeString(m.Hex)
 		if err != nil {

@@ -40,8 +40,10 @@ type product struct {
 
 func newProduct(t *testing.T, issuer string, change func(*config.Config)) *product {
 	t.Helper()
-	d, err := setup.New(t.Context(), setup.Options{Dir: t.TempDir(), Issuer: issuer, Host: "127.0.0.1", AnyPort: true, Key: local.P256,
-		Now: func() time.Time { return recordedNow.Add(-time.Hour) }})
+	d, err := setup.New(t.Context(), setup.Options{
+		Dir: t.TempDir(), Issuer: issuer, Host: "127.0.0.1", AnyPort: true, Key: local.P256,
+		Now: func() time.Time { return recordedNow.Add(-time.Hour) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +226,7 @@ func TestStopFinishesSessions(t *testing.T) {
 	p.start()
 	p.add(phone, install)
 	s := &session{t: t, conn: p.dial()}
-	defer s.conn.Close() //nolint:errcheck // a test
+	defer s.conn.Close()
 	s.read(capf.AuthRequest)
 	s.write(capf.AuthResponse, capf.Element{Tag: capf.TagVersion, Value: []byte{3}}, capf.Element{Tag: capf.TagDeviceName, Value: []byte(phone + "\x00")},
 		capf.Element{Tag: capf.TagPassword, Value: []byte{0}})
@@ -276,7 +278,7 @@ func TestStopDoesNotWaitForSilence(t *testing.T) {
 	p.start()
 	p.add(phone, install)
 	conn := p.dial()
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	if d := p.stop(); d > 5*time.Second {
 		t.Errorf("the stop took %v", d)
 	}

@@ -225,20 +225,24 @@ func (p *product) deniedForGood() {
 // found.
 func TestAnswerLostAfterIssuing(t *testing.T) {
 	t.Parallel()
-	for _, raURL := range []bool{true, false} {
-		p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
-			if !raURL {
-				c.CAPF.RAURL = ""
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, way := range []string{"by the RA", "direct"} {
+		together(t, &wg, way, func(t *testing.T) {
+			p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
+				if way == "direct" {
+					c.CAPF.RAURL = ""
+				}
+			})
+			p.start()
+			p.ready()
+			p.add(troubled)
+			p.behave("drop,times=1")
+			p.settled(troubled, p.certified(troubled))
+			if n := len(p.enterprise.server.Requests()); n != 1 {
+				t.Errorf("the CA has %d requests", n)
 			}
 		})
-		p.start()
-		p.ready()
-		p.add(troubled)
-		p.behave("drop,times=1")
-		p.settled(troubled, p.certified(troubled))
-		if n := len(p.enterprise.server.Requests()); n != 1 {
-			t.Errorf("the CA has %d requests", n)
-		}
 	}
 }
 
@@ -287,7 +291,7 @@ func TestDeniedByTheManager(t *testing.T) {
 func TestCASilentFromTheStart(t *testing.T) {
 	t.Parallel()
 	quiet := listen(t)
-	defer quiet.Close() //nolint:errcheck // a test
+	defer quiet.Close()
 	p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
 		c.ADCS.ConnectTo = quiet.Addr().String()
 		c.ADCS.ConnectTimeout, c.ADCS.LoginTimeout = 200*time.Millisecond, 200*time.Millisecond

@@ -106,25 +106,21 @@ func (w *webCA) Certificates() [][]*x509.Certificate {
 func joinEnterprise(ctx context.Context, c *config.Config, e *enterprise, password string) error {
 	dir := c.Dir
 	path := func(name string) string { return filepath.Join(dir, name) }
-	leaf := func(name string, o local.LeafOptions, chain bool) error {
+	leaf := func(name string, o local.LeafOptions) error {
 		o.Subject = pkix.Name{CommonName: "Callsign " + name, Organization: []string{"Callsign Demo"}}
 		l, err := e.issuing.NewLeaf(ctx, o)
 		if err != nil {
 			return fmt.Errorf("make the certificate %s: %w", name, err)
 		}
-		certs := []*x509.Certificate{l.Certificate}
-		if chain {
-			certs = append(certs, e.issuing.Certificate)
-		}
-		return errors.Join(certfile.WriteCertificates(path(name+".pem"), certs...), certfile.WriteKey(path(name+".key"), l.Signer))
+		return errors.Join(certfile.WriteCertificates(path(name+".pem"), l.Certificate, e.issuing.Certificate), certfile.WriteKey(path(name+".key"), l.Signer))
 	}
 	err := errors.Join(
 		certfile.WriteFile(path("ca.pem"), certfile.EncodeCertificates(e.issuing.Full()...), 0o644),
 		certfile.WriteFile(path("adcs-password.txt"), []byte(password+"\n"), 0o600),
-		leaf("est", local.LeafOptions{Purpose: local.TLSServer, Names: []string{"127.0.0.1", "localhost"}}, true),
-		leaf("capf-ra", local.LeafOptions{Purpose: local.Voucher}, true),
-		leaf("responder", local.LeafOptions{Purpose: local.Responder}, true),
-		leaf("agent", local.LeafOptions{Purpose: local.EnrollmentAgent}, true),
+		leaf("est", local.LeafOptions{Purpose: local.TLSServer, Names: []string{"127.0.0.1", "localhost"}}),
+		leaf("capf-ra", local.LeafOptions{Purpose: local.Voucher}),
+		leaf("responder", local.LeafOptions{Purpose: local.Responder}),
+		leaf("agent", local.LeafOptions{Purpose: local.EnrollmentAgent}),
 	)
 	if err != nil {
 		return err

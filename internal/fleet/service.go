@@ -241,12 +241,12 @@ func printable(s string) string {
 // noteOf keeps an error for a person to read.
 func noteOf(err error, now time.Time) *Note {
 	n := &Note{Code: "fleet.failed", Detail: err.Error(), At: now}
-	var coded interface {
+	type coder interface {
 		error
 		Code() string
 		Remedy() string
 	}
-	if errors.As(err, &coded) {
+	if coded, ok := errors.AsType[coder](err); ok {
 		n.Code, n.Detail, n.Remedy = coded.Code(), coded.Error(), coded.Remedy()
 	}
 	return n

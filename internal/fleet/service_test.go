@@ -204,12 +204,18 @@ func TestTurnedAway(t *testing.T) {
 		status fleet.Status
 	}{
 		"unknown device": {nil, "SEP00000000BEEF", "", capf.ReasonUnknownDevice, capf.ResultFail, "fleet.unknown-device", fleet.StatusPending},
-		"wrong string": {func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") }, phone, "654321",
-			capf.ReasonInvalidElement, capf.ResultInvalidAuthString, "fleet.wrong-string", fleet.StatusPending},
-		"no string": {func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") }, phone, "",
-			capf.ReasonInvalidElement, capf.ResultInvalidAuthString, "fleet.wrong-string", fleet.StatusPending},
-		"late": {func(d *fleet.Device) { d.CompletesBy = d.Scheduled.Add(-time.Minute) }, phone, "",
-			capf.ReasonInvalidElement, capf.ResultLateRequest, "fleet.late", fleet.StatusUpgradeFailed},
+		"wrong string": {
+			func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") }, phone, "654321",
+			capf.ReasonInvalidElement, capf.ResultInvalidAuthString, "fleet.wrong-string", fleet.StatusPending,
+		},
+		"no string": {
+			func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") }, phone, "",
+			capf.ReasonInvalidElement, capf.ResultInvalidAuthString, "fleet.wrong-string", fleet.StatusPending,
+		},
+		"late": {
+			func(d *fleet.Device) { d.CompletesBy = d.Scheduled.Add(-time.Minute) }, phone, "",
+			capf.ReasonInvalidElement, capf.ResultLateRequest, "fleet.late", fleet.StatusUpgradeFailed,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

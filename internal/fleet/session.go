@@ -281,8 +281,7 @@ func (x *session) abort(ctx context.Context, cause error) error {
 		return nil // recorded where it happened
 	}
 	note := noteOf(cause, x.s.now())
-	var reported *capf.PhoneError
-	if errors.As(cause, &reported) {
+	if _, ok := errors.AsType[*capf.PhoneError](cause); ok {
 		return x.end(ctx, false, capf.ResultPhoneCommError, func(d *Device) { d.Note = note })
 	}
 	// The operation stays pending: the phone calls again by itself.
