@@ -2,11 +2,13 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"callsign/capf"
@@ -43,6 +45,8 @@ type Service struct {
 	LibEST func(*enroll.Failure) (int, string)
 	Log    *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
+
+	claims sync.Map // SHA-256 of a public key -> name of the device that is enrolling it
 }
 
 // Owner is the journal's owner of a phone's enrolments.
@@ -84,11 +88,6 @@ func (s *Service) Open(ctx context.Context, c capf.Caller) (capf.Session, error)
 	if d.Operation == OperationNone {
 		return &session{s: s, d: d, caller: c, task: capf.Task{Operation: capf.OperationNone}}, nil
 	}
-	if d.WrongTries >= s.wrongLimit() {
-		return nil, s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, problem("fleet.locked",
-			fmt.Sprintf("%s is locked after %d wrong authentication strings", name, d.WrongTries),
-			fmt.Sprintf("find out who tried from %s, then run: callsign phone set %s --operation %s --auth-string-file FILE", c.Peer, name, d.Operation)))
-	}
 	if !d.CompletesBy.IsZero() && s.now().After(d.CompletesBy) {
 		return nil, s.late(ctx, d)
 	}
@@ -102,35 +101,57 @@ func (s *Service) Open(ctx context.Context, c capf.Caller) (capf.Session, error)
 	return &session{s: s, d: d, caller: c, task: t, enrolment: offered, offering: len(t.Offer) > 0}, nil
 }
 
-// authenticate judges the phone's string and counts a wrong one.
+// errAuthentic ends the judging of a string without a change to the record: the string is right.
+var errAuthentic = errors.New("the authentication string is right")
+
+// authenticate judges the phone's string and counts a wrong one. Judging and counting are one transaction: however many
+// calls come at once, no more strings are judged than the limit allows.
 func (s *Service) authenticate(ctx context.Context, c capf.Caller, d Device) error {
 	if d.Auth == AuthNull {
 		return nil
 	}
-	if len(d.AuthString) > 0 && subtle.ConstantTimeCompare(d.AuthString, c.String) == 1 {
-		return nil
-	}
-	var tries int
-	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
-		d.WrongTries++
-		tries = d.WrongTries
-		d.Result, d.HasResult = capf.ResultInvalidAuthString, true
-		if d.WrongTries >= s.wrongLimit() {
-			d.Status = finalStatus(d.Operation, false)
+	var p *Problem
+	_, err := s.Store.UpdateDevice(ctx, d.Name, func(now *Device) error {
+		p = nil
+		switch {
+		case now.Auth != d.Auth || now.Operation != d.Operation || !now.Scheduled.Equal(d.Scheduled):
+			return errSuperseded
+		case now.WrongTries >= s.wrongLimit():
+			p = locked(now, c)
+			return p
+		case sameString(now.AuthString, c.String):
+			return errAuthentic
 		}
-		d.Note = &Note{
-			Code: "fleet.wrong-string", At: s.now(),
-			Detail: fmt.Sprintf("wrong authentication string from %s, attempt %d of %d", c.Peer, d.WrongTries, s.wrongLimit()),
-			Remedy: "type the string again on the phone, or set a new one with: callsign phone set " + d.Name + " --auth-string-file FILE",
+		now.WrongTries++
+		now.Result, now.HasResult = capf.ResultInvalidAuthString, true
+		p = problem("fleet.wrong-string", fmt.Sprintf("wrong authentication string for %s from %s, attempt %d of %d", now.Name, c.Peer, now.WrongTries, s.wrongLimit()),
+			"type the string again on the phone, or set a new one with: callsign phone set "+now.Name+" --auth-string-file FILE")
+		if now.WrongTries >= s.wrongLimit() {
+			p = locked(now, c)
+			now.Status = finalStatus(now.Operation, false)
 		}
+		now.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("count wrong string of %s: %w", d.Name, err)
+	switch {
+	case errors.Is(err, errAuthentic):
+		return nil
+	case p != nil && (err == nil || errors.Is(err, p)):
+		return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, p)
+	default:
+		return fmt.Errorf("judge the authentication string of %s: %w", d.Name, err)
 	}
-	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, problem("fleet.wrong-string",
-		fmt.Sprintf("%s sent a wrong authentication string, attempt %d of %d", d.Name, tries, s.wrongLimit()),
-		"type the string again on the phone, or set a new one with: callsign phone set "+d.Name+" --auth-string-file FILE"))
+}
+
+// sameString compares in constant time, whatever the lengths. A phone without a string on record is never authentic.
+func sameString(want, got capf.Secret) bool {
+	a, b := sha256.Sum256(want), sha256.Sum256(got)
+	return len(want) > 0 && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+func locked(d *Device, c capf.Caller) *Problem {
+	return problem("fleet.locked", fmt.Sprintf("%s is locked after %d wrong authentication strings, the last one from %s", d.Name, d.WrongTries, c.Peer),
+		fmt.Sprintf("find out who tried, then run: callsign phone set %s --operation %s --auth-string-file FILE", d.Name, d.Operation))
 }
 
 // late ends an operation whose time has passed.
@@ -166,10 +187,12 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 		switch {
 		case i == 0 && deniedMeanwhile(*d, e):
 			return t, "", s.denied(ctx, *d, e)
-		case e.State == enroll.Pending:
+		case e.Authority != s.Authority:
+			// Asked of another authority, before the issuer was switched: superseded when the phone brings its key.
+		case e.State == enroll.Pending && !e.Created.Before(d.Scheduled):
 			// The CA waits for a person. Asking for another key would only make another request of it.
 			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, approvalPending(d.Name, e))
-		case e.State == enroll.Issued && e.ID != d.Offered:
+		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()):
 			t.Offer = e.Certificate
 			return t, e.ID, nil
 		}

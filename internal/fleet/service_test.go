@@ -14,6 +14,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func newBed(t *testing.T, change func(*fleet.Device)) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{t: t, ca: &authority{Authority: l}, journal: &enrolltest.Memory{}, now: time.Now()}
+	b := &bed{t: t, ca: &authority{Authority: l}, journal: &enrolltest.Memory{}, now: time.Now().Add(-time.Second)}
 	b.engine = &enroll.Engine{Journal: b.journal, Authorities: map[string]ca.Authority{"local": b.ca}}
 	t.Cleanup(func() { b.engine.Shutdown(context.Background()) })
 	b.phones = &fleettest.Memory{Journal: b.journal, Owners: []string{fleet.Owner(phone), fleet.Owner("SEP0000000000FF")}}
@@ -236,8 +237,12 @@ func TestStringIsLockedAfterFive(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") })
 	for i := range 5 {
-		if r := refusal(t, second(b.open(phone, fmt.Sprintf("%06d", i)))); r.Code() != "fleet.wrong-string" {
-			t.Fatalf("attempt %d: %s", i, r.Code())
+		want := "fleet.wrong-string"
+		if i == 4 {
+			want = "fleet.locked" // to type again would help no more
+		}
+		if r := refusal(t, second(b.open(phone, fmt.Sprintf("%06d", i)))); r.Code() != want {
+			t.Fatalf("attempt %d: %s, want %s", i, r.Code(), want)
 		}
 	}
 	if r := refusal(t, second(b.open(phone, "123456"))); r.Code() != "fleet.locked" {
@@ -263,6 +268,136 @@ func TestStringIsLockedAfterFive(t *testing.T) {
 	}
 	if d := b.device(); len(d.AuthString) != 0 {
 		t.Error("the string is still there after its use")
+	}
+}
+
+// However many calls come at once, no more strings are judged than the limit allows: the sixth is refused even if it is
+// the right one.
+func TestParallelGuessesAreLocked(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret("123456") })
+	var judged, locked atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			_, err := b.open(phone, fmt.Sprintf("%06d", i))
+			var r *capf.Refusal
+			switch {
+			case !errors.As(err, &r):
+				t.Errorf("guess %d: %v", i, err)
+			case r.Code() == "fleet.wrong-string":
+				judged.Add(1)
+			case r.Code() == "fleet.locked":
+				locked.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if d := b.device(); judged.Load() != 4 || locked.Load() != 196 || d.WrongTries != 5 {
+		t.Errorf("%d told to type again, %d locked, %d counted; want 4, 196 and 5", judged.Load(), locked.Load(), d.WrongTries)
+	}
+	if r := refusal(t, second(b.open(phone, "123456"))); r.Code() != "fleet.locked" {
+		t.Errorf("the right string afterwards: %s", r.Code())
+	}
+}
+
+func TestExpiredCertificateIsNotOffered(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	_, spki := newKey(t)
+	s := b.mustOpen()
+	if _, err := s.Issue(t.Context(), spki); err != nil {
+		t.Fatal(err)
+	}
+	s.Abort(t.Context(), io.ErrUnexpectedEOF)
+	b.now = b.now.AddDate(2, 0, 0)
+	if b.mustOpen().Task().Offer != nil {
+		t.Error("a certificate that has expired is offered")
+	}
+}
+
+func TestPendingElsewhereDoesNotBlock(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*bed){
+		"the issuer was switched": func(b *bed) { b.service.Authority = "other" },
+		"the operation was set again": func(b *bed) {
+			if _, err := b.phones.UpdateDevice(b.t.Context(), phone, func(d *fleet.Device) error {
+				d.Schedule(fleet.OperationInstall, time.Now().Add(time.Second))
+				return nil
+			}); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, nil)
+			b.ca.outcome = &ca.Outcome{Status: ca.Pending, RequestID: "25", RetryAfter: time.Hour}
+			_, spki := newKey(t)
+			if _, err := b.mustOpen().Issue(t.Context(), spki); !errors.Is(err, capf.ErrNotReady) {
+				t.Fatalf("got %v, want ErrNotReady", err)
+			}
+			if _, err := b.open(phone, ""); err == nil {
+				t.Fatal("a pending request does not hold the phone back at all")
+			}
+			change(b)
+			if s, err := b.open(phone, ""); err != nil || s.Task().Operation != capf.OperationInstall {
+				t.Errorf("got %v, want an install", err)
+			}
+		})
+	}
+}
+
+// Two calls of one phone overlap: the second brings another key, the first one's certificate is stored nevertheless.
+func TestStoredAlthoughSuperseded(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	first, second := b.mustOpen(), b.mustOpen()
+	_, k1 := newKey(t)
+	der, err := first.Issue(t.Context(), k1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, k2 := newKey(t)
+	if _, err := second.Issue(t.Context(), k2); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Stored(t.Context(), der, capf.ReasonUpdateCertificate); err != nil {
+		t.Fatal(err)
+	}
+	if d := b.device(); d.LSC == nil || string(d.LSC.DER) != string(der) || d.Operation != fleet.OperationInstall {
+		t.Errorf("LSC recorded %v, operation %s; want it recorded and the operation left to the other call", d.LSC != nil, d.Operation)
+	}
+}
+
+// Two devices with one key at the same moment: one of them is refused.
+func TestKeyClaimedAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	d := fleet.NewDevice("SEP0000000000FF")
+	d.KeyOrder = fleet.KeyOrderEC
+	d.Schedule(fleet.OperationInstall, b.now)
+	if err := b.phones.AddDevices(t.Context(), []fleet.Device{d}); err != nil {
+		t.Fatal(err)
+	}
+	_, spki := newKey(t)
+	var refused atomic.Int32
+	var wg sync.WaitGroup
+	for _, name := range []string{phone, d.Name} {
+		s, err := b.open(name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			var r *capf.Refusal
+			if _, err := s.Issue(t.Context(), spki); errors.As(err, &r) && r.Code() == "fleet.key-of-another-device" {
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if refused.Load() != 1 || b.ca.count() != 1 {
+		t.Errorf("%d refused, %d issued; want one of each", refused.Load(), b.ca.count())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -41,13 +42,11 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	s, name, log := x.s, x.d.Name, x.s.log()
 	x.spki, x.enrolment, x.offering, x.issued = spki, "", false, nil
 	owner := Owner(name)
-	if other, err := s.Store.KeyOwner(ctx, spki, owner); err != nil {
-		return nil, fmt.Errorf("look for the key of %s: %w", name, err)
-	} else if other != "" {
-		return nil, s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultFail, problem("fleet.key-of-another-device",
-			fmt.Sprintf("%s sent the public key of %s", name, other),
-			"two devices with one key are a cloned or broken device: delete the certificate on "+name+" and let it make a new key"))
+	release, err := x.claimKey(ctx, owner, spki)
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	if err := x.supersedeOthers(ctx, owner, spki); err != nil {
 		return nil, err
 	}
@@ -64,7 +63,8 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 		Authority: s.Authority, Owner: owner, PublicKey: spki, Subject: subject, Extensions: san, Vouch: string(x.d.Auth),
 	})
 	if err != nil {
-		x.traceFailure(ctx, &enroll.Failure{Code: "fleet.journal", Detail: err.Error()})
+		n := noteOf(err, s.now())
+		x.traceFailure(ctx, &enroll.Failure{Code: n.Code, Detail: n.Detail, Remedy: n.Remedy})
 		return nil, fmt.Errorf("enrol %s: %w", name, err)
 	}
 	x.enrolment = row.ID
@@ -81,6 +81,39 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	default:
 		return nil, x.deferred(ctx, row)
 	}
+}
+
+// claimKey refuses a key that another device has, on record or at this moment in a call of its own. The claim is held
+// until the key is on record.
+func (x *session) claimKey(ctx context.Context, owner string, spki []byte) (release func(), err error) {
+	s, name := x.s, x.d.Name
+	key := sha256.Sum256(spki)
+	holder, held := s.claims.LoadOrStore(key, name)
+	if held && holder != name {
+		return nil, s.keyOfAnother(ctx, name, Owner(fmt.Sprint(holder)))
+	}
+	release = func() {
+		if !held {
+			s.claims.Delete(key)
+		}
+	}
+	other, err := s.Store.KeyOwner(ctx, spki, owner)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("look for the key of %s: %w", name, err)
+	case other != "":
+		err = s.keyOfAnother(ctx, name, other)
+	default:
+		return release, nil
+	}
+	release()
+	return nil, err
+}
+
+func (s *Service) keyOfAnother(ctx context.Context, name, owner string) error {
+	return s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultFail, problem("fleet.key-of-another-device",
+		fmt.Sprintf("%s sent the public key of %s", name, owner),
+		"two devices with one key are a cloned or broken device: delete the certificate on "+name+" and let it make a new key"))
 }
 
 // supersedeOthers makes the phone's older unfinished requests stale: it came back with another key.
@@ -330,6 +363,12 @@ func (x *session) endWith(ctx context.Context, ok bool, r capf.Result, enrolment
 	var err error
 	if enrolment != "" {
 		_, err = x.s.Store.FinishDevice(ctx, x.d.Name, enrolment, update)
+		if errors.Is(err, enroll.ErrState) {
+			// Another call of the phone has superseded this one's request. What the phone holds is recorded all the same;
+			// the operation is left to the other call.
+			x.s.log().WarnContext(ctx, "certificate stored that another call had superseded", slog.String("device", x.d.Name), slog.String("request_id", enrolment))
+			_, err = x.s.Store.UpdateDevice(ctx, x.d.Name, func(d *Device) error { change(d); return nil })
+		}
 	} else {
 		_, err = x.s.Store.UpdateDevice(ctx, x.d.Name, update)
 	}
