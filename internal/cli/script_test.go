@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TZ", "UTC")
+			e.Setenv("GORACE", "atexit_sleep_ms=10") // the race detector keeps each process for a second by default
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -37,7 +37,11 @@ func (c *Config) CheckFiles() error {
 		if err == nil {
 			continue
 		}
-		p := c.problem(k.full(), err.Error(), "")
+		text := err.Error()
+		if f, ok := errors.AsType[*FileError](err); ok { // which speaks of configuration files
+			text = "file " + f.Path + ": " + f.Detail
+		}
+		p := c.problem(k.full(), text, "")
 		var remedy interface{ Remedy() string }
 		if errors.As(err, &remedy) {
 			p.Fix = remedy.Remedy()
