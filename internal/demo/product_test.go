@@ -95,7 +95,7 @@ func (p *product) stop() {
 // ready waits until the CA's chain is known.
 func (p *product) ready() {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	if err := p.a.WaitReady(ctx); err != nil {
 		p.t.Fatalf("not ready: %v", err)

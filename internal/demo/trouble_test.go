@@ -61,7 +61,7 @@ type trouble struct {
 	name      string
 	behaviour string
 	change    func(*config.Config)
-	state     enroll.State // of the phone's row then; empty: the RA may have told that it works on it, or not yet
+	state     enroll.State // of the phone's row then; empty: submitted, or pending when the RA has told that it works on it
 	// codes of the failure on record, when CAPF asks the CA itself and when it asks the RA
 	direct, byRA string
 	detail       string // part of it
@@ -78,7 +78,7 @@ func troubles() []trouble {
 			trace:  "Enrollment rv = 35 (EST_ERR_SSL_READ)",
 		},
 		{
-			name: "silent beyond the submit timeout", behaviour: "hang", state: enroll.Submitted,
+			name: "silent beyond the submit timeout", behaviour: "hang",
 			direct: "certsrv.answer-lost", byRA: "upstream.unavailable", detail: "timed out",
 			change: func(c *config.Config) { c.ADCS.SubmitTimeout = 300 * time.Millisecond },
 		},
@@ -99,11 +99,11 @@ func troubles() []trouble {
 			detail: "0x80094800 CERTSRV_E_UNSUPPORTED_CERT_TYPE",
 		},
 		{
-			name: "CA not reached by its web server", behaviour: "rpc-down", state: enroll.Submitted, direct: "certsrv.ca-unavailable", byRA: "upstream.unavailable",
+			name: "CA not reached by its web server", behaviour: "rpc-down", direct: "certsrv.ca-unavailable", byRA: "upstream.unavailable",
 			detail: "0x800706ba RPC_S_SERVER_UNAVAILABLE",
 		},
 		{
-			name: "error of the web server", behaviour: "500", state: enroll.Submitted, direct: "certsrv.server-error", byRA: "upstream.unavailable", detail: "500",
+			name: "error of the web server", behaviour: "500", direct: "certsrv.server-error", byRA: "upstream.unavailable", detail: "500",
 		},
 	}
 }
@@ -310,6 +310,7 @@ func TestCASilentFromTheStart(t *testing.T) {
 	})
 	p.stop()
 	p.c.ADCS.ConnectTo = ""
+	p.c.ADCS.ConnectTimeout, p.c.ADCS.LoginTimeout = 10*time.Second, 10*time.Second
 	p.start()
 	p.ready()
 	p.settled(troubled, p.certified(troubled))

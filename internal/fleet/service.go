@@ -191,7 +191,7 @@ func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error
 			// Asked of another authority, before the issuer was switched: superseded when the phone brings its key.
 		case e.State == enroll.Pending && !e.Created.Before(d.Scheduled):
 			// The CA waits for a person. Asking for another key would only make another request of it.
-			return t, "", s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, approvalPending(d.Name, e))
+			return t, "", s.stillPending(ctx, *d, e)
 		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()):
 			t.Offer = e.Certificate
 			return t, e.ID, nil
@@ -221,6 +221,21 @@ func (s *Service) denied(ctx context.Context, d Device, row enroll.Enrolment) er
 		return fmt.Errorf("record the refusal of %s: %w", d.Name, err)
 	}
 	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, problem(f.Code, f.Detail, f.Remedy))
+}
+
+// stillPending refuses a phone whose request the authority keeps, and puts that on record unless it is there already.
+func (s *Service) stillPending(ctx context.Context, d Device, row enroll.Enrolment) error {
+	p := approvalPending(d.Name, row)
+	if d.Note == nil || d.Note.Code != p.ErrCode {
+		_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
+			d.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("record what %s waits for: %w", d.Name, err)
+		}
+	}
+	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, p)
 }
 
 // approvalPending says what a phone waits for whose request is pending.
