@@ -4,7 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // the protocol has it in element 6
 	"crypto/sha512"
 	"crypto/x509"
 	"testing"
@@ -45,7 +45,7 @@ func TestRecordedSignatures(t *testing.T) {
 			t.Fatalf("%s: %v", r.Name, err)
 		}
 		signed := SignedBytes(r.Device, credential.Certificate)
-		short, long := sha1.Sum(signed), sha512.Sum512(signed)
+		short, long := sha1.Sum(signed), sha512.Sum512(signed) //nolint:gosec // the protocol has it
 		verifyBare(t, cert.PublicKey, short[:], credential.SignedData)
 		s, err := ParseSHA2Signature(credential.SHA2SignedData)
 		if err != nil || s.Digest != DigestSHA512 {
@@ -62,7 +62,7 @@ func TestRecordedSignatures(t *testing.T) {
 			t.Fatalf("%s: %v", r.Name, err)
 		}
 		signed = sudi.SignedBytes(uint32(i + 1))
-		short, long = sha1.Sum(signed), sha512.Sum512(signed)
+		short, long = sha1.Sum(signed), sha512.Sum512(signed) //nolint:gosec // the protocol has it
 		verifyBare(t, cert.PublicKey, short[:], sudi.SHA1Signature)
 		verifyBare(t, cert.PublicKey, long[:], sudi.SHA512Signature)
 	}

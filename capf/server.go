@@ -246,7 +246,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // cutWithin is how long Shutdown waits for sessions that it cut.
-const cutWithin = 2 * time.Second
+const cutWithin = 500 * time.Millisecond
 
 // cut ends the sessions that which picks.
 func (s *Server) cut(which func(*conn) bool) {

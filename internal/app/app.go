@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,8 +25,12 @@ import (
 	"callsign/internal/trace"
 )
 
-// stopWithin bounds an orderly stop: sessions under way are finished, then everything is closed.
-const stopWithin = 4 * time.Second
+// An orderly stop takes less than 5 seconds, which is what service managers and tests wait.
+const (
+	finishWithin = 2500 * time.Millisecond // for sessions under way
+	engineWithin = 500 * time.Millisecond  // for attempts at an authority, before they are cancelled
+	stopWithin   = 4500 * time.Millisecond // for everything
+)
 
 // pendingPoll is how often the CA is asked for what a person there has to decide, at least.
 const pendingPoll = 5 * time.Minute
@@ -49,6 +56,7 @@ type App struct {
 	now       func() time.Time
 	traces    *trace.Files
 	store     *store.Store
+	unlock    func() error // gives the database's server lock back
 	engine    *enroll.Engine
 	issuers   *issuers
 	capf      *capf.Server
@@ -88,6 +96,13 @@ func (a *App) start(ctx context.Context, o Options) error {
 		return err
 	}
 	a.store, a.Records = s, newRecords(s)
+	if a.unlock, err = s.LockServer(); err != nil {
+		return err
+	}
+	// Who waits for the file must not find that of the last run.
+	if err := os.Remove(filepath.Join(a.Dir(), EndpointsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the endpoints of the last run: %w", err)
+	}
 	if a.issuers, err = a.openIssuers(); err != nil {
 		return err
 	}
@@ -238,15 +253,55 @@ func (a *App) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop ends the App in order: no new connections, sessions under way are finished as far as 4 seconds allow, then the
-// engine and the database are closed. It may be called more than once.
+// Stop ends the App in order: no new connections, sessions under way are finished as far as 2.5 seconds allow, then the
+// engine and the database are closed. It returns within 5 seconds, whatever still holds on: nothing that is on disk is
+// lost by leaving it behind. It may be called more than once.
 func (a *App) Stop(ctx context.Context) error {
-	a.closeOnce.Do(func() { a.closeErr = a.stop(context.WithoutCancel(ctx)) })
+	a.closeOnce.Do(func() {
+		done := make(chan error, 1)
+		go func() { done <- a.stop(context.WithoutCancel(ctx)) }()
+		select {
+		case a.closeErr = <-done:
+		case <-time.After(stopWithin):
+			a.closeErr = &Problem{
+				ErrCode: "app.stop", Detail: "not everything ended within 5 seconds; what was under way goes on with the next start",
+				Fix: "if this recurs, look for what holds the database or the network: ss -tnp, fuser " + a.config.Store.Path,
+			}
+		}
+	})
 	return a.closeErr
 }
 
 func (a *App) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	a.finishSessions(ctx)
+	if a.engine != nil {
+		ctx, cancel := context.WithTimeout(ctx, engineWithin)
+		defer cancel()
+		if err := a.engine.Shutdown(ctx); err != nil {
+			a.log.InfoContext(ctx, "enrolments were cut and go on with the next start", slog.String("err", err.Error()))
+		}
+	}
+	a.cancel()
+	a.wg.Wait()
+	var errs []error
+	if a.issuers != nil {
+		a.issuers.close()
+	}
+	if a.unlock != nil {
+		errs = append(errs, a.unlock())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.traces != nil {
+		errs = append(errs, a.traces.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// finishSessions closes the listeners and waits for the sessions under way.
+func (a *App) finishSessions(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, finishWithin)
 	defer cancel()
 	var stopping sync.WaitGroup
 	if a.capf != nil {
@@ -264,22 +319,4 @@ func (a *App) stop(ctx context.Context) error {
 		})
 	}
 	stopping.Wait()
-	if a.engine != nil {
-		if err := a.engine.Shutdown(ctx); err != nil {
-			a.log.WarnContext(ctx, "enrolments were cut and go on with the next start", slog.String("err", err.Error()))
-		}
-	}
-	a.cancel()
-	a.wg.Wait()
-	var errs []error
-	if a.issuers != nil {
-		a.issuers.close()
-	}
-	if a.store != nil {
-		errs = append(errs, a.store.Close())
-	}
-	if a.traces != nil {
-		errs = append(errs, a.traces.Close())
-	}
-	return errors.Join(errs...)
 }

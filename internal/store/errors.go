@@ -9,7 +9,7 @@ import (
 
 // Error is a failure of the database that a user can act on.
 type Error struct {
-	ErrCode string // "store.open", "store.locked", "store.corrupt", "store.newer-schema", "store.full", "store.write", "store.closed"
+	ErrCode string // "store.open", "store.locked", "store.corrupt", "store.newer-schema", "store.full", "store.write", "store.closed", "store.in-use"
 	Path    string // the database file
 	Detail  string // what happened
 	Fix     string // what to do
