@@ -63,9 +63,9 @@ func capfKeys() []key {
 			doc:   "Who signs: local (the CA of section [ca]) or online-ca (the RA at ra_url; without ra_url the CA of section [adcs]).",
 		},
 		{
-			name: "validity_days", def: 365, check: between(1, 3560),
+			name: "validity_days", def: 365, check: between(1, 1825),
 			field: func(c *Config) any { return &c.CAPF.ValidityDays },
-			doc:   "How long a locally signed certificate is valid, 1 to 3560 days. An online CA decides by itself.",
+			doc:   "How long a locally signed certificate is valid, 1 to 1825 days. An online CA decides by itself.",
 		},
 		{
 			name: "answer_within", def: 7 * time.Second, check: lasts(100*time.Millisecond, time.Minute),

@@ -168,7 +168,7 @@ func TestProblems(t *testing.T) {
 			name: "limits", text: "[capf]\ncertificate_file='a'\nkey_file='b'\nvalidity_days=0\nwrong_strings=1.5\nkey_wait='1ms'\nsubject='{nam}'\n" +
 				"[ca]\ncertificate_file='c'\nkey_file='d'\n[ra]\nvoucher_subject='('\n",
 			want: []string{
-				`callsign.toml:4:15: capf.validity_days: must be 1 to 3560 (got 0)`,
+				`callsign.toml:4:15: capf.validity_days: must be 1 to 1825 (got 0)`,
 				`callsign.toml:5:15: capf.wrong_strings: must be a whole number (got 1.5)`,
 				`callsign.toml:6:11: capf.key_wait: must be 1s to 1h0m0s (got 1ms)`,
 				`callsign.toml:7:10: capf.subject: must contain {name} (got "{nam}")`,
