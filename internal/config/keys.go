@@ -95,7 +95,7 @@ func capfKeys() []key {
 		{
 			name: "max_connections", def: 20000, check: between(1, 1_000_000),
 			field: func(c *Config) any { return &c.CAPF.MaxConnections },
-			doc:   "Connections open at once, 1 to 1000000; more are closed at once.",
+			doc:   "Connections open at once, 1 to 1000000. Further ones wait in the listen queue of the operating system.",
 		},
 		{
 			name: "handshake_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
