@@ -38,6 +38,9 @@ type LoginChecker interface {
 const (
 	CodeLoginRefused       = "certsrv.not-authenticated"    // user name or password not accepted
 	CodeTemplateNotOffered = "certsrv.template-not-offered" // the account may not enroll with the template, or there is none
+	// CodeLoginNeeded: the request began with the credentials of the client (Request.Login), which are not stored, and can
+	// only go on in a call that brings them again. Nothing was asked; a call with a Login is worth an attempt at once.
+	CodeLoginNeeded = "ca.login-needed"
 )
 
 // Request is what an authority is asked to certify.

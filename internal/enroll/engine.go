@@ -160,7 +160,7 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 		e.release(opening)
 		opening = nil
 	} else {
-		e.log.LogAttrs(ctx, slog.LevelInfo, "enrolment requested", attrs("enroll.requested", &row)...)
+		e.log.LogAttrs(ctx, slog.LevelDebug, "enrolment requested", attrs("enroll.requested", &row)...)
 	}
 	return e.follow(ctx, row, login, opening), nil
 }
@@ -240,7 +240,7 @@ func (e *Engine) follow(ctx context.Context, row Enrolment, login *ca.Login, ope
 	}
 	t := e.track(row)
 	t.waiters++
-	if !t.working && !e.closing && e.wanted(&t.row) {
+	if !t.working && !e.closing && e.wanted(&t.row, login) {
 		e.start(ctx, t, commission{login: login, fresh: opened != nil})
 	}
 	for waiting := true; waiting && !t.settled(e.closing); {
@@ -274,10 +274,13 @@ func (t *track) settled(closing bool) bool {
 	}
 }
 
-// wanted tells whether a call for row is reason enough to work on it now.
-func (e *Engine) wanted(row *Enrolment) bool {
+// wanted tells whether a call for row is reason enough to work on it now. login are the credentials that the call brings.
+func (e *Engine) wanted(row *Enrolment, login *ca.Login) bool {
 	if row.NextAttempt.IsZero() {
 		return false
+	}
+	if login != nil && row.Failure != nil && row.Failure.Code == ca.CodeLoginNeeded {
+		return true // what the row has been waiting for
 	}
 	now := e.now()
 	if !row.NextAttempt.After(now) {

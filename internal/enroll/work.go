@@ -59,7 +59,7 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 		// What the caller read may be older than what another worker wrote just before.
 		if now, err := e.Journal.Get(ctx, row.ID); err == nil {
 			now.Login = row.Login
-			row, due = now, e.wanted(&now)
+			row, due = now, e.wanted(&now, row.Login)
 		} else {
 			e.log.LogAttrs(ctx, slog.LevelError, "enrolment cannot be read", attrs("enroll.journal", &row, slog.Any("err", err))...)
 			e.leave(t, row)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"callsign/est"
 	"callsign/internal/ca"
 	"callsign/internal/ca/local"
+	"callsign/internal/enroll"
 	"callsign/internal/ra"
 )
 
@@ -341,6 +343,64 @@ func TestCompatSequencePassesLoginsOn(t *testing.T) {
 	mustContain(t, w.log.String(), "offered: A, B")
 	if bytes.Contains([]byte(w.log.String()), []byte("ca secret")) {
 		t.Error("a password is in the log")
+	}
+}
+
+// TestParkedUntilTheClientComes: a request that was begun with the client's account at the CA, and that the authority
+// therefore does not go on with by itself, is answered with 202 and tried at once when the client calls again.
+func TestParkedUntilTheClientComes(t *testing.T) {
+	t.Parallel()
+	for _, pending := range []bool{true, false} {
+		t.Run("pending="+strconv.FormatBool(pending), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *ra.Config) { c.CompatSequence = true }).ready()
+			w.ca.login = func(*ca.Login) error { return nil }
+			first := true
+			w.ca.behave(func(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
+				switch {
+				case r.Login == nil:
+					return ca.Outcome{}, &ca.Error{ErrCode: ca.CodeLoginNeeded, Detail: "the client's account is needed", After: 24 * time.Hour}
+				case !first:
+					return ca.Outcome{}, nil // issue
+				}
+				first = false
+				if err := l.Record(ctx, ca.Progress{Submitted: true}); err != nil {
+					return ca.Outcome{}, err
+				}
+				if pending {
+					return ca.Outcome{Status: ca.Pending, RequestID: "25", RetryAfter: time.Millisecond}, nil
+				}
+				return ca.Outcome{}, &ca.Error{ErrCode: "certsrv.answer-lost", Detail: "lost", After: time.Millisecond}
+			})
+			c := w.client(func(c *est.Client) { c.User, c.Password = `LAB\other`, est.Password("ca secret") })
+			csr := newCSR(t, newKey(t), "SEP001122334455")
+			if _, err := c.SimpleEnroll(t.Context(), csr); err == nil {
+				t.Fatal("issued at once")
+			}
+			rows, err := w.engine.ByOwner(t.Context(), `est:/LAB\other`)
+			check(t, err)
+			var row enroll.Enrolment
+			eventually(t, func() bool { // what the sweep does, without the login
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				defer cancel()
+				row, err = w.engine.Wait(ctx, rows[0].ID)
+				check(t, err)
+				return row.Failure != nil && row.Failure.Code == ca.CodeLoginNeeded
+			})
+			if !row.State.Open() || time.Until(row.NextAttempt) < 23*time.Hour {
+				t.Fatalf("%s, next attempt %s", row.State, row.NextAttempt)
+			}
+			// A call without the login, as of the sweep, changes nothing; the answer stays 202.
+			if status, after := w.ra.StatusOf(row); status != 202 || after > time.Hour {
+				t.Errorf("status %d, come back after %s", status, after)
+			}
+			got, err := c.SimpleEnroll(t.Context(), csr)
+			check(t, err)
+			check(t, checkLeaf(got))
+			if _, issued := w.ca.counts(); issued != 1 {
+				t.Errorf("issued %d", issued)
+			}
+		})
 	}
 }
 

@@ -41,6 +41,14 @@ func failureOf(err error) failure {
 // nothing went wrong so far, and 503 or 504 when an attempt failed; the engine goes on in both cases.
 func (a *RA) judge(row enroll.Enrolment, clientLogin bool) verdict {
 	v := verdict{row: row}
+	if row.State.Open() && row.Failure != nil && row.Failure.Code == ca.CodeLoginNeeded {
+		// The client's own next call brings it on; how long the row would rest without one is nothing to tell.
+		if row.State == enroll.Pending {
+			v.row.RetryAfter = 0
+			return a.pending(v)
+		}
+		return a.working(v)
+	}
 	switch row.State {
 	case enroll.Issued, enroll.Confirmed:
 		v.status = http.StatusOK

@@ -6,6 +6,7 @@ const (
 	CodeNoAgent          = "adcs.no-agent"          // a bare key, and no enrollment agent is configured
 	CodeNotVouched       = "adcs.not-vouched"       // a bare key that nobody vouches for
 	CodeRequest          = "adcs.request"           // the request could not be made
+	CodeNotReadable      = "adcs.not-readable"      // the account may not read the request that it asks for
 	CodeOtherKey         = "adcs.other-key"         // the CA's certificate is for another key
 	CodeSearching        = "adcs.searching"         // the answer was lost and pending requests may be it
 	CodeCertificateUsage = "adcs.certificate-usage" // log only: the certificate lacks what phones need

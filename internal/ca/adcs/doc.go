@@ -20,6 +20,13 @@
 // ids are far above 64, because no id has been seen yet; a lost answer of a request that stays pending for longer than
 // the looks take; a CA that more than 64 foreign requests reached meanwhile.
 //
+// # Whose account
+//
+// An account can only read what it requested. A request that came with credentials of the client (ca.Request.Login) is
+// therefore sent with these and its account is noted, without the password. Without the same account nothing more is asked
+// or sent: the request rests with ca.CodeLoginNeeded until a call brings the credentials again. What our own account sent
+// it also asks for, whoever calls. Should the process die before the first note, our own account begins.
+//
 // # Failures
 //
 // Errors are *ca.Error with the codes of certsrv ("certsrv.timeout"), which are inside (errors.As to *certsrv.Problem),

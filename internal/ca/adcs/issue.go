@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -24,6 +25,9 @@ type mark struct {
 	Key     []byte  `json:"key"`               // SHA-256 of the SubjectPublicKeyInfo
 	Pending []int64 `json:"pending,omitempty"` // ids that were pending when looked at
 	Looks   int     `json:"looks,omitempty"`   // how often they were looked at
+	// User is the account of the client whose credentials were used; empty for our own account. Only the account that sent
+	// a request may ask for it: to any other the CA says "access denied", which is no word about the request.
+	User string `json:"user,omitempty"`
 }
 
 func (m mark) encode() []byte {
@@ -45,19 +49,24 @@ func readMark(b []byte) mark {
 
 // Issue implements ca.Authority.
 func (a *Authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
-	own := r.Login == nil
+	p := l.Progress()
+	user := a.userOf(r.Login)
+	if m := readMark(p.Mark); m.User != "" && !sameUser(m.User, user) {
+		return ca.Outcome{}, loginNeeded(m.User, p)
+	} else if m.User == "" && (p.Submitted || p.RequestID != "") {
+		user = "" // our own account sent it and goes on, whoever asks now
+	}
+	own := user == ""
+	client := a.c.Client
 	if own {
 		if err := a.paused(); err != nil {
 			return ca.Outcome{}, err
 		}
-	}
-	client := a.c.Client
-	if !own {
+	} else {
 		client = a.as(r.Login)
 		defer a.close(ctx, client)
 	}
-	w := &work{a: a, r: r, l: l, client: client, own: own}
-	p := l.Progress()
+	w := &work{a: a, r: r, l: l, client: client, own: own, user: user}
 	switch {
 	case p.RequestID != "":
 		return w.poll(ctx, p.RequestID)
@@ -79,8 +88,36 @@ type work struct {
 	r      ca.Request
 	l      ca.Ledger
 	client *certsrv.Client
-	own    bool // the own account
+	own    bool   // the own account
+	user   string // account of the client, when it is not the own one
 }
+
+// userOf names the account that a request with these credentials is sent with; empty for our own, also when the client
+// brings the same one.
+func (a *Authority) userOf(l *ca.Login) string {
+	if l == nil || sameUser(l.User, a.c.Client.Auth.User) {
+		return ""
+	}
+	return l.User
+}
+
+// sameUser compares account names as Windows does: upper and lower case are the same.
+func sameUser(a, b string) bool { return strings.EqualFold(a, b) }
+
+// loginNeeded parks a request until the client that began it asks again.
+func loginNeeded(user string, p ca.Progress) *ca.Error {
+	detail := fmt.Sprintf("the request was begun with the account %s of the client, whose password is not kept", user)
+	if p.RequestID != "" {
+		detail = fmt.Sprintf("request %s of the CA was sent with the account %s of the client, whose password is not kept", p.RequestID, user)
+	}
+	return &ca.Error{
+		ErrCode: ca.CodeLoginNeeded, Detail: detail, After: parked,
+		Fix: "let the EST client ask again with this account; or give it a user in est.users_file, then the CA is asked with adcs.username",
+	}
+}
+
+// parked is how long a request rests that only the client's own call can bring on.
+const parked = 24 * time.Hour
 
 // message is what goes into the form.
 func (w *work) message() ([]byte, error) {
@@ -135,7 +172,7 @@ func (w *work) submit(ctx context.Context, again bool) (ca.Outcome, error) {
 		key := sha256.Sum256(w.r.PublicKey)
 		p := w.l.Progress()
 		p.Submitted, p.Resubmitted = true, p.Resubmitted || again
-		p.Mark = mark{Version: 1, After: after, Key: key[:]}.encode()
+		p.Mark = mark{Version: 1, After: after, Key: key[:], User: w.user}.encode()
 		return w.l.Record(ctx, p)
 	}
 	answer, err := w.send(ctx, certsrv.Submission{Request: der, Template: w.a.c.Template}, before)
@@ -196,13 +233,17 @@ func (w *work) notAnswered(ctx context.Context, answer certsrv.Answer, err error
 	return w.a.failure(err, w.own)
 }
 
-// takeBack notes that the CA has nothing of this request.
+// takeBack notes that the CA has nothing of this request. Whose account it is for stays known: the next attempt must not
+// send it with another.
 func (w *work) takeBack(ctx context.Context) error {
 	p := w.l.Progress()
-	if !p.Submitted || p.RequestID != "" {
+	if p.RequestID != "" || !p.Submitted && (w.own || len(p.Mark) > 0) {
 		return nil
 	}
 	p.Submitted, p.Mark = false, nil
+	if !w.own {
+		p.Mark = mark{Version: 1, User: w.user}.encode()
+	}
 	return w.l.Record(ctx, p)
 }
 
@@ -239,6 +280,14 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 		// An error page with no id: the CA took nothing.
 		if err := w.takeBack(ctx); err != nil {
 			return ca.Outcome{}, err
+		}
+	}
+	if !posted && answer.HResult == certsrv.StatusAccessDenied {
+		// No verdict on the request: the account may not read it (any more).
+		return ca.Outcome{}, &ca.Error{
+			ErrCode: CodeNotReadable, HResult: uint32(answer.HResult), Err: e, After: time.Hour,
+			Detail: "the CA does not let the account read request " + answer.RequestID,
+			Fix:    "set adcs.username to the account that sent the request (Requester Name in the CA console), or give the present one the permission Read at the CA",
 		}
 	}
 	if !e.Final {
