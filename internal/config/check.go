@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
+	"strings"
 
 	"callsign/internal/secret"
 )
@@ -191,6 +193,30 @@ func (r *rules) capf() {
 	if c.EST.Listen != "" && c.RA.AnswerWithin >= c.CAPF.AnswerWithin {
 		r.add("ra.answer_within", fmt.Sprintf("must be shorter than capf.answer_within (got %s and %s)",
 			c.RA.AnswerWithin, c.CAPF.AnswerWithin), "")
+	}
+	if c.EST.Listen != "" && len(c.RA.Vouchers) > 0 && !r.silent("ra.voucher_subject") {
+		r.subject()
+	}
+}
+
+// subject tries names as capf.subject makes them against the ra.voucher_subject of the RA beside CAPF. Where the pattern
+// takes none of the names in any usual form, it is made for phones that we do not know, and nothing can be said.
+func (r *rules) subject() {
+	pattern, err := regexp.Compile("^(?:" + r.c.RA.VoucherSubject + ")$")
+	if err != nil {
+		return // has been said
+	}
+	for _, name := range []string{"SEP001122334455", "CSFALICE", "TCTALICE", "BOTALICE", "TABALICE", "CTIALICE"} {
+		fill := strings.NewReplacer("{name}", name, "{model}", "8865")
+		cn := fill.Replace(r.c.CAPF.Subject)
+		if pattern.MatchString(cn) {
+			return
+		}
+		if pattern.MatchString(name) || pattern.MatchString(fill.Replace("{model}-{name}")) {
+			r.add("capf.subject", fmt.Sprintf("makes common names such as %q, which ra.voucher_subject refuses", cn),
+				"change capf.subject, or let ra.voucher_subject match these names")
+			return
+		}
 	}
 }
 

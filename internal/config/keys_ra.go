@@ -182,9 +182,9 @@ func raKeys() []key {
 			doc:   "Who may vouch: SHA-256 fingerprints in hex, or subject names as in \"CN=CAPF RA,O=Example\".",
 		},
 		{
-			name: "voucher_subject", def: `SEP[0-9A-F]{12}|(CSF|TCT|BOT|TAB)[0-9A-Za-z._-]{1,12}`, check: pattern,
+			name: "voucher_subject", def: `([0-9A-Za-z ._-]+-)?(SEP[0-9A-F]{12}|(CSF|TCT|BOT|TAB|CTI)[0-9A-Z._-]{1,47})`, check: pattern,
 			field: func(c *Config) any { return &c.RA.VoucherSubject },
-			doc:   "Regular expression that the whole common name in a vouched request must match.",
+			doc:   "Regular expression that the whole common name in a vouched request must match: by default a phone's name, alone or after a model and a hyphen.",
 		},
 		{
 			name: "responder_certificate_file", def: "", path: inFile, example: "responder.pem",

@@ -1,10 +1,13 @@
 package config_test
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 
 	"callsign/internal/ca/local"
 	"callsign/internal/config"
+	"callsign/internal/fleet"
 )
 
 // TestValidityIsTheCAs: what the configuration takes the local CA takes as well.
@@ -27,4 +30,79 @@ func issuing(change func(*config.Config)) config.Config {
 	c.CA.CertificateFile, c.CA.KeyFile = "ca.pem", "ca.key"
 	change(&c)
 	return c
+}
+
+// TestVoucherSubjectIsTheFleets: the common name of every phone that may be added may be vouched for by default, and
+// no other.
+func TestVoucherSubjectIsTheFleets(t *testing.T) {
+	t.Parallel()
+	pattern := regexp.MustCompile("^(?:" + config.Default().RA.VoucherSubject + ")$")
+	for _, name := range []string{
+		"SEP001122334455", "SEPAABBCCDDEEFF", "SEP00112233445", "SEP0011223344556", "SEP00112233445G", "SEPaabbccddeeff", "ATA001122334455",
+		"CSFALICE", "CSFalice", "TCT-A.B_C", "BOT1", "TABX", "CTIPORT1", "CSF", "CSF A", "XYZALICE", "",
+		"CSF" + strings.Repeat("A", 47), "CSF" + strings.Repeat("A", 48), "BOT" + strings.Repeat("9", 12), "SEP001122334455\n",
+	} {
+		d := fleet.NewDevice("SEP001122334455")
+		d.Name = name
+		want := d.Validate() == nil
+		for _, model := range []string{"", "8865-", "CP-8865-", "Cisco 8865-"} {
+			if got := pattern.MatchString(model + name); got != want {
+				t.Errorf("%q: the pattern says %t, fleet %t", model+name, got, want)
+			}
+		}
+	}
+	for _, cn := range []string{"-SEP001122334455", "8865SEP001122334455", "8865-", "a,b-SEP001122334455", "SEP001122334455-8865"} {
+		if pattern.MatchString(cn) {
+			t.Errorf("the pattern takes %q", cn)
+		}
+	}
+}
+
+// TestSubjectFitsVoucherSubject: a subject that our own RA would refuse is found before a phone meets it.
+func TestSubjectFitsVoucherSubject(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, subject, pattern, want string
+	}{
+		{"defaults", "{name}", "", ""},
+		{"with model", "{model}-{name}", "", ""},
+		{"form that the default refuses", "phone {name}/{model}", "", `capf.subject: makes common names such as "phone SEP001122334455/8865", which ra.voucher_subject refuses`},
+		{"names alone", "{model}-{name}", "SEP[0-9A-F]{12}", `capf.subject: makes common names such as "8865-SEP001122334455", which ra.voucher_subject refuses`},
+		{"models only", "{name}", "[0-9]+-SEP[0-9A-F]{12}", `capf.subject: makes common names such as "SEP001122334455", which ra.voucher_subject refuses`},
+		{"soft clients alone", "{model}-{name}", "CSF[A-Z]+", `capf.subject: makes common names such as "8865-CSFALICE", which ra.voucher_subject refuses`},
+		{"own form", "phone {name}", "phone SEP[0-9A-F]{12}", ""},
+		{"phones of one site, which no sample can be", "{name}", "SEPABCDEF[0-9A-F]{6}", ""},
+		{"no regular expression", "{name}", "(", "ra.voucher_subject: is not a regular expression: missing closing ): `(` (got \"(\")"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := vouching(tc.subject, tc.pattern)
+			got := ""
+			if err := c.Check(); err != nil {
+				got = err.Error()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+	c := vouching("{model}-{name}", "SEP[0-9A-F]{12}")
+	c.EST.Listen = "" // the RA is another process, with a configuration of its own
+	if err := c.Check(); err != nil {
+		t.Errorf("without an RA: %v", err)
+	}
+}
+
+// vouching returns a good configuration whose CAPF vouches for phones at the RA beside it.
+func vouching(subject, pattern string) config.Config {
+	return issuing(func(c *config.Config) {
+		c.CAPF.Issuer, c.CAPF.RAURL, c.CAPF.Subject = config.IssuerOnlineCA, "https://ra:8084/.well-known/est", subject
+		c.CAPF.RACAFile, c.CAPF.RACertificateFile, c.CAPF.RAKeyFile = "ra-ca.pem", "capf-ra.pem", "capf-ra.key"
+		c.EST.Listen, c.EST.CertificateFile, c.EST.KeyFile = "127.0.0.1:8084", "est.pem", "est.key"
+		c.RA.Authority, c.RA.Vouchers, c.RA.VoucherCAFile = config.AuthorityLocal, []string{"CN=CAPF RA"}, "ra-ca.pem"
+		c.RA.ResponderCertificateFile, c.RA.ResponderKeyFile = "responder.pem", "responder.key"
+		if pattern != "" {
+			c.RA.VoucherSubject = pattern
+		}
+	})
 }
