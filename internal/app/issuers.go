@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
@@ -94,9 +96,23 @@ func (a *App) openLocal() (*localCA, error) {
 		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays, Now: a.now, Log: a.log,
 	})
 	if err != nil {
-		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: "name a CA certificate and its key in section [ca]"}
+		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: localFix(pair.Leaf(), c.CAPF.ValidityDays)}
 	}
 	return &localCA{Authority: authority, Issuer: local.Issuer{Certificate: pair.Leaf(), Signer: pair.Key, Chain: above}}, nil
+}
+
+// localFix says what to do about a CA that cannot sign. That the key belongs to the certificate is known by then.
+func localFix(leaf *x509.Certificate, days int) string {
+	switch {
+	case days < local.MinValidityDays || days > local.MaxValidityDays:
+		return fmt.Sprintf("set capf.validity_days to %d to %d", local.MinValidityDays, local.MaxValidityDays)
+	case !leaf.BasicConstraintsValid || !leaf.IsCA:
+		return "name the certificate of a CA in ca.certificate_file, and its key in ca.key_file: this one belongs to a server, a user or a device"
+	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageCertSign == 0:
+		return "have the CA certificate issued again with the key usages keyCertSign and cRLSign, and name it in ca.certificate_file"
+	default:
+		return "use a CA with an RSA key or an EC key on P-256, P-384 or P-521 in ca.certificate_file and ca.key_file"
+	}
 }
 
 // newCertsrv makes the client of web enrollment.
@@ -149,7 +165,7 @@ func (a *App) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 	}
 	authority, err := adcs.New(o)
 	if err != nil {
-		return nil, nil, &Problem{ErrCode: "app.adcs", Detail: err.Error(), Err: err, Fix: "correct section [adcs]"}
+		return nil, nil, &Problem{ErrCode: "app.adcs", Detail: err.Error(), Err: err, Fix: "name the enrollment agent in adcs.agent_certificate_file and adcs.agent_key_file"}
 	}
 	return authority, client, nil
 }
@@ -177,7 +193,7 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: a.now, Log: a.log,
 	})
 	if err != nil {
-		return nil, nil, &Problem{ErrCode: "app.upstream", Detail: err.Error(), Err: err, Fix: "correct the ra_ keys of section [capf]"}
+		return nil, nil, &Problem{ErrCode: "app.upstream", Detail: err.Error(), Err: err, Fix: "name certificates in capf.ra_certificate_file and in capf.ra_ca_file or capf.ra_responder_ca_file"}
 	}
 	return authority, client, nil
 }
@@ -211,7 +227,7 @@ func (a *App) newRA() (*ra.RA, error) {
 	}
 	r, err := ra.New(o)
 	if err != nil {
-		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "correct section [ra]"}
+		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "name certificates in ra.voucher_ca_file, ra.responder_certificate_file and ra.responder_key_file"}
 	}
 	return r, nil
 }
@@ -228,7 +244,7 @@ func (a *App) newVouching() (*ra.Vouching, error) {
 	}
 	subject, err := regexp.Compile("^(?:" + c.VoucherSubject + ")$")
 	if err != nil { // the configuration has been checked
-		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "correct ra.voucher_subject"}
+		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "set ra.voucher_subject to a regular expression"}
 	}
 	return &ra.Vouching{
 		Anchors: anchors, Allow: c.Vouchers, Policy: &ra.Policy{Subject: subject}, Memory: a.store.RAMemory(),
