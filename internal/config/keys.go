@@ -35,7 +35,7 @@ func traceKeys() []key {
 		{
 			name: "dir", def: "", path: outPath, example: "logs",
 			field: func(c *Config) any { return &c.Trace.Dir },
-			doc:   "Directory for capf.txt, nginx.txt and error.log. Empty: none are written.",
+			doc:   "Directory for capf.txt, nginx.txt and error.log. Empty: none are written. Rotate them by renaming, as logrotate does: the next line makes a new file.",
 		},
 	}
 }

@@ -20,5 +20,6 @@
 // the handshake unless the event says otherwise. Requests of the RA to the CA carry the connection's number and the tail
 // "while SSL EST handshaking" when the event names the peer they are made for.
 //
-// A Handler is safe for concurrent use; the lines of one event are written by one Write to each file.
+// A Handler is safe for concurrent use; the lines of one event are written by one Write to each file. Files follow
+// rotation by themselves: logrotate needs neither copytruncate nor a signal.
 package trace
