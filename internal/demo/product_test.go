@@ -136,7 +136,7 @@ func (p *product) refused(name string, want capf.Reason) {
 func (p *product) certified(name string) handset.Result {
 	p.t.Helper()
 	var last error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		r, err := p.call(name)
 		if err == nil && r.Certificate != nil {
 			return r
@@ -144,7 +144,7 @@ func (p *product) certified(name string) handset.Result {
 		last = err
 	}
 	d, rows := p.record(name)
-	p.t.Fatalf("%s has no certificate after 30 s: last call %v; operation %s, status %s, note %+v%s", name, last, d.Operation, d.Status, d.Note, states(rows))
+	p.t.Fatalf("%s has no certificate after a minute: last call %v; operation %s, status %s, note %+v%s", name, last, d.Operation, d.Status, d.Note, states(rows))
 	return handset.Result{}
 }
 

@@ -114,9 +114,12 @@ func TestTroubledCA(t *testing.T) {
 	t.Parallel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	few := make(chan struct{}, 5) // their patience is short, so they must not starve each other
 	for _, way := range []string{"by the RA", "direct"} {
 		for _, tt := range troubles() {
+			few <- struct{}{}
 			together(t, &wg, way+"/"+tt.name, func(t *testing.T) {
+				defer func() { <-few }()
 				p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
 					c.CAPF.AnswerWithin, c.RA.AnswerWithin = 900*time.Millisecond, 700*time.Millisecond
 					if way == "direct" {
@@ -158,7 +161,7 @@ func together(t *testing.T, wg *sync.WaitGroup, name string, f func(*testing.T))
 // trouble came up.
 func (p *product) told(code string) (fleet.Device, []enroll.Enrolment) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; p.refused(troubled, capf.ReasonInvalidElement) {
+	for deadline := time.Now().Add(time.Minute); ; p.refused(troubled, capf.ReasonInvalidElement) {
 		d, rows := p.record(troubled)
 		if d.Note == nil || d.Note.Code != "fleet.deferred" || d.Note.Code == code || time.Now().After(deadline) {
 			return d, rows
