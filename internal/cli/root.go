@@ -110,7 +110,7 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	describeCompletion(root)
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
-	return root
+	return exits(root, exitOK, exitFailed, exitUsage, exitFindings, exitPartial, exitUnreachable, exitDenied, exitPending, exitInterrupted)
 }
 
 // group is a noun: alone it prints its help, with an unknown verb it says so.
