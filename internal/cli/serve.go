@@ -107,10 +107,14 @@ overwritten without --force.`,
 					Directory string   `json:"directory"`
 					Files     []string `json:"files"`
 					Todo      []string `json:"todo"`
-				}{d.Config.Path, d.Config.Dir, d.Files, todo})
+					Offline   []string `json:"offline"`
+				}{d.Config.Path, d.Config.Dir, d.Files, todo, append([]string{}, d.Offline...)})
 			}
 			fmt.Fprintf(e.out, "%s\n", d.Config.Path)
 			e.hint("wrote %d files to %s: %s\n", len(d.Files), d.Config.Dir, strings.Join(d.Files, ", "))
+			for _, key := range d.Offline {
+				e.hint("move %s offline: the server never reads it, and only new certificates below it need it\n", shellQuote(key))
+			}
 			for i, t := range d.Todo {
 				e.hint("  %d. %s\n", i+1, t)
 			}

@@ -53,6 +53,9 @@ type Deployment struct {
 	Config config.Config
 	Files  []string // relative to the directory, in the order in which they were made
 	Todo   []string // what the administrator still has to provide, in order
+	// Offline are keys, as names of files with their directory, that no service needs: they belong on a medium that is
+	// locked away.
+	Offline []string
 }
 
 // Problem is a failure that an administrator can act on.
@@ -190,6 +193,7 @@ func (m *maker) localCA(ctx context.Context) error {
 	c.CA.CertificateFile, c.CA.KeyFile, c.CA.ChainFile = m.path("ca-issuing.pem"), m.path("ca-issuing.key"), m.path("ca-root.pem")
 	c.RA.Authority = config.AuthorityLocal
 	c.EST.LabCAFile = m.path(caFile)
+	m.d.Offline = []string{m.path("ca-root.key")}
 	return errors.Join(
 		m.pair("ca-root", certfile.KeyPair{Chain: root.Full(), Key: root.Signer}),
 		m.pair("ca-issuing", certfile.KeyPair{Chain: issuing.Full()[:1], Key: issuing.Signer}),
@@ -214,6 +218,7 @@ func (m *maker) adcs(ctx context.Context) error {
 	c.ADCS.CAFile = m.path("adcs-ca.pem")
 	c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile = m.path("agent.pem"), m.path("agent.key")
 	c.EST.LabCAFile = m.path("ra-ca.pem")
+	m.d.Offline = []string{m.path("ra-ca.key")}
 	m.d.Todo = []string{
 		"edit " + m.path(ConfigFile) + ": [adcs] url, template and username",
 		"put the account's password into " + c.ADCS.PasswordFile + " (mode 0600)",
