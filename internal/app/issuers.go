@@ -211,10 +211,13 @@ func (a *App) newRA() (*ra.RA, error) {
 	} else {
 		o.Labels = []ra.Label{{Authority: a.issuers.local}}
 	}
+	var err error
+	if o.Reserved, err = a.ownNames(); err != nil {
+		return nil, err
+	}
 	if c.EST.UsersFile != "" {
 		o.Users = &ra.Users{Path: c.EST.UsersFile, Now: a.now, Log: a.log}
 	}
-	var err error
 	if c.EST.ClientCAFile != "" {
 		if o.ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
 			return nil, err
@@ -230,6 +233,27 @@ func (a *App) newRA() (*ra.RA, error) {
 		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "name certificates in ra.voucher_ca_file, ra.responder_certificate_file and ra.responder_key_file"}
 	}
 	return r, nil
+}
+
+// ownNames are the names in the certificates of our listeners. Whoever got one of them from the CA that clients trust for
+// us could stand in for us.
+func (a *App) ownNames() ([]string, error) {
+	c := a.config
+	var names []string
+	for _, l := range []struct{ listen, file string }{{c.EST.Listen, c.EST.CertificateFile}, {c.CAPF.Listen, c.CAPF.CertificateFile}} {
+		if l.listen == "" {
+			continue
+		}
+		certs, err := certfile.LoadCertificates(l.file)
+		if err != nil {
+			return nil, err
+		}
+		names = append(append(names, certs[0].Subject.CommonName), certs[0].DNSNames...)
+		for _, ip := range certs[0].IPAddresses {
+			names = append(names, ip.String())
+		}
+	}
+	return names, nil
 }
 
 func (a *App) newVouching() (*ra.Vouching, error) {

@@ -12,6 +12,7 @@ const (
 	CodeClientUntrusted = "ra.client-untrusted"  // 403: client certificate from a CA that is not accepted
 	CodeChainUnknown    = "ra.chain-unknown"     // 503: the CA's chain is not known yet
 	CodeLabel           = "ra.label-unknown"     // 404: no such label
+	CodeReserved        = "ra.reserved-name"     // 403: a name of our own listeners
 	CodeRate            = "ra.rate"              // 429: too many requests of one caller
 	CodePending         = "ra.pending"           // the CA wants approval
 	CodeUnavailable     = "ra.ca-unavailable"    // 503: the CA is down; the request goes on by itself

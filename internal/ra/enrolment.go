@@ -26,6 +26,9 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 	if refused := a.allow("est:" + r.Label + "/" + r.Identity.Name); refused != nil {
 		return est.EnrollResult{}, refused
 	}
+	if p := a.reserved.check(r.CSR); p != nil {
+		return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
+	}
 	if l.Policy != nil {
 		if p := l.Policy.Check(r.CSR); p != nil {
 			return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}

@@ -59,6 +59,10 @@ type Config struct {
 	CompatSequence bool
 	Vouching       *Vouching // nil: fullcmc refuses everybody
 	Rate           Rate
+	// Reserved are DNS names, IP addresses and common names that nobody may ask for, by simpleenroll or through a voucher:
+	// those of our own listeners, which clients trust this CA for. Case does not matter, and a wildcard that covers one of
+	// them is refused as well.
+	Reserved []string
 
 	AnswerWithin time.Duration // longest wait before an answer; 0 means 6 s
 	RetryAfter   time.Duration // Retry-After of a 202 while the CA works; 0 means 5 s
@@ -107,6 +111,8 @@ type RA struct {
 	started time.Time
 	vouch   *voucherGate
 
+	reserved reserved
+
 	mu     sync.Mutex
 	chains map[string]*chain // by label
 	again  chan struct{}     // asks Run to refresh the chains
@@ -151,7 +157,7 @@ func New(c Config) (*RA, error) {
 	a := &RA{
 		c: c, log: c.Log, labels: make(map[string]*Label), started: c.Now(),
 		chains: make(map[string]*chain), again: make(chan struct{}, 1), limit: limiter{rate: c.Rate},
-		tried: make(chan struct{}),
+		tried: make(chan struct{}), reserved: newReserved(c.Reserved),
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -48,8 +48,24 @@ func newVoucherGate(a *RA) (*voucherGate, error) {
 	}
 	return &voucherGate{a: a, v: v, verifier: cmc.Verifier{
 		Anchors: pool, Certificates: v.Certificates, Allowed: allowed, Revoked: v.Revoked, Now: a.c.Now, Window: v.Window,
-		Policy: func(csr *x509.CertificateRequest, _ *x509.Certificate) *cmc.Problem { return v.Policy.Check(csr) },
+		Policy: func(csr *x509.CertificateRequest, _ *x509.Certificate) *cmc.Problem { return a.mayVouch(v.Policy, csr) },
 	}}, nil
+}
+
+// microsoftExtensions is the DER of the attribute type 1.3.6.1.4.1.311.2.1.14, under which AD CS takes extensions, too.
+var microsoftExtensions = []byte{6, 10, 0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 1, 14}
+
+// mayVouch returns why nobody may vouch for the request, or nil.
+func (a *RA) mayVouch(p *Policy, csr *x509.CertificateRequest) *cmc.Problem {
+	if bytes.Contains(csr.RawTBSCertificateRequest, microsoftExtensions) {
+		// The parser does not read them, so the policy would not see what the CA sees.
+		return cmc.Deny(CodeExtension, cmc.UnsupportedExt, "extensions under Microsoft's attribute 1.3.6.1.4.1.311.2.1.14 may not be asked for here",
+			"put the extensions under PKCS #9's attribute extensionRequest")
+	}
+	if problem := a.reserved.check(csr); problem != nil {
+		return problem
+	}
+	return p.Check(csr)
 }
 
 // allowList makes a test of the configured list of vouchers.
