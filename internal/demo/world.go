@@ -3,10 +3,12 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -136,7 +138,13 @@ func joinEnterprise(ctx context.Context, c *config.Config, e *enterprise, passwo
 	c.ADCS.PasswordFile, c.ADCS.CAFile = path("adcs-password.txt"), path("ca.pem")
 	c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile = path("agent.pem"), path("agent.key")
 	c.RA.Authority, c.RA.CompatSequence = config.AuthorityADCS, true
-	c.RA.VoucherCAFile, c.RA.Vouchers = path("ca.pem"), []string{"CN=Callsign capf-ra,O=Callsign Demo"}
+	voucher, err := certfile.LoadCertificates(c.CAPF.RACertificateFile)
+	if err != nil {
+		return err
+	}
+	// By fingerprint: this CA issues for everybody, and a subject could be another's as well.
+	fingerprint := sha256.Sum256(voucher[0].Raw)
+	c.RA.VoucherCAFile, c.RA.Vouchers = path("ca.pem"), []string{hex.EncodeToString(fingerprint[:])}
 	c.RA.ResponderCertificateFile, c.RA.ResponderKeyFile = path("responder.pem"), path("responder.key")
 	return nil
 }
