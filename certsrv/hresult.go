@@ -92,7 +92,7 @@ func statusTable() []Status {
 			0x80094009, "CERTSRV_E_RESTRICTEDOFFICER", "the enrollment agent may not enrol this subject or template",
 			"CA properties, tab Enrollment Agents: allow this agent for the template", false,
 		},
-		{0x8009400F, "CERTSRV_E_NO_DB_SESSIONS", "too many requests at once", "lower the number of parallel sessions to this CA", true},
+		{0x8009400F, "CERTSRV_E_NO_DB_SESSIONS", "too many requests at once", "wait; when it stays, find out on the CA who else asks it", true},
 		{
 			0x80094011, "CERTSRV_E_ENROLL_DENIED", "the account may not request certificates from this CA",
 			"CA properties, tab Security: give the account Request Certificates", false,

@@ -36,7 +36,7 @@ func (c *Client) enter(ctx context.Context, op string) error {
 	p := &Problem{
 		ErrCode: CodeCancelled, Op: op, URL: c.base.String() + loginPath, Retryable: true, Err: ctx.Err(),
 		Detail: fmt.Sprintf("gave up waiting for one of %d sessions to %s", cap(c.slots), c.base.Host),
-		Fix:    "raise the number of sessions, or the caller's time, when the CA is slow",
+		Fix:    "find out why the CA answers slowly; the requests wait for each other",
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		p.ErrCode, p.Timeout = CodeTimeout, true

@@ -158,7 +158,7 @@ func classify(err error, p *progress, a *answer) *ClientError {
 		e.Fix = "check that the port speaks TLS 1.2 or later, and the client certificate if the server demands one"
 	case e.Timeout:
 		e.ErrCode = CodeTimeout
-		e.Fix = "raise the EST client's timeout, or let the server answer 202 earlier"
+		e.Fix = "find out why the EST server is slow; it should answer with 202 before clients give up"
 	case step < stepAnswer && errors.Is(err, io.EOF):
 		e.ErrCode, e.number = CodeEmptyAnswer, LibESTHTTPNotFound
 	case step >= stepAnswer && a.status != 0 && errors.Is(err, io.ErrUnexpectedEOF):

@@ -366,11 +366,11 @@ func csrRemedy(code string) string {
 	case CodeCSRKeyTooShort, CodeCSRKeyType:
 		return "make a new key of an accepted type and size on the device, and request again"
 	case CodeCSRWeakDigest:
-		return "sign the request with SHA-256 or better, or allow SHA-1 for this label"
+		return "sign the request with SHA-256 or better"
 	case CodeCSRUnsigned:
 		return "sign the request with its key; only a registration authority may send unsigned requests, inside a full CMC request"
 	case CodeCSRNoSubject:
-		return "put a subject into the request, or let the label's profile fill the name"
+		return "put a subject into the request"
 	default:
 		return "make a new PKCS#10 request with the device's tool; openssl req -verify -in FILE shows what is wrong"
 	}

@@ -93,7 +93,7 @@ func (h *Handler) dispatch(x *exchange) error {
 		return &Error{
 			Status: http.StatusNotFound, ErrCode: CodeNotFound, Err: err,
 			Text: "The path specified is not recognized.",
-			Fix:  "use /.well-known/est/OPERATION or /.well-known/est/LABEL/OPERATION with a label that is configured",
+			Fix:  "use /.well-known/est/OPERATION or /.well-known/est/LABEL/OPERATION with a label that the server knows",
 		}
 	}
 	o, ok := findOperation(path.operation)

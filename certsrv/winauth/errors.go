@@ -181,7 +181,7 @@ func (e *Error) Remedy() string {
 	case KindTLS:
 		return "import the root and intermediate certificates of the web server's certificate into the trust store, and use a name that is in the certificate"
 	case KindTimeout:
-		return "raise the timeout of the " + string(e.Phase) + " phase, or find out why the server is slow"
+		return "find out why the server is slow in the phase " + string(e.Phase) + ", or raise its timeout"
 	case KindLost:
 		return "check for a proxy or load balancer between this machine and the web server: a login needs one connection from end to end"
 	case KindCanceled:

@@ -35,7 +35,7 @@ func (a *RA) Authenticate(ctx context.Context, c est.Credentials) (est.Identity,
 	}
 	return est.Identity{}, &est.Error{
 		Status: http.StatusUnauthorized, ErrCode: CodeNoCredentials, Text: "The server was unable to authorize the request.",
-		Fix: "give the client a user name and password of the users file, or a certificate of an accepted CA",
+		Fix: "give the client a user name and password of est.users_file, or a certificate of a CA in est.client_ca_file",
 	}
 }
 
@@ -45,7 +45,7 @@ func (a *RA) password(ctx context.Context, l *Label, c est.Credentials) (est.Ide
 	case err != nil:
 		return est.Identity{}, &est.Error{
 			Status: http.StatusServiceUnavailable, ErrCode: CodeUsersFile, Text: "the server cannot check passwords now",
-			Fix:        "make the users file readable for the account of the server",
+			Fix:        "make the file in est.users_file readable for the account that callsign serve runs as",
 			RetryAfter: a.c.Unavailable, Err: err,
 		}
 	case ok:
@@ -81,7 +81,7 @@ func (a *RA) checkFailed(ctx context.Context, c est.Credentials, err error) *est
 func loginRefused(err error) *est.Error {
 	return &est.Error{
 		Status: http.StatusUnauthorized, ErrCode: CodeLogin, Text: "The server was unable to authorize the request.",
-		Fix: "check user name and password; a user is added to the users file with the line of: htpasswd -nB NAME", Err: err,
+		Fix: "check user name and password; a user is added with: htpasswd -B FILE NAME (FILE is est.users_file)", Err: err,
 	}
 }
 
@@ -92,6 +92,6 @@ func asCA(err error) *ca.Error {
 	}
 	return &ca.Error{
 		ErrCode: CodeUnavailable, Detail: "the certification authority cannot be reached", Err: err,
-		Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the server's log for the cause",
+		Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the server's log for the cause, and run: callsign check",
 	}
 }

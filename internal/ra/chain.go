@@ -61,7 +61,7 @@ func (a *RA) ready(ctx context.Context, label string) *est.Error {
 	return &est.Error{
 		Status: http.StatusServiceUnavailable, ErrCode: CodeChainUnknown,
 		Text: "the certificates of the CA are not known yet; repeat it later", RetryAfter: a.c.Unavailable,
-		Fix: "the server keeps asking the CA; its log says why the CA does not answer (event ra.chain_failed)",
+		Fix: "the server keeps asking the CA; callsign check says why the CA does not answer",
 	}
 }
 

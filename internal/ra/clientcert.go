@@ -20,7 +20,7 @@ func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now ti
 		return &est.Error{
 			Status: http.StatusForbidden, ErrCode: CodeClientCANone,
 			Text: "client certificates are not accepted here",
-			Fix:  "name the CAs of the clients in the configuration (ra.client_cas), or let the client log in with a user name and password",
+			Fix:  "name the CAs of the clients in est.client_ca_file, or let the client log in with a user name and password of est.users_file",
 		}
 	}
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
@@ -51,10 +51,10 @@ func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now ti
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return clientRefused(CodeClientUntrusted,
 			fmt.Sprintf("the client certificate was issued by %q, which is not among the accepted CAs", issuerOf(certs)),
-			fmt.Sprintf("add the CA certificate %q to the client CAs of the registration authority (ra.client_cas)", issuerOf(certs)), err)
+			fmt.Sprintf("add the CA certificate %q to the file in est.client_ca_file and restart callsign serve", issuerOf(certs)), err)
 	}
 	return clientRefused(CodeClientUntrusted, "the chain of the client certificate is not valid",
-		"look at the certificate and the CAs above it: callsign cert inspect", err)
+		"look at the certificate and the CAs above it: callsign cert inspect FILE; the accepted CAs are in est.client_ca_file", err)
 }
 
 func clientRefused(code, text, fix string, err error) *est.Error {

@@ -118,7 +118,7 @@ func (a *RA) internal(ctx context.Context, requestID string, err error) *est.Err
 		slog.String("err", err.Error()))
 	return &est.Error{
 		Status: http.StatusInternalServerError, ErrCode: CodeInternal, Text: "internal error", Err: err,
-		Fix: "look at the server's log for this request id; a full disk or a damaged database is the usual cause",
+		Fix: "look at the server's log for this request id; a full disk or a damaged database (store.path) is the usual cause",
 	}
 }
 
@@ -130,6 +130,6 @@ func (a *RA) allow(owner string) *est.Error {
 	}
 	return &est.Error{
 		Status: http.StatusTooManyRequests, ErrCode: CodeRate, Text: "too many requests; repeat it later",
-		Fix: "let the client wait, or raise the registration authority's rate limit", RetryAfter: max(wait, time.Second),
+		Fix: "let the client wait as long as Retry-After says", RetryAfter: max(wait, time.Second),
 	}
 }

@@ -70,7 +70,7 @@ func (p *Policy) checkSubject(csr *x509.CertificateRequest) (string, *cmc.Proble
 	if len(cns) != 1 || !pattern.MatchString(cns[0]) {
 		return "", cmc.Deny(CodeSubject, cmc.BadRequest,
 			fmt.Sprintf("subject %q is outside of what may be asked for here", csr.Subject),
-			fmt.Sprintf("ask for a common name that matches %s, or widen the policy of this label or voucher", pattern))
+			fmt.Sprintf("ask for a common name that matches %s (ra.voucher_subject)", pattern))
 	}
 	return cns[0], nil
 }
@@ -83,11 +83,11 @@ func (p *Policy) checkExtensions(csr *x509.CertificateRequest, cn string) *cmc.P
 	for _, e := range csr.Extensions {
 		if !slices.ContainsFunc(allowed, e.Id.Equal) {
 			return cmc.Deny(CodeExtension, cmc.UnsupportedExt, fmt.Sprintf("extension %s may not be asked for here", e.Id),
-				"leave the extension out of the request, or allow it in the policy of this label or voucher")
+				"leave the extension out of the request; the CA adds what its template says")
 		}
 		if e.Id.Equal(oidSubjectAltName) && !p.AnyNames && !onlyURI(e.Value, cn) {
 			return cmc.Deny(CodeNoSAN, cmc.BadRequest, "the request asks for other names than the subject's",
-				"ask for no subjectAltName but the device name as URI, or allow names in the policy of this label or voucher")
+				"ask for no subjectAltName but the device name as URI")
 		}
 	}
 	return nil
@@ -138,6 +138,6 @@ func (p *Policy) checkKey(csr *x509.CertificateRequest) *cmc.Problem {
 	return &cmc.Problem{
 		ErrCode: CodeKey, Status: cmc.StatusFailed, FailInfo: fail, HTTP: http.StatusForbidden,
 		Detail: fmt.Sprintf("the key is %s, which is not accepted here", what),
-		Fix:    fmt.Sprintf("choose RSA with %d to %d bits or an EC key in the phone's CAPF settings, or widen the policy", low, high),
+		Fix:    fmt.Sprintf("choose RSA with %d to %d bits or an EC key in the phone's CAPF settings: callsign phone set NAME --key", low, high),
 	}
 }

@@ -192,6 +192,6 @@ func (a *RA) label(name string) (*Label, *est.Error) {
 	}
 	return nil, &est.Error{
 		Status: http.StatusNotFound, ErrCode: CodeLabel, Text: "there is no such label here",
-		Fix: fmt.Sprintf("use a label that is configured, or add %q to the registration authority's labels", name),
+		Fix: fmt.Sprintf("use the path /.well-known/est/OPERATION without the label %q", name),
 	}
 }

@@ -199,11 +199,11 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 		}
 		return &ca.Error{
 			ErrCode: CodeFailed, Detail: "AD CS web enrollment could not be asked", Err: err,
-			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause",
+			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause, and run: callsign check",
 		}
 	}
 	e := &ca.Error{
-		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: p.Fix, HResult: uint32(p.HResult), Final: !p.Retryable,
+		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: remedy(p), HResult: uint32(p.HResult), Final: !p.Retryable,
 		Timeout: p.Timeout, Err: p,
 	}
 	if own && p.ErrCode == ca.CodeLoginRefused && a.c.LoginPause > 0 {
@@ -212,6 +212,31 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 		a.mu.Unlock()
 	}
 	return e
+}
+
+// remedy is the client's remedy with the keys of the configuration to set.
+func remedy(p *certsrv.Problem) string {
+	keys := ""
+	switch p.ErrCode {
+	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName:
+		keys = "adcs.url"
+	case certsrv.CodeNotResolved, certsrv.CodeCannotConnect:
+		keys = "adcs.url, adcs.connect_to"
+	case certsrv.CodeUntrusted, certsrv.CodeTLSFailed:
+		keys = "adcs.ca_file, adcs.url"
+	case certsrv.CodeNotAuthenticated:
+		keys = "adcs.username, adcs.password_file, adcs.auth"
+	case certsrv.CodeForbidden:
+		keys = "adcs.username"
+	case certsrv.CodeTimeout:
+		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
+	case certsrv.CodeTemplateNotOffered:
+		keys = "adcs.template, adcs.skip_template_check"
+	}
+	if keys == "" {
+		return p.Fix
+	}
+	return p.Fix + " (" + keys + ")"
 }
 
 // issued makes the outcome of a certificate, and says what it lacks for a phone.

@@ -128,7 +128,7 @@ func (w *work) message() ([]byte, error) {
 	if c.Agent == nil {
 		return nil, &ca.Error{
 			ErrCode: CodeNoAgent, Final: true, Detail: "the key is bare and no enrollment agent certificate is configured",
-			Fix: "give the RA an enrollment agent certificate (template Enrollment Agent), or, simpler and proven: let the enterprise CA issue CAPF a subordinate CA certificate and sign locally",
+			Fix: "set adcs.agent_certificate_file and adcs.agent_key_file to an enrollment agent certificate (template Enrollment Agent), or, simpler: let the enterprise CA issue a subordinate CA certificate for section [ca] and set capf.issuer = \"local\"",
 		}
 	}
 	csr := w.r.CSR
@@ -154,7 +154,7 @@ func (w *work) message() ([]byte, error) {
 func unusable(err error) *ca.Error {
 	return &ca.Error{
 		ErrCode: CodeRequest, Final: true, Detail: "the request to AD CS could not be made", Err: err,
-		Fix: "check the enrollment agent's certificate and key",
+		Fix: "check the enrollment agent's certificate and key (adcs.agent_certificate_file, adcs.agent_key_file): callsign check",
 	}
 }
 
@@ -264,7 +264,7 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 			return denied(answer, &ca.Error{
 				ErrCode: CodeOtherKey, Final: true,
 				Detail: "request " + answer.RequestID + " of the CA has a certificate for another key",
-				Fix:    "look the request up in the CA console; let the phone enroll again",
+				Fix:    "look the request up in the CA console; order a new certificate: callsign phone set NAME --operation install",
 			}), nil
 		}
 		return w.a.issued(ctx, w.r, answer.Certificate, answer.RequestID), nil

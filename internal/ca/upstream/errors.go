@@ -28,7 +28,7 @@ func failure(err error) *ca.Error {
 	if !errors.As(err, &e) {
 		out := &ca.Error{
 			ErrCode: "upstream.failed", Detail: "the request to the RA failed", Err: err,
-			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause",
+			Timeout: errors.Is(err, context.DeadlineExceeded), Fix: "look at the cause, and run: callsign check",
 		}
 		if coded, ok := errors.AsType[interface {
 			Code() string
@@ -40,7 +40,7 @@ func failure(err error) *ca.Error {
 		return out
 	}
 	out := &ca.Error{
-		ErrCode: "upstream." + strings.TrimPrefix(e.ErrCode, "est."), Detail: "the RA could not be asked", Fix: e.Fix,
+		ErrCode: "upstream." + strings.TrimPrefix(e.ErrCode, "est."), Detail: "the RA could not be asked", Fix: remedy(e),
 		Timeout: e.Timeout, After: e.RetryAfter, Err: err,
 	}
 	switch e.ErrCode {
@@ -55,6 +55,20 @@ func failure(err error) *ca.Error {
 		}
 	}
 	return out
+}
+
+// remedy is the client's remedy with the keys of the configuration to set.
+func remedy(e *est.ClientError) string {
+	switch e.ErrCode {
+	case est.CodeResolve, est.CodeConnect, est.CodeServerName, est.CodeTLS, est.CodeRedirect, est.CodeClientConfig,
+		est.CodeAnswerType, est.CodeAnswerTooLarge, est.CodeNotImplemented:
+		return e.Fix + " (capf.ra_url)"
+	case est.CodeTimeout:
+		return e.Fix + " (ra.answer_within at the RA)"
+	case est.CodeServerUntrusted:
+		return e.Fix + " (capf.ra_ca_file)"
+	}
+	return e.Fix
 }
 
 // LibEST returns the number and name under which the original logs a failure with this code, as far as the code alone

@@ -42,7 +42,7 @@ func (a *Authority) vouched(ctx context.Context, r ca.Request, l ca.Ledger) (ca.
 	if a.c.Voucher == nil {
 		return ca.Outcome{}, &ca.Error{
 			ErrCode: CodeNoVoucher, Final: true, Detail: "the key is bare and no voucher certificate is configured",
-			Fix: "give CAPF a voucher certificate (purpose id-kp-cmcRA) that the RA accepts",
+			Fix: "set capf.ra_certificate_file and capf.ra_key_file to a certificate (purpose id-kp-cmcRA) that stands in the RA's ra.vouchers",
 		}
 	}
 	if r.Vouch == "" {
@@ -95,7 +95,7 @@ func (a *Authority) compose(ctx context.Context, r ca.Request, l ca.Ledger) (mar
 	bad := func(err error) error {
 		return &ca.Error{
 			ErrCode: CodeMessage, Final: true, Detail: "the vouched request could not be made", Err: err,
-			Fix: "check the voucher's certificate and key",
+			Fix: "check certificate and key in capf.ra_certificate_file and capf.ra_key_file: callsign check",
 		}
 	}
 	id, ok := new(big.Int).SetString(r.ID, 16)
@@ -211,7 +211,7 @@ func (a *Authority) judge(ctx context.Context, r ca.Request, m mark, id *big.Int
 func untrusted(err error) *ca.Error {
 	e := &ca.Error{
 		ErrCode: CodeAnswer, Detail: "the RA's answer cannot be believed", Err: err,
-		Fix: "check that the responder certificate of the RA chains to the configured anchor and has the purpose id-kp-cmcRA",
+		Fix: "check that the RA's ra.responder_certificate_file chains to capf.ra_responder_ca_file and has the purpose id-kp-cmcRA",
 	}
 	var p *cmc.Problem
 	if errors.As(err, &p) && p.Remedy() != "" {
