@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 )
 
@@ -170,6 +171,10 @@ func (s *Store) writeLoop(conn *sql.Conn) {
 func (s *Store) group(t *tx, first *writing) {
 	ctx := context.Background()
 	batch := []*writing{first}
+	// Callers of the last group have just been answered, and others are on their way here: with few processors they get no turn
+	// before the fsync of this group begins, and every write would have a commit of its own. So whoever is ready runs first, once.
+	// Not after BEGIN, which would hold the lock against other processes meanwhile.
+	runtime.Gosched()
 	for {
 		err := t.control(ctx, "BEGIN IMMEDIATE")
 		if err == nil {
