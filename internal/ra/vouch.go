@@ -144,7 +144,9 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 
 // request answers a verified request for a certificate.
 func (g *voucherGate) request(ctx context.Context, r est.CMCRequest, l *Label, v *cmc.Verified, digest [sha256.Size]byte, earlier Message) est.CMCReply {
-	owner := "est:" + r.Label + "/" + fingerprint(v.Voucher)
+	// By subject: a renewed certificate is the same voucher, and gets the same row for the same request. Replays are told by
+	// the signer's key. "voucher:" is in no user name and begins no subject, so no other caller has this owner.
+	owner := "est:" + r.Label + "/voucher:" + v.Voucher.Subject.String()
 	if earlier.Time.IsZero() {
 		if e := g.a.allow(owner); e != nil {
 			return g.refuse(ctx, r, v.Response(), e)

@@ -219,8 +219,40 @@ func TestVouchedResponse(t *testing.T) {
 		t.Errorf("the same bytes for another label: %d", r.Status)
 	}
 	if seen := g.ca.seen[0]; seen.Vouch != readCert(t, "certs/capf-ra-p256.pem").Subject.String() || seen.CSR != nil ||
-		!strings.HasPrefix(seen.Owner, "est:/") || len(seen.Owner) != len("est:/")+64 {
+		seen.Owner != "est:/voucher:"+seen.Vouch {
 		t.Errorf("request to the CA: %+v", seen)
+	}
+}
+
+// TestRenewedVoucher: a voucher's next certificate gets the same row, and the certificate that its first one asked for.
+func TestRenewedVoucher(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil).ready()
+	renewed, err := w.root.NewLeaf(t.Context(), local.LeafOptions{Purpose: local.Voucher, CAOptions: local.CAOptions{Subject: w.voucher.Certificate.Subject}})
+	check(t, err)
+	spki, subject := newSPKI(t), pkix.Name{CommonName: "SEP001122334455"}
+	ask := func(l *local.Leaf, id int64) []byte {
+		csr, err := cmc.NullSigned(spki, subject, nil, cmc.RFC)
+		check(t, err)
+		req := cmc.Request{TransactionID: big.NewInt(id), CSR: csr, Witnessed: true}
+		der, err := req.Sign(time.Now(), rand.Reader, l.Signer, []*x509.Certificate{l.Certificate})
+		check(t, err)
+		r := w.ra.FullCMC(t.Context(), est.CMCRequest{Body: der})
+		if r.Status != 200 {
+			t.Fatalf("%d %s", r.Status, r.Code)
+		}
+		resp, err := cmc.ParseResponse(r.Body)
+		check(t, err)
+		return issuedIn(resp)
+	}
+	first := ask(w.voucher, 1)
+	for id := range int64(2) { // the same transaction, and another
+		if again := ask(renewed, id+1); first == nil || !bytes.Equal(first, again) {
+			t.Errorf("transaction %d: another certificate for the same key", id+1)
+		}
+	}
+	if _, issued := w.ca.counts(); issued != 1 {
+		t.Errorf("issued %d", issued)
 	}
 }
 
