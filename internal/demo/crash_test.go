@@ -113,7 +113,7 @@ type server struct {
 
 func startServer(t *testing.T, path string, killAt int) *server {
 	t.Helper()
-	s := &server{cmd: exec.Command(os.Args[0]), killed: make(chan string, 1), done: make(chan struct{})} //nolint:gosec // this test binary
+	s := &server{cmd: exec.Command(os.Args[0]), killed: make(chan string, 1), done: make(chan struct{})}
 	s.cmd.Env = append(os.Environ(), envServe+"="+path, envKillAt+"="+strconv.Itoa(killAt))
 	s.cmd.Stderr = os.Stderr
 	out, err := s.cmd.StdoutPipe()
@@ -178,7 +178,7 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // a test
+	defer l.Close()
 	return l.Addr().String()
 }
 
@@ -224,7 +224,7 @@ func addPhone(t *testing.T, c *config.Config, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // a test
+	defer r.Close()
 	d := fleet.NewDevice(name)
 	d.KeyOrder = fleet.KeyOrderEC
 	d.Schedule(fleet.OperationInstall, time.Now())
@@ -239,7 +239,7 @@ func readPhone(t *testing.T, c *config.Config, name string) (fleet.Device, []enr
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // a test
+	defer r.Close()
 	d, err := r.Phones.Device(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
