@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"callsign/internal/config"
 )
 
 // command finds what a text tells its reader to run: the words and flags after our name.
@@ -97,10 +99,10 @@ func TestHelpIsTrue(t *testing.T) {
 // cobraMade tells the pages whose text is cobra's own: those of the shells.
 func cobraMade(c *cobra.Command) bool { return c.HasParent() && c.Parent().Name() == "completion" }
 
-// TestMessagesAreTrue: no text in the sources tells its reader to run a command or flag that does not exist.
-func TestMessagesAreTrue(t *testing.T) {
-	t.Parallel()
-	root, found := filepath.Join("..", ".."), 0
+// eachLiteral calls do with every string literal of the sources that are not tests, and where it stands.
+func eachLiteral(t *testing.T, do func(at token.Position, text string)) {
+	t.Helper()
+	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
 			return fs.SkipDir
@@ -117,21 +119,9 @@ func TestMessagesAreTrue(t *testing.T) {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			lit, ok := n.(*ast.BasicLit)
-			if !ok || lit.Kind != token.STRING {
-				return true
-			}
-			text, err := strconv.Unquote(lit.Value)
-			if err != nil {
-				return true
-			}
-			// Instructions: after a colon, in quotes, or after words that ask for it. The rest is prose.
-			for _, i := range instruction.FindAllString(text, -1) {
-				found++
-				for _, words := range mentions(i) {
-					if w := wrong(words); w != "" {
-						t.Errorf("%s: %q: %s", set.Position(lit.Pos()), i, w)
-					}
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if text, err := strconv.Unquote(lit.Value); err == nil {
+					do(set.Position(lit.Pos()), text)
 				}
 			}
 			return true
@@ -141,12 +131,109 @@ func TestMessagesAreTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestMessagesAreTrue: no text in the sources tells its reader to run a command or flag that does not exist.
+func TestMessagesAreTrue(t *testing.T) {
+	t.Parallel()
+	found := 0
+	eachLiteral(t, func(at token.Position, text string) {
+		// With a capital it is our name in prose, without one the command.
+		for _, i := range instruction.FindAllString(text, -1) {
+			found++
+			for _, words := range mentions(i) {
+				if w := wrong(words); w != "" {
+					t.Errorf("%s: %q: %s", at, i, w)
+				}
+			}
+		}
+	})
 	if found < 15 {
 		t.Errorf("only %d messages with commands were found; are they written in another way now?", found)
 	}
 }
 
-var instruction = regexp.MustCompile(`(?:: |; |or |with |run |next: |then: |\| |^)callsign [a-z]+ [^;,)]*`)
+// TestKeysInMessagesAreTrue: no text in the sources names a key of the configuration that does not exist.
+func TestKeysInMessagesAreTrue(t *testing.T) {
+	t.Parallel()
+	keys, found := configKeys(), 0
+	eachLiteral(t, func(at token.Position, text string) {
+		if machineWord.MatchString(text) && !strings.Contains(filepath.ToSlash(at.Filename), "/internal/config/") {
+			return // the name of an event or a code of an error, which have the same form
+		}
+		for _, key := range namedKeys(text) {
+			found++
+			if !slices.Contains(keys, key) {
+				t.Errorf("%s: there is no key %s: %q", at, key, text)
+			}
+		}
+	})
+	if found < 60 {
+		t.Errorf("only %d keys in messages were found; are they written in another way now?", found)
+	}
+}
+
+func TestNamedKeys(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, text, want string }{
+		{"key", "set ra.client_cas, or est.users_file.", "ra.client_cas est.users_file"},
+		{"end of a sentence", "see ca.chain_file", "ca.chain_file"},
+		{"in brackets", "the CA (capf.issuer = \"local\")", "capf.issuer"},
+		{"event", "the log says why (event ra.chain_failed)", ""},
+		{"code", "it failed (est.csr-key-too-short)", ""},
+		{"name of a file", "put it into ca.pem and /etc/callsign/adcs.password", ""},
+		{"host", "https://ra.example.com:8084/ and adcs.example.com", ""},
+		{"sentence", "Ask the ca. It knows the ra.", ""},
+		{"another word", "extra.key_file", ""},
+	} {
+		if got := strings.Join(namedKeys(tc.text), " "); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+	}
+	keys := configKeys()
+	for _, key := range []string{"store.path", "log.level", "trace.dir", "capf.listen", "ca.key_file", "adcs.url", "est.listen", "ra.vouchers"} {
+		if !slices.Contains(keys, key) {
+			t.Errorf("the reference has no %s", key)
+		}
+	}
+}
+
+var (
+	keyForm     = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])((?:store|log|trace|capf|ca|adcs|est|ra)\.[a-z][a-z0-9_]*)(\.?-?[A-Za-z0-9]?)`)
+	machineWord = regexp.MustCompile(`^[a-z]+\.[a-z0-9_.-]+$`)
+	fileName    = regexp.MustCompile(`\.(pem|key|txt|log|toml|db|users|password|csr|example)$`)
+)
+
+// namedKeys returns what has the form of a configuration key in a text.
+func namedKeys(text string) []string {
+	var keys []string
+	for _, m := range keyForm.FindAllStringSubmatchIndex(text, -1) {
+		key, rest := text[m[2]:m[3]], text[m[4]:m[5]]
+		goesOn := strings.HasPrefix(rest, "-") || len(rest) > 1 // a code or a host
+		if !goesOn && !fileName.MatchString(key) && !strings.HasSuffix(text[:m[2]], "event ") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// configKeys returns every key as "section.name", out of the reference.
+func configKeys() []string {
+	var keys []string
+	section := ""
+	for line := range strings.Lines(config.Reference()) {
+		if name, ok := strings.CutPrefix(line, "["); ok {
+			section = strings.TrimRight(name, "]\n")
+		} else if m := keyLine.FindStringSubmatch(line); m != nil {
+			keys = append(keys, section+"."+m[1])
+		}
+	}
+	return keys
+}
+
+var keyLine = regexp.MustCompile(`^#?([a-z_]+) = `)
+
+var instruction = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])callsign [a-z]+[^;,)]*`)
 
 func TestWrong(t *testing.T) {
 	t.Parallel()
