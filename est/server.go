@@ -23,7 +23,7 @@ const (
 // EST clients need: TLS 1.2 or later, a client certificate requested but not demanded (the Backend judges it, so that a
 // bad one gets an explained HTTP answer), no dynamic record sizes (strongSwan reads a body from one record), HTTP/1.1
 // and HTTP/2. tc must hold the server's certificate and is not changed; its own GetConfigForClient keeps working.
-// Start it with ServeTLS(listener, "", ""). log may be nil.
+// Start it with ServeTLS(LimitListener(listener, 0), "", ""). log may be nil.
 func NewServer(handler http.Handler, tc *tls.Config, log *slog.Logger) *http.Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

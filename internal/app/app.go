@@ -180,7 +180,7 @@ func (a *App) startEST(ctx context.Context, given net.Listener) error {
 	handler := &est.Handler{Backend: backend, Realm: c.EST.Realm, Log: a.log}
 	a.est = est.NewServer(handler, &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, a.log)
 	a.goRun("registration authority", func() error { return backend.Run(ctx) })
-	a.goRun("EST listener", func() error { return a.est.ServeTLS(l, "", "") })
+	a.goRun("EST listener", func() error { return a.est.ServeTLS(est.LimitListener(l, est.DefaultMaxConnections), "", "") })
 	a.Ready = append(a.Ready, "est "+l.Addr().String())
 	return nil
 }

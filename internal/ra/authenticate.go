@@ -40,8 +40,14 @@ func (a *RA) Authenticate(ctx context.Context, c est.Credentials) (est.Identity,
 }
 
 func (a *RA) password(ctx context.Context, l *Label, c est.Credentials) (est.Identity, error) {
-	known, ok, err := a.c.Users.Check(c.User, c.Password)
+	known, ok, err := a.c.Users.Check(ctx, c.User, c.Password)
 	switch {
+	case errors.Is(err, ErrBusy), ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return est.Identity{}, &est.Error{
+			Status: http.StatusServiceUnavailable, ErrCode: CodeBusy, Text: "too many logins at the same time; repeat it later",
+			Fix:        "find the clients that log in so often in the log (event est.request); a client certificate (est.client_ca_file) costs less than a password",
+			RetryAfter: a.c.RetryAfter, Err: err,
+		}
 	case err != nil:
 		return est.Identity{}, &est.Error{
 			Status: http.StatusServiceUnavailable, ErrCode: CodeUsersFile, Text: "the server cannot check passwords now",

@@ -5,6 +5,7 @@ package ra
 const (
 	CodeNoCredentials   = "ra.no-credentials"    //nolint:gosec // a code, no credentials. 401: neither password nor client certificate
 	CodeLogin           = "ra.login"             // 401: user unknown or password wrong
+	CodeBusy            = "ra.login-busy"        // 503: too many passwords to check at the same time
 	CodeUsersFile       = "ra.users-file"        // 503: the users file cannot be read
 	CodeClientCANone    = "ra.client-ca-none"    // 403: a client certificate, but no client CAs are configured
 	CodeClientExpired   = "ra.client-expired"    // 403: client certificate outside its dates

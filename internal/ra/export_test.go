@@ -1,6 +1,7 @@
 package ra
 
 import (
+	"context"
 	"time"
 
 	"callsign/internal/enroll"
@@ -11,3 +12,6 @@ func (a *RA) StatusOf(row enroll.Enrolment) (int, time.Duration) {
 	v := a.judge(row, false)
 	return v.status, v.retryAfter
 }
+
+// Enter takes a place to hash a password.
+func (u *Users) Enter(ctx context.Context) (done func(), err error) { return u.enter(ctx) }

@@ -3,6 +3,7 @@ package ra
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +28,12 @@ const (
 	maxPassword  = 72      // bytes that bcrypt looks at
 )
 
+// loginWait is how long a login waits for a processor; see Users.
+const loginWait = 5 * time.Second
+
+// ErrBusy tells that too many passwords are being checked at the same time.
+var ErrBusy = errors.New("too many logins at the same time")
+
 // DefaultUserCache is how long a checked password is taken without hashing it again.
 const DefaultUserCache = 10 * time.Minute
 
@@ -35,6 +43,9 @@ const DefaultUserCache = 10 * time.Minute
 //
 // A password that was right is remembered by a keyed hash for CacheFor, because bcrypt is slow on purpose and EST
 // clients log in with each request. A wrong one is never remembered. An unknown user costs the same work as a known one.
+//
+// No more than half of the processors (at least one) hash passwords at a time, so that guessing them does not stop the
+// phones; who has not had his turn within 5 seconds gets ErrBusy.
 //
 // The zero value with Path set is ready for use, also by several goroutines; the fields must not change after first use.
 type Users struct {
@@ -50,11 +61,14 @@ type Users struct {
 	decoy  []byte // hash that is compared for unknown users
 	salt   []byte // key of the cache
 	good   map[[sha256.Size]byte]time.Time
+
+	once sync.Once
+	busy chan struct{} // one place for each hash that is computed
 }
 
 // Check tells whether the user is in the file (known) and the password is his (ok). An error means that the file
-// cannot be read; nobody is let in then.
-func (u *Users) Check(user string, password []byte) (known, ok bool, err error) {
+// cannot be read, that there are too many logins (ErrBusy), or that ctx ended; nobody is let in then.
+func (u *Users) Check(ctx context.Context, user string, password []byte) (known, ok bool, err error) {
 	if u == nil || u.Path == "" {
 		return false, false, nil
 	}
@@ -62,7 +76,12 @@ func (u *Users) Check(user string, password []byte) (known, ok bool, err error) 
 	if err != nil || fresh {
 		return known, fresh, err
 	}
-	// Outside the lock: this is slow, and users must not wait for each other.
+	done, err := u.enter(ctx)
+	if err != nil {
+		return known, false, err
+	}
+	defer done()
+	// Outside the lock: this is slow, and those who are remembered must not wait for it.
 	ok = bcrypt.CompareHashAndPassword(hash, password) == nil && known
 	if ok && u.cacheFor() > 0 {
 		u.mu.Lock()
@@ -73,6 +92,26 @@ func (u *Users) Check(user string, password []byte) (known, ok bool, err error) 
 		}
 	}
 	return known, ok, nil
+}
+
+// enter waits for a place to hash a password.
+func (u *Users) enter(ctx context.Context) (done func(), err error) {
+	u.once.Do(func() { u.busy = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) })
+	select {
+	case u.busy <- struct{}{}:
+		return func() { <-u.busy }, nil
+	default:
+	}
+	wait := time.NewTimer(loginWait)
+	defer wait.Stop()
+	select {
+	case u.busy <- struct{}{}:
+		return func() { <-u.busy }, nil
+	case <-wait.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // look finds the hash to compare with, or the fresh result of an earlier comparison.

@@ -2,11 +2,15 @@ package ra_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -44,7 +48,7 @@ func TestUsersCheck(t *testing.T) {
 		{"name that looks like a subject", "CN=x", "secret", false, false},
 	}
 	for _, tt := range tests {
-		known, ok, err := u.Check(tt.user, []byte(tt.password))
+		known, ok, err := u.Check(t.Context(), tt.user, []byte(tt.password))
 		if known != tt.known || ok != tt.ok || err != nil {
 			t.Errorf("%s: Check = %v, %v, %v", tt.name, known, ok, err)
 		}
@@ -61,7 +65,7 @@ func TestUsersFileChanges(t *testing.T) {
 	writeUsers(t, path, "a", "old password")
 	u := &ra.Users{Path: path}
 	ok := func(user, password string) bool {
-		_, ok, err := u.Check(user, []byte(password))
+		_, ok, err := u.Check(t.Context(), user, []byte(password))
 		return ok && err == nil
 	}
 	if !ok("a", "old password") {
@@ -74,7 +78,7 @@ func TestUsersFileChanges(t *testing.T) {
 		t.Error("the new file does not count, or the memory of the old password does")
 	}
 	check(t, os.Remove(path))
-	if _, ok, err := u.Check("a", []byte("new password")); ok || err == nil {
+	if _, ok, err := u.Check(t.Context(), "a", []byte("new password")); ok || err == nil {
 		t.Error("without the file somebody got in")
 	}
 }
@@ -89,7 +93,7 @@ func TestUsersCacheEnds(t *testing.T) {
 	u := &ra.Users{Path: path, CacheFor: time.Minute, Now: func() time.Time { return now }}
 	cost := func() time.Duration {
 		begin := time.Now()
-		if _, ok, err := u.Check("a", []byte("pw")); !ok || err != nil {
+		if _, ok, err := u.Check(t.Context(), "a", []byte("pw")); !ok || err != nil {
 			t.Fatal("refused")
 		}
 		return time.Since(begin)
@@ -100,6 +104,42 @@ func TestUsersCacheEnds(t *testing.T) {
 	if second > first/4 || third < second*4 {
 		t.Errorf("hashing %s, from memory %s, after the memory's end %s", first, second, third)
 	}
+}
+
+// TestLoginsWait: passwords are hashed a few at a time; who has to wait too long is told, and one that was checked before
+// does not wait at all.
+func TestLoginsWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "users")
+		writeUsers(t, path, "a", "pw")
+		u := &ra.Users{Path: path}
+		if _, ok, err := u.Check(t.Context(), "a", []byte("pw")); !ok || err != nil {
+			t.Fatal("refused", err)
+		}
+		var ends []func()
+		for range max(1, runtime.GOMAXPROCS(0)/2) {
+			done, err := u.Enter(t.Context())
+			check(t, err)
+			ends = append(ends, done)
+		}
+		began := time.Now()
+		if _, _, err := u.Check(t.Context(), "a", []byte("wrong")); !errors.Is(err, ra.ErrBusy) || time.Since(began) != 5*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		if _, ok, err := u.Check(t.Context(), "a", []byte("pw")); !ok || err != nil {
+			t.Error("a remembered password waited", err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := u.Check(gone, "a", []byte("wrong")); !errors.Is(err, context.Canceled) {
+			t.Error("a client that left waits", err)
+		}
+		time.AfterFunc(time.Second, ends[0])
+		if _, ok, err := u.Check(t.Context(), "a", []byte("wrong")); ok || err != nil {
+			t.Error("no turn after the place was free", err)
+		}
+	})
 }
 
 func TestUserLineRefuses(t *testing.T) {
