@@ -28,6 +28,16 @@ type Checker interface {
 	Check(ctx context.Context) error
 }
 
+// Private is the optional promise of an Authority that nobody learns of a certificate from its signing: it asks no peer and no device,
+// keeps no list and no number, uses no Ledger, and answers from its own memory without waiting. A certificate that it signed and
+// that nobody recorded is as if it had never been, so it may be asked before there is a row in the journal, as long as
+// the certificate is on record before it is handed out.
+type Private interface {
+	// Private tells whether the promise holds, which may depend on where the key is. The answer never changes. What wraps a
+	// private authority, and waits or keeps something, answers false.
+	Private() bool
+}
+
 // LoginChecker is the optional power of an Authority to check credentials that came with a request, and whether their
 // owner may enroll. nil means yes; a *Error with CodeLoginRefused or CodeTemplateNotOffered means no.
 type LoginChecker interface {

@@ -11,14 +11,17 @@
 // authority's request number as soon as it is known, the certificate before anybody gets it. So a process that dies at any
 // point leaves a row from which the next one goes on, and an authority that keeps its side (see [ca.Ledger]) issues once.
 //
+// A row of a [ca.Private] authority may begin as issued. The row comes first so that no certificate which somebody else knows of is
+// forgotten or issued twice; nobody knows of one that a private authority has signed until it is handed out, and that is still after it is on record.
+//
 // Two requests with the same authority, owner, label, subject and public key are one request: while the first one's row is
 // live (requested, submitted, pending or issued) the second gets that row. [Admit] has the whole rule.
 //
 // # Journal writes
 //
-// An enrolment that goes well at an authority which records nothing (a local one) costs three commits: the row, the certificate, and
-// the confirmation, which the owner's room makes part of its own transaction or leaves to [Engine.Confirm]. An authority that is
-// asked over a network adds one for each [ca.Ledger] record.
+// An enrolment that goes well at a private authority (the local one with its key in memory) costs two commits: the row with the
+// certificate, and the confirmation, which the owner's room makes part of its own transaction or leaves to [Engine.Confirm]. At another
+// authority the row and the certificate are a commit each, and there is one more for each [ca.Ledger] record.
 //
 // # Concurrency
 //

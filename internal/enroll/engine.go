@@ -149,6 +149,9 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 	login := r.Login
 	r.Login = nil // never stored, and never returned
 	row := Enrolment{ID: id, Request: r, State: Requested, NextAttempt: now, Created: now, Updated: now}
+	if signed, ok := e.presign(ctx, row, login); ok {
+		return e.openIssued(ctx, signed, login)
+	}
 	e.writing(ctx, "open", &row)
 	opening := e.reserve(row)
 	row, created, err := e.Journal.Open(ctx, row)

@@ -60,6 +60,7 @@ const (
 //   - A live row answers, unless it is an issued one whose time is over (see [Request].Reuse) at e.Created.
 //   - A row that failed or was superseded when the authority had perhaps been asked and its answer was never seen hands its progress on:
 //     the new row begins as submitted, and the authority looks for the lost answer before it issues again.
+//     A new row that comes with its certificate (see [ca.Private]) stays as it is: there is nothing to look for.
 //   - Everything else (confirmed, denied, refused by the owner) is history; a new request begins.
 func Admit(e, last Enrolment) (Enrolment, Admission) {
 	if last.State.Live() {
@@ -68,7 +69,7 @@ func Admit(e, last Enrolment) (Enrolment, Admission) {
 		}
 		return last, Existing
 	}
-	if (last.State == Failed || last.State == Stale) && last.Progress.Submitted && len(last.Certificate) == 0 {
+	if e.State != Issued && (last.State == Failed || last.State == Stale) && last.Progress.Submitted && len(last.Certificate) == 0 {
 		e.State, e.Progress = Submitted, last.Progress
 	}
 	return e, Fresh

@@ -36,6 +36,9 @@ type authority struct {
 	gate    chan struct{} // issuing waits for it, nil: not
 }
 
+// Private implements [ca.Private]: an authority that may wait at a gate is none.
+func (a *authority) Private() bool { return false }
+
 func (a *authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
 	a.mu.Lock()
 	gate, outcome := a.gate, a.outcome

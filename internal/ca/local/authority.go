@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -49,7 +52,10 @@ type Authority struct {
 	log     *slog.Logger
 }
 
-var _ ca.Authority = (*Authority)(nil)
+var (
+	_ ca.Authority = (*Authority)(nil)
+	_ ca.Private   = (*Authority)(nil)
+)
 
 // New returns the authority, or an error when its certificate cannot sign or the validity is out of range.
 func New(c Config) (*Authority, error) {
@@ -135,6 +141,17 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 		out.Chain = append(out.Chain, c.Raw)
 	}
 	return out, nil
+}
+
+// Private implements [ca.Private]: true when the key is in the memory of this process. A token or an HSM may make its caller wait, and
+// may count its signatures.
+func (a *Authority) Private() bool {
+	switch a.issuer.Signer.(type) {
+	case *ecdsa.PrivateKey, *rsa.PrivateKey, ed25519.PrivateKey:
+		return true
+	default:
+		return false
+	}
 }
 
 // proof says what is proven about the key: a signed request, or somebody who vouches for the bare key.

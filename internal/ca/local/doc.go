@@ -23,7 +23,8 @@
 // The authority keeps nothing. The certificate is on record when the journal row that asked for it is, and only then
 // is it handed out. A certificate that was signed but never recorded, because the process died in between, was never
 // seen by anybody; the resumed row signs another with another serial number, and that one is the only one in the world.
-// So nothing is written to the Ledger.
+// So nothing is written to the Ledger, and with its key in memory the authority is a [ca.Private] one: it may sign before there
+// is a row, and the row begins with its certificate.
 //
 // # Making certificates
 //

@@ -31,6 +31,7 @@ func RunJournal(t *testing.T, newJournal func(t *testing.T) enroll.Journal) {
 		"the same request is one row":     sameRequest,
 		"other requests are other rows":   otherRequests,
 		"rows that are over":              overRows,
+		"a row may begin issued":          beginsIssued,
 		"reuse of issued rows":            reuse,
 		"update wants the version":        versions,
 		"update leaves the request alone": requestStays,
@@ -119,6 +120,50 @@ func issued(e enroll.Enrolment) enroll.Enrolment {
 	e.RetryAfter = 1500 * time.Millisecond
 	e.Updated = start.Add(time.Second)
 	return e
+}
+
+// beginsIssued: the row of a private authority comes with its certificate.
+func beginsIssued(t *testing.T, j enroll.Journal) {
+	begin := func(n int, certificate byte) enroll.Enrolment {
+		e := issued(row(n))
+		e.Progress, e.Failure, e.Attempts, e.RetryAfter, e.NextAttempt = ca.Progress{}, nil, 0, 0, time.Time{}
+		e.Certificate = []byte{0x30, 0x01, certificate}
+		return e
+	}
+	e := begin(1, 1)
+	opened := mustOpen(t, j, e)
+	want := e
+	want.Version = 1
+	same(t, "Open", want, opened)
+	got, err := j.Get(t.Context(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "Get", want, got)
+	if rows, err := j.Due(t.Context(), start.Add(time.Hour), 10); err != nil || len(rows) != 0 {
+		t.Errorf("Due: %d rows, error %v, want none: there is nothing to do", len(rows), err)
+	}
+
+	second := begin(1, 2)
+	got, created, err := j.Open(t.Context(), second)
+	if err != nil || created {
+		t.Fatalf("Open of the same request: created %v, error %v, want the row that is there", created, err)
+	}
+	same(t, "Open of the same request", want, got)
+
+	waits := mustOpen(t, j, row(2))
+	got, created, err = j.Open(t.Context(), begin(2, 3))
+	if err != nil || created {
+		t.Fatalf("Open beside a requested row: created %v, error %v, want that row", created, err)
+	}
+	same(t, "Open beside a requested row", waits, got)
+
+	waits.Progress.Submitted, waits.State, waits.NextAttempt = true, enroll.Stale, time.Time{}
+	mustUpdate(t, j, waits)
+	third := begin(2, 4)
+	got = mustOpen(t, j, third)
+	third.Version = 1
+	same(t, "Open after a row whose answer was never seen", third, got)
 }
 
 func everyField(t *testing.T, j enroll.Journal) {
