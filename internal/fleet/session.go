@@ -58,7 +58,7 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	log.InfoContext(ctx, "enrolment begins", slog.String("event", "capf.enroll"), slog.String("device", name), slog.String("mode", s.Mode))
+	log.DebugContext(ctx, "enrolment begins", slog.String("event", "capf.enroll"), slog.String("device", name), slog.String("mode", s.Mode))
 	row, err := s.Engine.Enroll(ctx, enroll.Request{
 		Authority: s.Authority, Owner: owner, PublicKey: spki, Subject: subject, Extensions: san, Vouch: string(x.d.Auth),
 	})
@@ -148,16 +148,31 @@ func (x *session) subject() ([]byte, error) {
 }
 
 func (x *session) traceIssued(ctx context.Context, row enroll.Enrolment) {
-	length := 0
-	if p7, err := cmc.CertsOnly(&x509.Certificate{Raw: row.Certificate}); err == nil { // the engine has read it
-		length = len(p7)
-	}
 	log := x.s.log()
-	log.InfoContext(ctx, "certificate issued", slog.String("event", "capf.enrolled"), slog.String("device", x.d.Name),
-		slog.Int("rv", 0), slog.String("rv_name", "EST_ERR_NONE"), slog.Int("pkcs7_length", length), slog.String("mode", x.s.Mode),
+	log.DebugContext(ctx, "certificate issued", slog.String("event", "capf.enrolled"), slog.String("device", x.d.Name),
+		slog.Int("rv", 0), slog.String("rv_name", "EST_ERR_NONE"), slog.Any("pkcs7_length", certsOnlyLength(row.Certificate)), slog.String("mode", x.s.Mode),
 		slog.String("serial", row.Serial), slog.String("issuer", row.Issuer), slog.String("request_id", row.Progress.RequestID), slog.String("pop", string(row.POP)))
 	log.DebugContext(ctx, "certificate ready", slog.String("event", "capf.certificate_ready"), slog.String("device", x.d.Name), slog.String("mode", x.s.Mode))
 }
+
+// certsOnlyLength is a certificate whose value in a log is the length of the certs-only message in which EST carries it. The message is
+// made only when somebody prints its length, which is the trace of an online CA.
+type certsOnlyLength []byte
+
+// LogValue implements [slog.LogValuer].
+func (der certsOnlyLength) LogValue() slog.Value {
+	p7, err := cmc.CertsOnly(&x509.Certificate{Raw: der})
+	if err != nil { // not a certificate, which the engine would have refused
+		return slog.IntValue(0)
+	}
+	return slog.IntValue(len(p7))
+}
+
+// traceKey is a SubjectPublicKeyInfo whose value in a log is the key in the form that the trace shows.
+type traceKey []byte
+
+// LogValue implements [slog.LogValuer].
+func (spki traceKey) LogValue() slog.Value { return slog.AnyValue(innerKey(spki)) }
 
 func (x *session) traceFailure(ctx context.Context, f *enroll.Failure) {
 	rv, name := 94, "EST_ERR_UNKNOWN"
@@ -381,6 +396,14 @@ func (x *session) endWith(ctx context.Context, ok bool, r capf.Result, enrolment
 
 func (x *session) traceResult(ctx context.Context, event string, r capf.Result) {
 	d := &x.d
+	// One line at info for each call: of an installed certificate the engine and the end of the session have told already.
+	level := slog.LevelInfo
+	if event == "capf.recording" || d.Operation == OperationInstall && r == capf.ResultSuccess {
+		level = slog.LevelDebug
+	}
+	if log := x.s.log(); !log.Enabled(ctx, level) {
+		return
+	}
 	status := finalStatus(d.Operation, r == capf.ResultSuccess || r == capf.ResultFetchNoCertificate)
 	attrs := []slog.Attr{
 		slog.String("event", event), slog.String("device", d.Name), slog.String("operation", d.Operation.VendorName()),
@@ -388,11 +411,11 @@ func (x *session) traceResult(ctx context.Context, event string, r capf.Result) 
 	}
 	if event == "capf.result" {
 		attrs = append(attrs, slog.Int("status", status.VendorNumber()), slog.String("status_name", status.VendorName()),
-			slog.Any("public_key", innerKey(x.spki)), slog.String("auth_before", vendorAuth(d.Auth)), slog.String("auth", vendorAuth(d.Auth)),
+			slog.Any("public_key", traceKey(x.spki)), slog.String("auth_before", vendorAuth(d.Auth)), slog.String("auth", vendorAuth(d.Auth)),
 			slog.String("key_size", vendorRSASize(d.RSABits)), slog.String("ec_key_size", vendorECSize(d.KeyOrder, d.ECBits)),
 			slog.String("key_order", vendorKeyOrder(d.KeyOrder)), slog.String("completes_by", d.vendorTime()))
 	}
-	x.s.log().LogAttrs(ctx, slog.LevelInfo, "operation result", attrs...)
+	x.s.log().LogAttrs(ctx, level, "operation result", attrs...)
 }
 
 // innerKey is the form in which the trace shows a key: PKCS#1 for RSA, the SubjectPublicKeyInfo otherwise.
