@@ -24,7 +24,8 @@ func (e *env) demoCommand() *cobra.Command {
 		Long: `Run the whole journey of a certificate on loopback: a simulated AD CS, the registration authority, CAPF, and phones
 that each make their own key and enrol over the wire. No root, no internet, no Windows, no phone is needed.
 
-Without --once everything keeps running until Ctrl-C, for you to try commands on.`,
+Without --once everything keeps running until Ctrl-C, for you to try commands on. The table of phones goes to stdout,
+everything else to stderr.`,
 		Example: `  callsign demo
   callsign demo --once --json
   callsign demo --phones 50 --dir lab
@@ -60,6 +61,9 @@ Without --once everything keeps running until Ctrl-C, for you to try commands on
 			switch {
 			case err != nil:
 				return &exitError{code: exitCode(err), err: err}
+			case !once && ctx.Err() != nil:
+				e.demoEnded(d, o.Dir != "")
+				return &exitError{code: exitInterrupted}
 			case d.Report.Issued == 0:
 				return &exitError{code: exitFailed}
 			case d.Report.Failed > 0:
@@ -125,6 +129,15 @@ func dateOf(s string) string {
 		return ""
 	}
 	return t.Local().Format(time.DateOnly)
+}
+
+// demoEnded is the last word after Ctrl-C.
+func (e *env) demoEnded(d *demo.Demo, kept bool) {
+	fate := "removed"
+	if kept {
+		fate = "kept"
+	}
+	e.hint("interrupted: %d of %d phones had their certificate; %s is %s\n", d.Report.Issued, d.Report.Phones, d.Dir, fate)
 }
 
 // demoCommands prints what to try next, with the real ports and paths.
