@@ -80,7 +80,9 @@ func (a *RA) checkFailed(ctx context.Context, c est.Credentials, err error) *est
 		return loginRefused(err)
 	}
 	e := v.est()
-	e.Err = err
+	if e.Err = err; e.Status >= http.StatusInternalServerError {
+		e.Text = "the login cannot be checked now; repeat it later" // nobody has been authenticated yet
+	}
 	return e
 }
 

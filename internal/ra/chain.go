@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"callsign/est"
@@ -58,11 +59,34 @@ func (a *RA) ready(ctx context.Context, label string) *est.Error {
 	if a.chains[label] != nil {
 		return nil
 	}
-	return &est.Error{
+	e := &est.Error{
 		Status: http.StatusServiceUnavailable, ErrCode: CodeChainUnknown,
 		Text: "the certificates of the CA are not known yet; repeat it later", RetryAfter: a.c.Unavailable,
 		Fix: "the server keeps asking the CA; callsign check says why the CA does not answer",
 	}
+	if why := a.noChain[label]; why != nil {
+		e.Err = why
+	}
+	return e
+}
+
+// explained adds to a refusal of ready why the CA does not answer, for callers who have shown who they are.
+func explained(e *est.Error) *est.Error {
+	if why, ok := errors.AsType[*ca.Error](e); ok {
+		told := *e
+		told.Text = fmt.Sprintf("%s (%s: %s)", e.Text, why.Code(), oneLine(why.Error()))
+		return &told
+	}
+	return e
+}
+
+// oneLine makes a peer's words fit for one line of an answer.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 200 {
+		s = string(r[:200]) + "..."
+	}
+	return s
 }
 
 // Run keeps the CA chain up to date and forgets old CMC messages, until ctx ends. It begins with the start-up sequence
@@ -127,6 +151,7 @@ func (a *RA) Refresh(ctx context.Context) error {
 }
 
 func (a *RA) refresh(ctx context.Context, l *Label) error {
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, chainTimeout)
 	defer cancel()
 	certs, err := l.Authority.Chain(ctx)
@@ -135,13 +160,22 @@ func (a *RA) refresh(ctx context.Context, l *Label) error {
 	}
 	if err != nil {
 		e := asCA(err)
-		a.log.WarnContext(ctx, "CA chain not fetched", slog.String("event", "ra.chain_failed"), slog.String("ca", l.Authority.Name()),
+		level := slog.LevelWarn
+		if caller.Err() != nil {
+			level = slog.LevelDebug // our own stop
+		} else {
+			a.mu.Lock()
+			a.noChain[l.Name] = e
+			a.mu.Unlock()
+		}
+		a.log.Log(ctx, level, "CA chain not fetched", slog.String("event", "ra.chain_failed"), slog.String("ca", l.Authority.Name()),
 			slog.String("label", l.Name), slog.String("code", e.Code()), slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
 		return fmt.Errorf("chain of %s: %w", l.Authority.Name(), err)
 	}
 	a.mu.Lock()
 	first := a.chains[l.Name] == nil
 	a.chains[l.Name] = &chain{certs: certs, at: a.c.Now()}
+	delete(a.noChain, l.Name)
 	a.mu.Unlock()
 	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", l.Authority.Name()),
 		slog.String("label", l.Name), slog.String("issuer", certs[0].Subject.String()), slog.Int("count", len(certs)))

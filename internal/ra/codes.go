@@ -18,6 +18,7 @@ const (
 	CodePending         = "ra.pending"           // the CA wants approval
 	CodeUnavailable     = "ra.ca-unavailable"    // 503: the CA is down; the request goes on by itself
 	CodeTimeout         = "ra.ca-timeout"        // 504: the CA is silent; the request goes on by itself
+	CodeSuperseded      = "ra.superseded"        // 503, 400 to a query: another request took the row's place
 	CodeDenied          = "ra.denied"            // 403: the CA refused and gave no code
 	CodeInternal        = "ra.internal"          // 500: a fault of this server
 	CodeVoucherOff      = "ra.vouching-off"      // 403: no vouchers are configured

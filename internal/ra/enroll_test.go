@@ -9,6 +9,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -422,12 +423,37 @@ func TestWithoutChain(t *testing.T) {
 		t.Errorf("Retry-After %s", e.RetryAfter)
 	}
 	_, err = w.client(nil).SimpleEnroll(t.Context(), newCSR(t, newKey(t), "SEP001122334455"))
-	wantStatus(t, err, 503)
+	mustContain(t, wantStatus(t, err, 503).Text, "certsrv.name-not-resolved", "Could not resolve: lab-dcc")
+	_, err = w.client(nil).CACerts(t.Context()) // which anybody may ask
+	if e := wantStatus(t, err, 503); strings.Contains(e.Text, "lab-dcc") {
+		t.Errorf("a stranger is told %q", e.Text)
+	}
 	w.ca.mu.Lock()
 	w.ca.chain = nil
 	w.ca.mu.Unlock()
 	eventually(t, func() bool { _, err := w.client(nil).CACerts(t.Context()); return err == nil })
 	mustContain(t, w.log.String(), "event=ra.start", "event=ra.anchor", "event=ra.pop_disabled", "event=ra.pid", "Could not resolve: lab-dcc", "event=ra.chain_ready")
+}
+
+// TestOwnStopIsNoWarning: a server that is stopped while it asks for the chain does not complain about the CA.
+func TestOwnStopIsNoWarning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.ca.mu.Lock()
+	w.ca.chain = func() ([]*x509.Certificate, error) {
+		cancel()
+		return nil, &ca.Error{ErrCode: "certsrv.cancelled", Detail: "gave up", Fix: "none: the caller gave up", Err: context.Canceled}
+	}
+	w.ca.mu.Unlock()
+	if err := w.ra.Refresh(ctx); err == nil {
+		t.Error("no error")
+	}
+	for line := range strings.Lines(w.log.String()) {
+		if strings.Contains(line, "chain_failed") && !strings.Contains(line, "level=DEBUG") {
+			t.Error(line)
+		}
+	}
 }
 
 func TestRateLimit(t *testing.T) {

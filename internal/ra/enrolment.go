@@ -21,7 +21,7 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 		return est.EnrollResult{}, refused
 	}
 	if refused := a.ready(ctx, r.Label); refused != nil {
-		return est.EnrollResult{}, refused
+		return est.EnrollResult{}, explained(refused) // the caller is authenticated
 	}
 	if refused := a.allow("est:" + r.Label + "/" + r.Identity.Name); refused != nil {
 		return est.EnrollResult{}, refused

@@ -117,6 +117,8 @@ type RA struct {
 	chains map[string]*chain // by label
 	again  chan struct{}     // asks Run to refresh the chains
 	limit  limiter
+	// noChain is why the last attempt to fetch a chain failed, by label.
+	noChain map[string]*ca.Error
 
 	tried     chan struct{} // closed when the CA was asked for its chain for the first time and has answered or not
 	triedOnce sync.Once
@@ -156,7 +158,7 @@ func New(c Config) (*RA, error) {
 	}
 	a := &RA{
 		c: c, log: c.Log, labels: make(map[string]*Label), started: c.Now(),
-		chains: make(map[string]*chain), again: make(chan struct{}, 1), limit: limiter{rate: c.Rate},
+		chains: make(map[string]*chain), noChain: make(map[string]*ca.Error), again: make(chan struct{}, 1), limit: limiter{rate: c.Rate},
 		tried: make(chan struct{}), reserved: newReserved(c.Reserved),
 	}
 	if a.log == nil {

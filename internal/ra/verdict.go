@@ -67,7 +67,10 @@ func (a *RA) judge(row enroll.Enrolment, clientLogin bool) verdict {
 		v.row = row
 		return v
 	case enroll.Stale:
-		return a.working(v)
+		// It has no future, but the same request sent again has a new row.
+		v.status, v.code, v.retryAfter = http.StatusServiceUnavailable, CodeSuperseded, a.c.RetryAfter
+		v.text, v.fix = "another request took the place of this one; repeat it", "nothing: the next call of the client begins anew"
+		return v
 	}
 	if row.Failure != nil {
 		f := failure{Failure: *row.Failure, temporary: true}
@@ -125,6 +128,7 @@ func (a *RA) failed(f failure, clientLogin bool) verdict {
 		// What the peer learns is what the original says; the log has the reason.
 		v.text, v.retryAfter = "The server was unable to authorize the request.", 0
 	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		v.text = fmt.Sprintf("%s (%s)", oneLine(f.Detail), f.Code)
 		if v.retryAfter <= 0 {
 			v.retryAfter = a.c.Unavailable
 		}

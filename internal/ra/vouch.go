@@ -105,9 +105,6 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 		return est.CMCReply{Status: http.StatusForbidden, Body: body, Code: CodeVoucherOff}
 	}
 	l, refused := a.label(r.Label)
-	if refused == nil {
-		refused = a.ready(ctx, r.Label)
-	}
 	if refused != nil {
 		return g.refuse(ctx, r, refusal(refused), refused)
 	}
@@ -135,6 +132,11 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 	}
 	if again && earlier.Label != r.Label {
 		return g.problem(ctx, r, refusedFor(v, cmc.CodeNonceReplayed, "the same message was sent to another label"))
+	}
+	// After the signature: only who may vouch is told what is wrong with the CA. Nothing is remembered yet, so the same bytes
+	// are good later.
+	if refused := a.ready(ctx, r.Label); refused != nil {
+		return g.refuse(ctx, r, v.Response(), explained(refused))
 	}
 	if v.Query {
 		return g.query(ctx, r, v, digest)
@@ -173,7 +175,8 @@ func (g *voucherGate) row(ctx context.Context, earlier Message, req enroll.Reque
 		wait, cancel := context.WithTimeout(ctx, g.a.c.AnswerWithin)
 		defer cancel()
 		row, err := g.a.c.Engine.Wait(wait, earlier.Enrolment)
-		if err == nil || !errors.Is(err, enroll.ErrNotFound) {
+		gone := errors.Is(err, enroll.ErrNotFound) || err == nil && row.State == enroll.Stale
+		if !gone {
 			return row, err
 		}
 	}
@@ -229,6 +232,9 @@ func (g *voucherGate) query(ctx context.Context, r est.CMCRequest, v *cmc.Verifi
 	row, err := g.a.c.Engine.Wait(wait, string(v.PendToken))
 	if err != nil {
 		return g.internal(ctx, r, v, err)
+	}
+	if row.State == enroll.Stale {
+		return g.problem(ctx, r, refusedFor(v, CodeSuperseded, "another request took the place of this one; send the request again"))
 	}
 	return g.answer(ctx, r, v, row)
 }

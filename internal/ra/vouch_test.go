@@ -64,6 +64,7 @@ type gate struct {
 	t      testing.TB
 	ra     *ra.RA
 	ca     *script
+	engine *enroll.Engine
 	memory *store.RAMemory
 	anchor *x509.Certificate
 	now    time.Time
@@ -90,7 +91,7 @@ func newGate(t testing.TB, edit func(*ra.Config)) *gate {
 	})
 	key, err := x509.ParsePKCS8PrivateKey(readPEM(t, "keys/ra-responder.key.pem"))
 	check(t, err)
-	g.memory = db.RAMemory()
+	g.memory, g.engine = db.RAMemory(), engine
 	c := ra.Config{
 		Engine: engine, Labels: []ra.Label{{Authority: g.ca}, {Name: "two", Authority: g.ca}}, Now: now, AnswerWithin: 300 * time.Millisecond,
 		Vouching: &ra.Vouching{
@@ -318,6 +319,62 @@ func TestPendingAndQuery(t *testing.T) {
 	}
 	if _, issued := g.ca.counts(); issued != 1 {
 		t.Errorf("issued %d", issued)
+	}
+}
+
+// TestSupersededRow: a row that was replaced answers nobody for ever with 202: the same bytes begin anew, and a query is told
+// to.
+func TestSupersededRow(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil)
+	g.ca.behave(func(context.Context, ca.Request, ca.Ledger) (ca.Outcome, error) {
+		return ca.Outcome{Status: ca.Pending, RequestID: "25", RetryAfter: time.Hour}, nil
+	})
+	id := big.NewInt(7)
+	body := compose(t, g.now, id, nil, newSPKI(t), nil)
+	first := g.response(g.send(body))
+	if _, err := g.engine.Supersede(t.Context(), string(first.Pending.Token)); err != nil {
+		t.Fatal(err)
+	}
+	query := compose(t, g.now, id, nil, nil, func(q *cmc.Request) {
+		q.PendToken, q.RecipientNonce, q.Witnessed = first.Pending.Token, first.SenderNonce, false
+	})
+	if r := g.send(query); r.Status != 400 || r.Code != ra.CodeSuperseded {
+		t.Errorf("query: %d %s", r.Status, r.Code)
+	}
+	g.ca.behave(nil)
+	if r := g.send(body); r.Status != 200 || issuedIn(g.response(r)) == nil {
+		t.Errorf("the same bytes: %d %s", r.Status, r.Code)
+	}
+}
+
+// TestVoucherIsToldWhy: who vouches learns why the CA's chain is not known; who may not learns nothing of it.
+func TestVoucherIsToldWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.ca.mu.Lock()
+	w.ca.chain = func() ([]*x509.Certificate, error) {
+		return nil, &ca.Error{ErrCode: "certsrv.cannot-connect", Detail: "port 443 of lab-dcc", Fix: "open it"}
+	}
+	w.ca.mu.Unlock()
+	if err := w.ra.Refresh(t.Context()); err == nil {
+		t.Fatal("the chain is known")
+	}
+	stranger, err := w.root.NewLeaf(t.Context(), local.LeafOptions{Purpose: local.Voucher, CAOptions: local.CAOptions{Subject: pkix.Name{CommonName: "x"}}})
+	check(t, err)
+	for _, l := range []*local.Leaf{w.voucher, stranger} {
+		csr, err := cmc.NullSigned(newSPKI(t), pkix.Name{CommonName: "SEP001122334455"}, nil, cmc.RFC)
+		check(t, err)
+		req := cmc.Request{TransactionID: big.NewInt(1), CSR: csr, Witnessed: true}
+		der, err := req.Sign(time.Now(), rand.Reader, l.Signer, []*x509.Certificate{l.Certificate})
+		check(t, err)
+		r := w.ra.FullCMC(t.Context(), est.CMCRequest{Body: der})
+		resp, err := cmc.ParseResponse(r.Body)
+		check(t, err)
+		told := strings.Contains(resp.Text, "certsrv.cannot-connect") && strings.Contains(resp.Text, "lab-dcc")
+		if mine := l == w.voucher; told != mine || mine != (r.Status == 503) || mine && (r.RetryAfter <= 0 || resp.TransactionID == nil) {
+			t.Errorf("%s: %d %q", l.Certificate.Subject, r.Status, resp.Text)
+		}
 	}
 }
 
