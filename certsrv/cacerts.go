@@ -60,7 +60,7 @@ func (c *Client) caCertsFailed(ctx context.Context, err error) {
 		return // the login has told
 	}
 	r := curlOf(p, c.now())
-	c.log().LogAttrs(ctx, slog.LevelWarn, "CA certificates not read", slog.String("event", "certsrv.cacerts_failed"),
+	c.log().LogAttrs(ctx, p.level(), "CA certificates not read", slog.String("event", "certsrv.cacerts_failed"),
 		slog.String("url", p.URL), slog.Int("curl_code", r.code), slog.String("curl_text", r.text),
 		slog.String("code", p.ErrCode), slog.String("err", p.Detail), slog.String("remedy", p.Fix))
 }

@@ -1,6 +1,7 @@
 package certsrv
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -140,6 +141,26 @@ func TestLoginFaults(t *testing.T) {
 				t.Errorf("log does not have %q:\n%s", tt.curl, log.String())
 			}
 		})
+	}
+}
+
+// TestOwnStopIsNoWarning: a login that our own caller gave up is nothing for an administrator.
+func TestOwnStopIsNoWarning(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(seen) reply { return reply{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	f.set(func() {
+		f.login = func(seen) *reply { cancel(); return &reply{status: 401, delay: time.Minute} }
+	})
+	c, log := f.newClient()
+	_, err := c.Submit(ctx, Submission{Request: newCSR(t, "a"), Template: "CiscoRA"})
+	if p := problem(t, err); p.Code() != CodeCancelled {
+		t.Errorf("code %s (%v)", p.Code(), p)
+	}
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			t.Error(line)
+		}
 	}
 }
 

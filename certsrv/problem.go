@@ -3,6 +3,7 @@ package certsrv
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -80,6 +81,14 @@ func (p *Problem) Code() string { return p.ErrCode }
 
 // Remedy returns what to do.
 func (p *Problem) Remedy() string { return p.Fix }
+
+// level is how a failure is logged: what the caller gave up himself is nothing that anybody has to look at.
+func (p *Problem) level() slog.Level {
+	if p.ErrCode == CodeCancelled {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
 
 // transportProblem turns an error of winauth into a Problem. posted tells that the request was a submission: whatever
 // may have reached the server then counts as submitted.

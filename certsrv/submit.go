@@ -76,7 +76,7 @@ func (c *Client) submitted(ctx context.Context, resp *winauth.Response, err erro
 	url := c.base.String() + submitPath
 	a, p := readSubmitted(url, resp, err)
 	if p != nil {
-		c.log().LogAttrs(ctx, slog.LevelWarn, "certificate request not answered", slog.String("event", "certsrv.submit_failed"),
+		c.log().LogAttrs(ctx, p.level(), "certificate request not answered", slog.String("event", "certsrv.submit_failed"),
 			slog.String("url", url), slog.String("code", p.ErrCode), slog.String("err", p.Detail), slog.String("remedy", p.Fix))
 		return Answer{}, p
 	}
