@@ -78,7 +78,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		level = slog.LevelWarn
 	}
 	x.log.LogAttrs(r.Context(), level, "EST request answered",
-		slog.String("event", "est.request"), slog.String("op", x.op), slog.String("label", x.label),
+		slog.String("event", "est.request"),
 		slog.String("method", clip(r.Method, 16)), slog.String("path", clip(r.URL.Path, 256)),
 		slog.String("proto", r.Proto), slog.Int("status", x.status), slog.Int("bytes", x.written),
 		slog.String("user_agent", clip(r.UserAgent(), 128)), slog.String("referer", clip(r.Referer(), 128)),

@@ -335,6 +335,49 @@ func TestEvents(t *testing.T) {
 }
 
 // TestCredentialsDoNotPrint: every way of printing leaves the password out.
+// TestNoKeyTwice: what is in a record is there once, as readers of JSON take only one of two.
+func TestNoKeyTwice(t *testing.T) {
+	t.Parallel()
+	a, log := newAuthority(t), &logLines{}
+	url := serve(t, &est.Handler{Backend: a, Log: log.logger()}, a.ca.server)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(a.ca)}}
+	defer client.CloseIdleConnections()
+	for _, path := range []string{"/.well-known/est/floor2/cacerts", "/.well-known/est/nothing/at/all", "/.well-known/est/csrattrs"} {
+		resp, err := client.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	lines := 0
+	for line := range strings.Lines(log.String()) {
+		lines++
+		d, seen := json.NewDecoder(strings.NewReader(line)), map[string]bool{}
+		for key := true; ; key = !key {
+			token, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, brace := token.(json.Delim); brace {
+				key = !key
+				continue
+			}
+			if name, ok := token.(string); key && ok {
+				if seen[name] {
+					t.Errorf("%s is there twice: %s", name, line)
+				}
+				seen[name] = true
+			}
+		}
+	}
+	if lines < 3 {
+		t.Errorf("%d lines", lines)
+	}
+}
+
 func TestCredentialsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cret-pass"
