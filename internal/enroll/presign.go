@@ -47,6 +47,7 @@ func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_
 	if err != nil || out.Status != ca.Issued || row.accept(out) != nil {
 		return row, false
 	}
+	row.Progress.RequestID = out.RequestID // as settle does; a private authority has no numbers, what wraps one may
 	row.State, row.NextAttempt, row.Updated = Issued, time.Time{}, e.now()
 	return row, true
 }
