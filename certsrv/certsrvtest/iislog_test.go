@@ -70,7 +70,7 @@ func TestIISLogOfOneEnrolment(t *testing.T) {
 	second.get("/certsrv/certnew.cer?ReqID=10&ENC=b64")
 
 	header, _, _ := strings.Cut(log.String(), "\r\n2026")
-	want := strings.Replace(strings.Replace(string(readFile(t, "pages", "iis-enroll.log")), "Services 8.5", "Services 10.0", 1), "2019-01-16 14:05:02", "2026-11-20 12:00:00", 1)
+	want := strings.Replace(strings.Replace(string(readFile(t, "iis", "iis-enroll.log")), "Services 8.5", "Services 10.0", 1), "2019-01-16 14:05:02", "2026-11-20 12:00:00", 1)
 	want, _, _ = strings.Cut(want, "\r\n2019")
 	if diff := cmp.Diff(want, header); diff != "" {
 		t.Errorf("header (-real +ours):\n%s", diff)
@@ -78,7 +78,7 @@ func TestIISLogOfOneEnrolment(t *testing.T) {
 	lines := log.lines()
 	for name, ours := range map[string][]string{"iis-start.log": lines[:startRows], "iis-enroll.log": lines[startRows:]} {
 		var real lockedBuffer
-		_, _ = real.Write(readFile(t, "pages", name))
+		_, _ = real.Write(readFile(t, "iis", name))
 		if diff := cmp.Diff(masked(real.lines()), masked(ours)); diff != "" {
 			t.Errorf("%s (-real +ours):\n%s", name, diff)
 		}

@@ -61,11 +61,11 @@ func classify(page string) verdict {
 // TestFixturePages brings the server into each situation of the fixtures and compares verdict, identifiers and layout.
 func TestFixturePages(t *testing.T) {
 	t.Parallel()
-	for _, row := range rows(t, "pages", "expected.tsv") {
+	for _, row := range rows(t, "..", "..", "testdata", "expected.tsv") {
 		file, want := row[0], verdict{Outcome: row[2], ID: row[3], HResult: row[4]}
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			fixture := string(readFile(t, "pages", file))
+			fixture := string(readFile(t, "..", "..", "testdata", file))
 			if diff := cmp.Diff(want, classify(fixture)); diff != "" {
 				t.Fatalf("this test misreads the fixture (-want +got):\n%s", diff)
 			}
@@ -178,7 +178,7 @@ func TestTemplateList(t *testing.T) {
 		c.Lang = lang
 		c.Templates = append(c.Templates, Template{Name: "NotForUs", Enrollers: []string{`lab\SECOND`}})
 		w := start(t, c).basic(t, textAgent)
-		want := parse(string(readFile(t, "pages", string(lang)+"-certrqxt.html")))
+		want := parse(string(readFile(t, "..", "..", "testdata", string(lang)+"-certrqxt.html")))
 		if diff := cmp.Diff(want, parse(w.get("/certsrv/CertRqXt.asp"))); diff != "" {
 			t.Errorf("%s (-fixture +ours):\n%s", lang, diff)
 		}
@@ -203,7 +203,7 @@ func TestRenewals(t *testing.T) {
 			t.Errorf("nRenewals %v, want %d", got, k)
 		}
 	}
-	fixture := string(readFile(t, "pages", "en-certcarc.html"))
+	fixture := string(readFile(t, "..", "..", "testdata", "en-certcarc.html"))
 	page := start(t, config(t, 3)).basic(t, textAgent).get("/certsrv/certcarc.asp")
 	options := regexp.MustCompile(`<Option Value="\d"( Selected)?>\d`)
 	if diff := cmp.Diff(options.FindAllString(fixture, -1), options.FindAllString(page, -1)); diff != "" {
@@ -247,7 +247,7 @@ func TestHeadersAndStatus(t *testing.T) {
 	w := s.basic(t, textAgent)
 
 	resp, body := w.do(http.MethodGet, "/CertSrv", "")
-	if want := string(readFile(t, "pages", "iis-301-163.html")); body != want || len(body) != 163 || resp.StatusCode != http.StatusMovedPermanently {
+	if want := string(readFile(t, "..", "..", "testdata", "iis-301-163.html")); body != want || len(body) != 163 || resp.StatusCode != http.StatusMovedPermanently {
 		t.Errorf("redirect: %d %q, want %q", resp.StatusCode, body, want)
 	}
 	if got := resp.Header.Get("Location"); got != "https://lab-dc-iis.michamen.com/certsrv/" {
@@ -290,7 +290,7 @@ func TestHeadersAndStatus(t *testing.T) {
 
 	anonymous := s.dial(t, textAgent)
 	resp, body = anonymous.do(http.MethodGet, "/certsrv", "")
-	if want := string(readFile(t, "pages", "iis-401.html")); body != want || resp.StatusCode != http.StatusUnauthorized {
+	if want := string(readFile(t, "..", "..", "testdata", "iis-401.html")); body != want || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("anonymous: %d %q, want %q", resp.StatusCode, body, want)
 	}
 	if diff := cmp.Diff([]string{"NTLM", `Basic realm="lab-dc-iis.michamen.com"`}, resp.Header.Values("WWW-Authenticate")); diff != "" {
