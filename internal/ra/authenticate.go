@@ -45,7 +45,7 @@ func (a *RA) password(ctx context.Context, l *Label, c est.Credentials) (est.Ide
 	case errors.Is(err, ErrBusy), ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return est.Identity{}, &est.Error{
 			Status: http.StatusServiceUnavailable, ErrCode: CodeBusy, Text: "too many logins at the same time; repeat it later",
-			Fix:        "find the clients that log in so often in the log (event est.request); a client certificate (est.client_ca_file) costs less than a password",
+			Fix:        "find the clients that log in so often in the log; a client certificate (est.client_ca_file) costs less than a password",
 			RetryAfter: a.c.RetryAfter, Err: err,
 		}
 	case err != nil:
