@@ -35,18 +35,18 @@ type verdict struct {
 
 // judge reads an authority's error.
 func judge(err error) verdict {
-	v := verdict{failure: Failure{Code: "enroll.authority-error", Detail: err.Error(), Timeout: timedOut(err),
-		Remedy: "the request is tried again by itself; look for the authority's own messages at the same time in the log"}}
-	var coded interface {
-		error
+	v := verdict{failure: Failure{
+		Code: "enroll.authority-error", Detail: err.Error(), Timeout: timedOut(err),
+		Remedy: "the request is tried again by itself; look for the authority's own messages at the same time in the log",
+	}}
+	if coded, ok := errors.AsType[interface {
 		Code() string
 		Remedy() string
-	}
-	if errors.As(err, &coded) {
+		error
+	}](err); ok {
 		v.failure.Code, v.failure.Remedy = coded.Code(), coded.Remedy()
 	}
-	var ce *ca.Error
-	if errors.As(err, &ce) {
+	if ce, ok := errors.AsType[*ca.Error](err); ok {
 		v.failure.HResult = ce.HResult
 		v.failure.Timeout = v.failure.Timeout || ce.Timeout
 		v.final, v.after = ce.Final, ce.After

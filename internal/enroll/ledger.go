@@ -64,11 +64,11 @@ func (l *ledger) Record(ctx context.Context, p ca.Progress) error {
 			next.Login = l.row.Login
 			l.row = next
 			e.publish(next)
-			event, msg := "enroll.recorded", "progress at the authority recorded"
 			if asked {
-				event, msg = "enroll.submitted", "enrolment submitted"
+				e.log.LogAttrs(ctx, slog.LevelInfo, "enrolment submitted", attrs("enroll.submitted", &next)...)
+			} else {
+				e.log.LogAttrs(ctx, slog.LevelInfo, "progress at the authority recorded", attrs("enroll.recorded", &next)...)
 			}
-			e.log.LogAttrs(ctx, slog.LevelInfo, msg, attrs(event, &next)...)
 			if gone(next.State) && !before.Submitted {
 				return errSuperseded
 			}

@@ -21,17 +21,21 @@ func (e *Enrolment) accept(out ca.Outcome) error {
 			// Nothing to keep: what the authority holds can still be fetched.
 			return fmt.Errorf("authority %s answered issued without a certificate", e.Authority)
 		}
-		return &ca.Error{ErrCode: "enroll.bad-certificate", Final: true, Err: err,
+		return &ca.Error{
+			ErrCode: "enroll.bad-certificate", Final: true, Err: err,
 			Detail: fmt.Sprintf("authority %s returned a certificate that cannot be read", e.Authority),
-			Fix:    "look at the certificate on the authority; callsign cert inspect shows what is wrong with it"}
+			Fix:    "look at the certificate on the authority; callsign cert inspect shows what is wrong with it",
+		}
 	}
 	e.Serial = serial(cert)
 	e.Issuer = cert.Issuer.String()
 	e.NotAfter = cert.NotAfter.UTC()
 	if !sameKey(cert, e.PublicKey) {
-		return &ca.Error{ErrCode: "enroll.wrong-key", Final: true,
+		return &ca.Error{
+			ErrCode: "enroll.wrong-key", Final: true,
 			Detail: fmt.Sprintf("authority %s returned certificate %s, which is for another key than the requested one", e.Authority, e.Serial),
-			Fix:    "revoke that certificate, and check that nothing between here and the authority mixes up answers; then let the device enroll again"}
+			Fix:    "revoke that certificate, and check that nothing between here and the authority mixes up answers; then let the device enroll again",
+		}
 	}
 	return nil
 }

@@ -28,12 +28,10 @@ func (e *Engine) start(ctx context.Context, t *track, c commission) {
 	t.idle = make(chan struct{})
 	row := t.row
 	row.Login = c.login
-	e.workers.Add(1)
-	go func() {
-		defer e.workers.Done()
+	e.workers.Go(func() {
 		defer cancel()
 		e.work(ctx, t, row, c)
-	}()
+	})
 }
 
 // work is the life of a worker: wait for a free place, make one attempt, tell the result.
@@ -153,8 +151,10 @@ func (e *Engine) attempt(ctx context.Context, row Enrolment) Enrolment {
 	l := &ledger{engine: e, row: row}
 	var out ca.Outcome
 	authority, ok := e.Authorities[row.Authority]
-	err := error(&Error{ErrCode: "enroll.unknown-authority", Detail: fmt.Sprintf("no issuing authority %q is configured any more", row.Authority),
-		Fix: "configure it again, or cancel the request"})
+	err := error(&Error{
+		ErrCode: "enroll.unknown-authority", Detail: fmt.Sprintf("no issuing authority %q is configured any more", row.Authority),
+		Fix: "configure it again, or cancel the request",
+	})
 	if ok {
 		out, err = e.issue(ctx, authority, l)
 	}

@@ -106,7 +106,7 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 	}
 	pub, err := x509.ParsePKIXPublicKey(r.PublicKey)
 	if err != nil {
-		return denied(&ca.Error{
+		return denied(&ca.Error{ //nolint:nilerr // a refusal is an outcome, and carries the error
 			ErrCode: CodeKeyType, Final: true, Err: err,
 			Detail: "the public key cannot be read",
 			Fix:    "choose RSA or EC as key type in the phone's CAPF settings and repeat the operation",
@@ -128,7 +128,7 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 	}
 	if _, err := x509.ParseCertificate(der); err != nil {
 		// Names come from a peer: what no reader would accept must not leave the CA.
-		return denied(&ca.Error{
+		return denied(&ca.Error{ //nolint:nilerr // a refusal is an outcome, and carries the error
 			ErrCode: CodeSubject, Final: true, Err: err,
 			Detail: "a certificate with the requested names could not be read by anybody",
 			Fix:    "ask for names in plain text; if they look right, report the request id",
@@ -184,8 +184,7 @@ func (a *Authority) proof(r ca.Request) (ca.POP, *ca.Error) {
 }
 
 func (a *Authority) failure(err error) *ca.Error {
-	var dates *outOfDates
-	if errors.As(err, &dates) {
+	if dates, ok := errors.AsType[*outOfDates](err); ok {
 		return &ca.Error{
 			ErrCode: CodeIssuerDates, Final: true, Detail: dates.Error(),
 			Fix: "set the clock right, or renew the local CA's certificate and restart the server",

@@ -4,6 +4,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -74,15 +75,10 @@ func phoneExtensions(requested []pkix.Extension) ([]pkix.Extension, *ca.Error) {
 }
 
 func decidedByProfile(id asn1.ObjectIdentifier) bool {
-	for _, known := range []asn1.ObjectIdentifier{
+	return slices.ContainsFunc([]asn1.ObjectIdentifier{
 		oidSubjectKeyID, oidKeyUsage, oidCRLPoints, oidPolicies, oidAuthorityKeyID, oidExtKeyUsage, oidAuthorityInfo,
 		oidTemplateName, oidTemplateV2,
-	} {
-		if id.Equal(known) {
-			return true
-		}
-	}
-	return false
+	}, id.Equal)
 }
 
 func refusedExtension(e pkix.Extension, why string) *ca.Error {
