@@ -309,6 +309,8 @@ func (a *App) finishSessions(ctx context.Context) {
 			if err := a.capf.Shutdown(ctx); err != nil {
 				a.log.WarnContext(ctx, "phone sessions were cut", slog.String("err", err.Error()))
 			}
+			// CAPF's own connections to the RA in this process would otherwise keep the EST listener waiting.
+			a.issuers.closeRA()
 		})
 	}
 	if a.est != nil {

@@ -35,7 +35,8 @@ type issuers struct {
 	local    *localCA
 	adcs     *adcs.Authority
 	upstream *upstream.Authority
-	closers  []func()
+	web      *certsrv.Client // of adcs
+	ra       *est.Client     // of upstream
 }
 
 // localCA is the local authority with the certificate that signs.
@@ -44,9 +45,17 @@ type localCA struct {
 	Issuer local.Issuer
 }
 
+// closeRA closes the idle connections to the RA; CAPF needs them no more.
+func (i *issuers) closeRA() {
+	if i.ra != nil {
+		i.ra.Close()
+	}
+}
+
 func (i *issuers) close() {
-	for _, c := range i.closers {
-		c()
+	i.closeRA()
+	if i.web != nil {
+		_ = i.web.Close() // idle connections
 	}
 }
 
@@ -67,7 +76,7 @@ func (a *App) openIssuers() (*issuers, error) {
 			return nil, err
 		}
 		i.adcs, i.byName[adcs.Name] = w, w
-		i.closers = append(i.closers, func() { _ = client.Close() }) // idle connections
+		i.web = client
 	}
 	if c.CAPF.Listen != "" && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
 		u, client, err := a.openUpstream()
@@ -75,7 +84,7 @@ func (a *App) openIssuers() (*issuers, error) {
 			return nil, err
 		}
 		i.upstream, i.byName[upstream.Name] = u, u
-		i.closers = append(i.closers, client.Close)
+		i.ra = client
 	}
 	return i, nil
 }

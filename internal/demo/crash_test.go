@@ -114,7 +114,8 @@ type server struct {
 func startServer(t *testing.T, path string, killAt int) *server {
 	t.Helper()
 	s := &server{cmd: exec.Command(os.Args[0]), killed: make(chan string, 1), done: make(chan struct{})}
-	s.cmd.Env = append(os.Environ(), envServe+"="+path, envKillAt+"="+strconv.Itoa(killAt))
+	// The race detector waits a second at the end of each process, for reports that nobody expects from this one.
+	s.cmd.Env = append(os.Environ(), envServe+"="+path, envKillAt+"="+strconv.Itoa(killAt), "GORACE=atexit_sleep_ms=0")
 	s.cmd.Stderr = os.Stderr
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
