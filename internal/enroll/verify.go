@@ -1,8 +1,6 @@
 package enroll
 
 import (
-	"bytes"
-	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -30,7 +28,7 @@ func (e *Enrolment) accept(out ca.Outcome) error {
 	e.Serial = serial(cert)
 	e.Issuer = cert.Issuer.String()
 	e.NotAfter = cert.NotAfter.UTC()
-	if !sameKey(cert, e.PublicKey) {
+	if !ca.CertifiesKey(cert, e.PublicKey) {
 		return &ca.Error{
 			ErrCode: "enroll.wrong-key", Final: true,
 			Detail: fmt.Sprintf("authority %s returned certificate %s, which is for another key than the requested one", e.Authority, e.Serial),
@@ -47,17 +45,4 @@ func serial(cert *x509.Certificate) string {
 		b = []byte{0}
 	}
 	return hex.EncodeToString(b)
-}
-
-// sameKey compares the keys by value when their encodings differ: authorities write the parameters of an RSA key, or the points of a curve, anew.
-func sameKey(cert *x509.Certificate, spki []byte) bool {
-	if bytes.Equal(cert.RawSubjectPublicKeyInfo, spki) {
-		return true
-	}
-	want, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return false
-	}
-	have, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && have.Equal(want)
 }

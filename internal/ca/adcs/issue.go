@@ -2,9 +2,7 @@ package adcs
 
 import (
 	"context"
-	"crypto"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -260,7 +258,7 @@ func (w *work) poll(ctx context.Context, id string) (ca.Outcome, error) {
 func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) (ca.Outcome, error) {
 	switch answer.Outcome {
 	case certsrv.Issued:
-		if !sameKey(answer.Certificate, w.r.PublicKey) {
+		if !ca.CertifiesKey(answer.Certificate, w.r.PublicKey) {
 			return denied(answer, &ca.Error{
 				ErrCode: CodeOtherKey, Final: true,
 				Detail: "request " + answer.RequestID + " of the CA has a certificate for another key",
@@ -298,19 +296,6 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 
 func denied(answer certsrv.Answer, e *ca.Error) ca.Outcome {
 	return ca.Outcome{Status: ca.Denied, RequestID: answer.RequestID, Denial: e}
-}
-
-// sameKey compares by value: a CA may encode a key anew.
-func sameKey(c *x509.Certificate, spki []byte) bool {
-	if c == nil {
-		return false
-	}
-	pub, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return false
-	}
-	have, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && have.Equal(pub)
 }
 
 // search looks for the certificate of a request whose answer was lost. found is false when nothing was found and the
@@ -370,7 +355,7 @@ func (w *work) look(ctx context.Context, ids []int64, everyID bool) (*certsrv.An
 		}
 		missing++
 		switch {
-		case answer.Outcome == certsrv.Issued && sameKey(answer.Certificate, w.r.PublicKey):
+		case answer.Outcome == certsrv.Issued && ca.CertifiesKey(answer.Certificate, w.r.PublicKey):
 			return &answer, nil, nil
 		case answer.Outcome == certsrv.Pending:
 			pending, missing = append(pending, id), 0
