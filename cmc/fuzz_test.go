@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,9 +129,18 @@ func FuzzPKIResponse(f *testing.F) {
 func FuzzCertsOnly(f *testing.F) {
 	seed(f, "certs-only/*.b64", "resp/simple.der")
 	f.Fuzz(func(t *testing.T, msg []byte) {
+		bag, bagErr := ReadBag(msg, maxCertsOnly, maxCertificates)
+		if n := len(bag.Certificates) + len(bag.CRLs); n > maxCertificates || bagErr != nil && n > 0 {
+			t.Fatalf("%d members, %v", n, bagErr)
+		}
 		certs, err := ParseCertsOnly(msg)
 		if err != nil {
 			return
+		}
+		// The strict reader counts certificates and CRLs apart.
+		p, refused := errors.AsType[*Problem](bagErr)
+		if refused && p.HTTP != http.StatusRequestEntityTooLarge || !refused && len(bag.Certificates) != len(certs) {
+			t.Fatalf("the bag has %d of %d certificates: %v", len(bag.Certificates), len(certs), bagErr)
 		}
 		der, err := CertsOnly(certs...)
 		if err != nil {

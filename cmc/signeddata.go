@@ -40,6 +40,15 @@ func readSignedData(msg []byte, l limits) (*Message, error) {
 	if err != nil {
 		return nil, malformed("the message is no BER value").because(err)
 	}
+	sd, p := openContentInfo(der)
+	if p != nil {
+		return nil, p
+	}
+	return readSignedDataFields(sd, l)
+}
+
+// openContentInfo returns the fields of the SignedData in a ContentInfo (RFC 5652 section 3).
+func openContentInfo(der []byte) (cryptobyte.String, *Problem) {
 	in := cryptobyte.String(der)
 	var info, wrapped, sd cryptobyte.String
 	if !in.ReadASN1(&info, casn1.SEQUENCE) {
@@ -62,7 +71,7 @@ func readSignedData(msg []byte, l limits) (*Message, error) {
 		!wrapped.ReadASN1(&sd, casn1.SEQUENCE) || !wrapped.Empty() {
 		return nil, malformed("the ContentInfo holds no SignedData")
 	}
-	return readSignedDataFields(sd, l)
+	return sd, nil
 }
 
 // readSignedDataFields reads the fields of a SignedData (RFC 5652 section 5.1).
