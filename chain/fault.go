@@ -1,0 +1,150 @@
+package chain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one rule that a path breaks.
+type Fault struct {
+	Code     Code
+	Rule     string // Rule.Name: what exactly was asked for
+	Depth    int    // place in the path: 0 is the leaf, 1 its issuer, and so on
+	Subject  string // of the certificate, as text; empty when there is none
+	Detail   string // what is wrong, with names and values
+	Actual   string // the value found; empty when there is none to show
+	Expected string // the value asked for
+	Remedy   string // what to do
+
+	// NearMisses are certificates that are nearly what was looked for, and what keeps them from being it.
+	NearMisses []string
+	// Consequences are faults that go away with this one.
+	Consequences []Fault
+
+	ip bool // a name_mismatch of an address
+}
+
+// Error is the faults of a Result as an error. Its text is that of the first fault.
+type Error struct {
+	Faults []Fault // at least one
+	Name   string  // that was looked for; empty for none
+	Leaf   *Certificate
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	f := &e.Faults[0]
+	text := f.Detail
+	if n := len(e.Faults) - 1; n > 0 {
+		more := make([]string, n)
+		for i := range more {
+			more[i] = string(e.Faults[i+1].Code)
+		}
+		text += " (also: " + strings.Join(more, ", ") + ")"
+	}
+	return text
+}
+
+// Code returns the code of the first fault.
+func (e *Error) Code() string { return string(e.Faults[0].Code) }
+
+// Remedy returns what to do against the first fault.
+func (e *Error) Remedy() string { return e.Faults[0].Remedy }
+
+// Has reports whether one of the faults, consequences aside, has the code.
+func (r *Result) Has(code Code) bool {
+	return slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.Code == code })
+}
+
+// FaultsAt returns the faults of the certificate at a depth, consequences aside.
+func (r *Result) FaultsAt(depth int) []Fault {
+	var found []Fault
+	for _, f := range r.Faults {
+		if f.Depth == depth {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// order sorts faults as they are reported: trust, dates, name, usage, key, then rules of form; from the leaf up.
+func order(faults []Fault) {
+	slices.SortStableFunc(faults, func(a, b Fault) int {
+		if d := a.rank() - b.rank(); d != 0 {
+			return d
+		}
+		return a.Depth - b.Depth
+	})
+}
+
+// fold moves what follows from another fault under it.
+func fold(faults []Fault) []Fault {
+	order(faults)
+	kept := make([]Fault, 0, len(faults))
+	for _, f := range faults {
+		if i := slices.IndexFunc(kept, func(cause Fault) bool { return cause.causes(&f) }); i >= 0 {
+			f.Consequences, kept[i].Consequences = nil, append(kept[i].Consequences, append([]Fault{f}, f.Consequences...)...)
+			continue
+		}
+		kept = append(kept, f)
+	}
+	return kept
+}
+
+// causes reports whether g goes away when f is mended.
+func (f *Fault) causes(g *Fault) bool {
+	switch f.Code {
+	case TooComplex:
+		// What the search did not reach, it could not find.
+		return f.Rule == ruleLimits.Name && g.trust()
+	case BadSignature:
+		// The certificates above a wrong signature are perhaps not this one's issuers at all.
+		return g.Depth > f.Depth
+	case UnknownIssuer, UnknownRoot, SelfSigned, IncompleteAnchor:
+		// Without the issuer nobody can say whether it has revoked.
+		return (g.Code == NoCRL || g.Code == StaleCRL) && g.Depth >= f.Depth
+	case IssuerNotCA:
+		// What is no CA lacks the rest of a CA as well.
+		return g.Depth == f.Depth && (g.Code == IssuerNotCA || g.Rule == ruleVersion.Name || g.Rule == ruleSubjectKey.Name)
+	case WeakKey, WeakSignature:
+		// The same key or algorithm asked for in two ways.
+		return g.Code == f.Code && g.Depth == f.Depth
+	case Malformed:
+		return f.Rule == ruleAltPresent.Name && (g.Rule == ruleSubjectAlt.Name || g.Rule == ruleCommonName.Name) ||
+			f.Rule == ruleSerial.Name && g.Rule == ruleSerialSyntax.Name
+	default:
+		return false
+	}
+}
+
+// trust reports whether a fault is one of the path not reaching an anchor.
+func (f *Fault) trust() bool {
+	switch f.Code {
+	case SelfSigned, UnknownRoot, UnknownIssuer, IncompleteAnchor, BadSignature:
+		return true
+	default:
+		return false
+	}
+}
+
+// newFault makes a fault of a certificate in the path.
+func newFault(r *Rule, c *Certificate, depth int, format string, args ...any) Fault {
+	f := Fault{Code: r.Code, Rule: r.Name, Depth: depth, Detail: fmt.Sprintf(format, args...)}
+	if c != nil {
+		f.Subject = c.Subject()
+	}
+	return f
+}
+
+// values sets what was compared.
+func (f Fault) values(actual, expected string) Fault {
+	f.Actual, f.Expected = actual, expected
+	return f
+}
+
+// fix sets the remedy.
+func (f Fault) fix(format string, args ...any) Fault {
+	f.Remedy = fmt.Sprintf(format, args...)
+	return f
+}

@@ -1,0 +1,229 @@
+package chain
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// reference is the name that a certificate has to be for: a DNS name or an address, never both (RFC 9525 6.1).
+type reference struct {
+	text string // as it is compared: lower case, A-labels, no final dot, no brackets
+	ip   netip.Addr
+}
+
+// parseReference reads a name as users and URLs write it. What is neither an address nor a proper name is compared as it
+// is, and matches nothing.
+func parseReference(name string) *reference {
+	host := strings.TrimSpace(name)
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return &reference{text: host, ip: ip.WithZone("")}
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for i := range len(host) {
+		if host[i] >= 0x80 {
+			// RFC 9525 6.3: U-labels become A-labels before anything is compared.
+			if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+				host = ascii
+			}
+			break
+		}
+	}
+	return &reference{text: host}
+}
+
+// name judges whether the leaf is for the reference.
+func (j *judgement) name() {
+	ref := j.search.reference
+	if ref == nil {
+		return
+	}
+	c := j.path[0]
+	if c.matches(ref) {
+		return
+	}
+	if common, ok := j.commonNameInUse(); ok {
+		j.note(0, "the certificate is known by its common name %s only; have the next one issued with it as subjectAltName", common)
+		return
+	}
+	if j.search.v.Names == NamesATS && c.matchesATS(ref) {
+		j.note(0, "%s matches by the compatibility rules (names: ats) only; other verifiers refuse this certificate", ref.text)
+		return
+	}
+	names := c.identities()
+	shown := join(names)
+	if shown == "" {
+		shown = "none"
+	}
+	f := newFault(&ruleReferenceName, c, 0, "the certificate is not for %s; it is for: %s", ref.text, shown).values(shown, ref.text)
+	f.ip = ref.ip.IsValid()
+	f.NearMisses = j.nearNames(c, ref)
+	kind := "dNSName"
+	if f.ip {
+		kind = "iPAddress"
+	}
+	f = f.fix("have the certificate issued again with the %s %s in subjectAltName, or use a name that it has", kind, ref.text)
+	j.add(f)
+}
+
+// matches compares by RFC 9525 6.3 and 6.4.
+func (c *Certificate) matches(ref *reference) bool {
+	if ref.ip.IsValid() {
+		for _, ip := range c.x.IPAddresses {
+			// 4 octets are never the address of 16, nor the other way round.
+			if addr, ok := netip.AddrFromSlice(ip); ok && addr == ref.ip {
+				return true
+			}
+		}
+		return false
+	}
+	for _, pattern := range c.x.DNSNames {
+		if matchDNS(pattern, ref.text) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchDNS compares a presented dNSName with a reference name in lower case. A wildcard is the whole left-most label,
+// stands for one label, and has two labels behind it.
+func matchDNS(pattern, name string) bool {
+	pattern = lowerASCII(pattern)
+	if !validPattern(pattern) || name == "" {
+		return false
+	}
+	parent, wild := strings.CutPrefix(pattern, "*.")
+	if !wild {
+		return pattern == name
+	}
+	label, rest, ok := strings.Cut(name, ".")
+	return ok && label != "" && rest == parent && strings.Contains(parent, ".")
+}
+
+// validPattern reports whether a dNSName is worth comparing: RFC 5280 4.2.1.6 forbids " " and a final dot, RFC 9525 6.3 any
+// other use of "*". An underscore is allowed.
+func validPattern(pattern string) bool {
+	rest := strings.TrimPrefix(pattern, "*.")
+	return rest != "" && !strings.ContainsAny(rest, "* ") && !strings.HasSuffix(rest, ".") && !strings.HasPrefix(rest, ".")
+}
+
+func lowerASCII(s string) string {
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for k := i; k < len(b); k++ {
+				if 'A' <= b[k] && b[k] <= 'Z' {
+					b[k] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// commonNameInUse returns the common name that stands in for subjectAltName and is the reference: RFC 9525 2 says that
+// it must not be used; the profile Deployment uses it all the same, since call managers' certificates need it.
+func (j *judgement) commonNameInUse() (string, bool) {
+	c, ref := j.path[0], j.search.reference
+	if ref == nil || !j.search.v.commonNameAllowed() || len(c.x.DNSNames) > 0 || len(c.x.IPAddresses) > 0 || len(c.commonNames) != 1 {
+		return "", false
+	}
+	common := c.commonNames[0]
+	if ref.ip.IsValid() {
+		ip, err := netip.ParseAddr(common)
+		return common, err == nil && ip == ref.ip
+	}
+	return common, matchDNS(common, ref.text)
+}
+
+// matchesATS compares as Apache Traffic Server does (edge specification, section 10): dNSName, then the first common
+// name; an address as text. iPAddress was compared by matches already.
+func (c *Certificate) matchesATS(ref *reference) bool {
+	for _, pattern := range c.x.DNSNames {
+		if matchATS(pattern, ref.text) {
+			return true
+		}
+	}
+	return len(c.commonNames) > 0 && matchATS(c.commonNames[0], ref.text)
+}
+
+func matchATS(pattern, name string) bool {
+	pattern = lowerASCII(pattern)
+	first, rest, ok := strings.Cut(pattern, ".")
+	star := strings.IndexByte(first, '*')
+	if star < 0 {
+		return pattern != "" && pattern == name
+	}
+	const shortest = 6
+	if !ok || strings.Count(first, "*") != 1 || star != 0 && star != len(first)-1 || !strings.Contains(rest, ".") ||
+		strings.Contains(rest, "*") || len(name) < shortest || strings.HasPrefix(name, ".") {
+		return false
+	}
+	label, parent, ok := strings.Cut(name, ".")
+	if !ok || parent != rest || label == "" || first != "*" && strings.HasPrefix(label, "xn--") {
+		return false
+	}
+	for i := range len(label) {
+		b := label[i]
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' {
+			return false
+		}
+	}
+	before, after := first[:star], first[star+1:]
+	return len(label) >= len(before)+len(after) && strings.HasPrefix(label, before) && strings.HasSuffix(label, after)
+}
+
+// identities lists the names that a certificate is known by.
+func (c *Certificate) identities() []string {
+	names := append([]string(nil), c.x.DNSNames...)
+	for _, ip := range c.x.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, common := range c.commonNames {
+		names = append(names, "CN="+common)
+	}
+	return names
+}
+
+// nearNames says which names of a certificate are nearly the reference, and what keeps each from being it.
+func (j *judgement) nearNames(c *Certificate, ref *reference) []string {
+	var near []string
+	for _, n := range c.x.DNSNames {
+		lower := lowerASCII(n)
+		switch {
+		case ref.ip.IsValid() && lower == ref.text:
+			near = append(near, "the address is in the certificate as a dNSName; it has to be an iPAddress")
+		case strings.TrimSuffix(lower, ".") == ref.text:
+			near = append(near, "the dNSName "+n+" ends in a dot, which makes it invalid")
+		case strings.Contains(lower, "*") && matchATS(n, ref.text):
+			near = append(near, "the wildcard "+n+" is not the whole first label, and counts for nothing")
+		case strings.HasPrefix(lower, "*.") && (strings.HasSuffix(ref.text, lower[1:]) || ref.text == lower[2:]):
+			near = append(near, "the wildcard "+n+" stands for exactly one label")
+		case lower == strings.SplitN(ref.text, ".", 2)[0]:
+			near = append(near, "the certificate has the host name "+n+" without its domain")
+		}
+	}
+	for i, common := range c.commonNames {
+		if lowerASCII(common) != ref.text {
+			continue
+		}
+		switch {
+		case len(c.x.DNSNames) > 0 || len(c.x.IPAddresses) > 0:
+			near = append(near, "the common name is "+common+", but common names do not count beside a subjectAltName")
+		case len(c.commonNames) > 1:
+			near = append(near, "common name "+string(rune('1'+i%9))+" is "+common+", but a certificate with several common names is known by none")
+		case !j.search.v.commonNameAllowed():
+			near = append(near, "the common name is "+common+", but common names do not count in the profile "+j.profile().String())
+		}
+	}
+	return limit(near)
+}
+
+// hasNames reports whether the leaf has any name in subjectAltName that is compared.
+func hasNames(x *x509.Certificate) bool { return len(x.DNSNames) > 0 || len(x.IPAddresses) > 0 }

@@ -1,0 +1,88 @@
+package chain
+
+import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// SyntaxError says why a certificate does not parse, with what could be made out of it all the same.
+type SyntaxError struct {
+	Rule    Rule   // the rule that is broken, as far as it can be told
+	Subject string // text; "(unreadable)" when not even that can be read
+	Issuer  string
+	Serial  string // hexadecimal, with a sign when negative; empty when unreadable
+	Err     error  // what crypto/x509 said
+}
+
+// Error implements error.
+func (e *SyntaxError) Error() string { return strings.TrimPrefix(e.Err.Error(), "x509: ") }
+
+// Unwrap returns what crypto/x509 said.
+func (e *SyntaxError) Unwrap() error { return e.Err }
+
+// syntaxRules tells the rule by the words of crypto/x509, which has no types for these. A test holds the words.
+var syntaxRules = []struct {
+	words string
+	rule  Rule
+}{
+	{"negative serial number", ruleSerialSyntax},
+	{"signature algorithm identifiers don't match", ruleAlgorithmMatch},
+	{"unsupported elliptic curve", ruleKeyType},
+	{"authority key identifier incorrectly marked critical", ruleAuthorityKey},
+	{"subject key identifier incorrectly marked critical", ruleSubjectKey},
+}
+
+const unreadable = "(unreadable)"
+
+// unparsed keeps a certificate that crypto/x509 refused.
+func unparsed(der []byte, err error) *Certificate {
+	e := &SyntaxError{Rule: ruleSyntax, Subject: unreadable, Issuer: unreadable, Err: err}
+	for _, s := range syntaxRules {
+		if strings.Contains(err.Error(), s.words) {
+			e.Rule = s.rule
+			break
+		}
+	}
+	c := &Certificate{raw: der, err: e}
+	c.peek(der)
+	return c
+}
+
+// peek reads names and serial number out of a certificate that is otherwise unreadable: RFC 5280 4.1.
+func (c *Certificate) peek(der []byte) {
+	in := cryptobyte.String(der)
+	var certificate, tbs, skipped, issuer, subject cryptobyte.String
+	serial := new(big.Int)
+	if !in.ReadASN1(&certificate, cbasn1.SEQUENCE) || !certificate.ReadASN1(&tbs, cbasn1.SEQUENCE) ||
+		!tbs.SkipOptionalASN1(cbasn1.Tag(0).ContextSpecific().Constructed()) || !tbs.ReadASN1Integer(serial) {
+		return
+	}
+	c.err.Serial = serialText(serial)
+	if !tbs.ReadASN1(&skipped, cbasn1.SEQUENCE) || !tbs.ReadASN1Element(&issuer, cbasn1.SEQUENCE) {
+		return
+	}
+	c.issuer, c.err.Issuer = canonical(issuer), nameText(issuer)
+	if !tbs.ReadASN1(&skipped, cbasn1.SEQUENCE) || !tbs.ReadASN1Element(&subject, cbasn1.SEQUENCE) {
+		return
+	}
+	c.subject, c.err.Subject = canonical(subject), nameText(subject)
+}
+
+// nameText is a distinguished name in DER as text.
+func nameText(der []byte) string {
+	var seq pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(der, &seq); err != nil || len(rest) > 0 {
+		return unreadable
+	}
+	var name pkix.Name
+	name.FillFromRDNSequence(&seq)
+	if s := name.String(); s != "" {
+		return s
+	}
+	return "(empty)"
+}
