@@ -84,12 +84,27 @@ func fold(faults []Fault) []Fault {
 	kept := make([]Fault, 0, len(faults))
 	for _, f := range faults {
 		if i := slices.IndexFunc(kept, func(cause Fault) bool { return cause.causes(&f) }); i >= 0 {
-			f.Consequences, kept[i].Consequences = nil, append(kept[i].Consequences, append([]Fault{f}, f.Consequences...)...)
+			kept[i].take(f)
 			continue
 		}
+		// What follows from a fault may stand before it in the order of the report.
+		kept = slices.DeleteFunc(kept, func(earlier Fault) bool {
+			follows := f.causes(&earlier)
+			if follows {
+				f.take(earlier)
+			}
+			return follows
+		})
 		kept = append(kept, f)
 	}
 	return kept
+}
+
+// take puts g, with what follows from it, under f.
+func (f *Fault) take(g Fault) {
+	further := g.Consequences
+	g.Consequences = nil
+	f.Consequences = append(append(f.Consequences, g), further...)
 }
 
 // causes reports whether g goes away when f is mended.
