@@ -47,7 +47,8 @@ func (j *judgement) strictAny(depth int, c *Certificate) {
 	if n := serialOctets(c); x.SerialNumber.Sign() <= 0 || n > longest {
 		j.breach(&ruleSerial, depth, serialText(x.SerialNumber), "the serial number of %s is %s: zero, or longer than %d octets", c.Subject(), serialText(x.SerialNumber), longest)
 	}
-	if len(x.AuthorityKeyId) == 0 && !c.claimsSelfSigned() {
+	// Older versions have no extensions, which is a fault of their own.
+	if x.Version == 3 && len(x.AuthorityKeyId) == 0 && !c.claimsSelfSigned() {
 		j.breach(&ruleAuthorityKey, depth, "none", "%s has no authority key identifier", c.Subject())
 	}
 	if c.constraints != nil && (!x.BasicConstraintsValid || !x.IsCA) {
