@@ -89,13 +89,14 @@ func (s *search) extend(path []*Certificate, c *Certificate) {
 		s.finish(path, endAnchor, anchor)
 		return
 	}
-	if len(path) == MaxPathLength {
+	candidates := s.candidates(path, c)
+	if len(path) == MaxPathLength && len(candidates) > 0 {
 		s.finish(path, endTooLong, nil)
 		return
 	}
 	extended := false
 	var bad []*Certificate
-	for _, found := range s.candidates(path, c) {
+	for _, found := range candidates {
 		issuer := found.Certificate
 		switch s.signed(c, issuer) {
 		case signatureGood, signatureUnchecked:
