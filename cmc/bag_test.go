@@ -31,8 +31,8 @@ func negative(t *testing.T, c *x509.Certificate) []byte {
 	t.Helper()
 	raw := bytes.Clone(c.Raw)
 	in := cryptobyte.String(raw)
-	var serial cryptobyte.String
-	if !in.ReadASN1(&in, casn1.SEQUENCE) || !in.ReadASN1(&in, casn1.SEQUENCE) ||
+	var fields, serial cryptobyte.String
+	if !in.ReadASN1(&fields, casn1.SEQUENCE) || !fields.ReadASN1(&in, casn1.SEQUENCE) ||
 		!in.SkipOptionalASN1(context0Constructed) || !in.ReadASN1(&serial, casn1.INTEGER) {
 		t.Fatal("no serial number")
 	}
