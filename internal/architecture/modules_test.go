@@ -13,19 +13,20 @@ import (
 // users says which packages import a third-party module: one, so that it can be replaced. A new module needs a line
 // here, and the commit that brings it says why. golang.org/x is Go's own and free to use.
 var users = map[string][]string{
-	"github.com/BurntSushi/toml":        {"internal/config"},
-	"github.com/google/renameio/v2":     {"internal/certfile", "internal/handset"}, // handset stands without our files
-	"github.com/spf13/cobra":            {"internal/cli"},
-	"github.com/lmittmann/tint":         {"internal/cli"},
-	"github.com/schollz/progressbar/v3": {"internal/cli"},
-	"github.com/pressly/goose/v3":       {"internal/store"},
-	"modernc.org/sqlite":                {"internal/store"},
-	"github.com/Azure/go-ntlmssp":       {"certsrv/winauth"},
-	"github.com/smallstep/pkcs7":        {"cmc"},
-	"github.com/google/go-cmp":          onlyTests,
-	"github.com/rogpeppe/go-internal":   onlyTests,
-	"go.uber.org/goleak":                onlyTests,
-	"pgregory.net/rapid":                onlyTests,
+	"github.com/BurntSushi/toml":         {"internal/config"},
+	"github.com/google/renameio/v2":      {"internal/certfile", "internal/handset"}, // handset stands without our files
+	"github.com/spf13/cobra":             {"internal/cli"},
+	"github.com/lmittmann/tint":          {"internal/cli"},
+	"github.com/schollz/progressbar/v3":  {"internal/cli"},
+	"github.com/pressly/goose/v3":        {"internal/store"},
+	"modernc.org/sqlite":                 {"internal/store"},
+	"github.com/Azure/go-ntlmssp":        {"certsrv/winauth"},
+	"github.com/smallstep/pkcs7":         {"cmc"},
+	"software.sslmate.com/src/go-pkcs12": {"internal/certfile"},
+	"github.com/google/go-cmp":           onlyTests,
+	"github.com/rogpeppe/go-internal":    onlyTests,
+	"go.uber.org/goleak":                 onlyTests,
+	"pgregory.net/rapid":                 onlyTests,
 }
 
 // onlyTests are modules that tests and packages made for tests import.

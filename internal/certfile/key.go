@@ -30,10 +30,10 @@ func (p *KeyPair) TLS() tls.Certificate {
 	return cert
 }
 
-// LoadCertificates returns the certificates in the file, at least one. Other objects in it are passed over; a damaged
-// block is an error.
+// LoadCertificates returns the certificates in the file, at least one. Other objects in it are passed over, private keys
+// also when they are encrypted; anything damaged, and a certificate that crypto/x509 refuses, is an error.
 func LoadCertificates(path string) ([]*x509.Certificate, error) {
-	contents, err := Load(path)
+	contents, err := LoadWith(path, Options{CertificatesOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +45,23 @@ func LoadCertificates(path string) ([]*x509.Certificate, error) {
 		}
 	}
 	return certs, nil
+}
+
+// LoadRevocationLists returns the revocation lists in the file, at least one. Other objects in it are passed over as by
+// LoadCertificates. The signatures are not checked.
+func LoadRevocationLists(path string) ([]*x509.RevocationList, error) {
+	contents, err := LoadWith(path, Options{CertificatesOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	lists := contents.RevocationLists()
+	if len(lists) == 0 {
+		return nil, &Error{
+			Path: path, ErrCode: CodeEmpty, Detail: "holds no revocation list" + butHolds(contents),
+			Fix: "put the revocation list (CRL) into " + path + " in PEM or DER form",
+		}
+	}
+	return lists, nil
 }
 
 // LoadPool returns the certificates in the file as a pool of trust anchors.
@@ -142,6 +159,11 @@ func parseKey(der []byte) (crypto.Signer, *Error) {
 	if err != nil {
 		return nil, damaged("the private key does not parse", err)
 	}
+	return signer(key)
+}
+
+// signer returns a key that was read as one that can sign.
+func signer(key any) (crypto.Signer, *Error) {
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
 		return k, nil

@@ -156,14 +156,7 @@ func TestLoadOlderKeyForms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x25519, err := x509.MarshalPKCS8PrivateKey(exchange)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x25519 := exchangeKey(t)
 	for _, tc := range []struct {
 		name string
 		data []byte
@@ -185,6 +178,20 @@ func TestLoadOlderKeyForms(t *testing.T) {
 			requireProblem(t, err, tc.code, "")
 		})
 	}
+}
+
+// exchangeKey returns a key in PKCS #8 form that cannot sign.
+func exchangeKey(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func TestWriteFileFails(t *testing.T) {

@@ -4,323 +4,236 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"unicode/utf16"
+
+	"callsign/internal/secret"
 )
 
 // Limits of what is read.
 const (
-	MaxBytes   = 1 << 20 // of a file
-	MaxObjects = 10_000  // in a file
+	MaxBytes       = 16 << 20  // of a file: 10,000 certificates with EC keys are about 7 MB of PEM
+	MaxObjects     = 10_000    // in a file
+	MaxObjectBytes = 256 << 10 // DER of a certificate or request; revocation lists are bound by MaxBytes only
+	MaxKeyBytes    = 16 << 10  // DER of a private key: RSA 16384 has 9 KiB, and checking a key takes the square of its size
+	MaxIterations  = 1_000_000 // of one key derivation of PKCS #12
 )
 
-// Kind says what an Object is.
-type Kind int
+// Options say how a file is read. The zero value reads everything that needs no password.
+type Options struct {
+	// Password returns the password of PKCS #12 files. It is called at most once, and only when the empty password does not
+	// open the file; nil means that nobody knows one (certfile.password-needed). Its error is returned as it is.
+	Password func() (secret.String, error)
 
-// The kinds of objects.
-const (
-	Certificate Kind = iota + 1 // Object.Certificate is set
-	Request                     // Object.Request is set; its signature is not checked
-	PrivateKey                  // Object.Key is set
-	Other                       // a well-formed PEM block that this package does not read: a CRL, parameters, a public key
-)
-
-// String returns the kind in words.
-func (k Kind) String() string {
-	switch k {
-	case Certificate:
-		return "certificate"
-	case Request:
-		return "certificate request"
-	case PrivateKey:
-		return "private key"
-	default:
-		return "other object"
-	}
-}
-
-// Object is one thing found in a file.
-type Object struct {
-	Kind        Kind
-	Line        int    // line of the PEM block's first line, from 1; 0 for DER
-	Label       string // PEM type: "CERTIFICATE"; empty for DER
-	Certificate *x509.Certificate
-	Request     *x509.CertificateRequest
-	Key         crypto.Signer
-}
-
-// Contents is what a file holds, in the order of the file.
-type Contents struct {
-	Objects []Object
-	PEM     bool // the file is PEM, not DER
-}
-
-// Certificates returns the certificates in the order of the file.
-func (c *Contents) Certificates() []*x509.Certificate {
-	var certs []*x509.Certificate
-	for _, o := range c.Objects {
-		if o.Certificate != nil {
-			certs = append(certs, o.Certificate)
-		}
-	}
-	return certs
-}
-
-// Requests returns the certification requests in the order of the file.
-func (c *Contents) Requests() []*x509.CertificateRequest {
-	var requests []*x509.CertificateRequest
-	for _, o := range c.Objects {
-		if o.Request != nil {
-			requests = append(requests, o.Request)
-		}
-	}
-	return requests
-}
-
-// Keys returns the private keys in the order of the file.
-func (c *Contents) Keys() []crypto.Signer {
-	var keys []crypto.Signer
-	for _, o := range c.Objects {
-		if o.Key != nil {
-			keys = append(keys, o.Key)
-		}
-	}
-	return keys
+	// CertificatesOnly passes over private keys: they become Objects without Key, encrypted or not, and a damaged one is no
+	// error.
+	CertificatesOnly bool
 }
 
 // Load reads the file at path and parses it as Parse does.
-func Load(path string) (*Contents, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return &Contents{}, err
-	}
-	contents, err := Parse(data)
-	return contents, withPath(err, path)
-}
+func Load(path string) (*Contents, error) { return LoadWith(path, Options{}) }
 
-// Parse reads what data holds. The Contents are never nil: with an error, which is one *Error or several joined ones,
-// they hold what could be read. Data without any object is an error.
-func Parse(data []byte) (*Contents, error) {
-	if len(data) > MaxBytes {
-		return &Contents{}, tooLarge()
-	}
-	text := decodeText(data)
-	if bytes.Contains(text, []byte(pemBegin)) {
-		return parsePEM(text)
-	}
-	trimmed := bytes.TrimSpace(text)
-	if len(trimmed) == 0 {
-		return &Contents{}, &Error{
-			ErrCode: CodeEmpty, Detail: "is empty",
-			Fix: "name a file that holds a certificate, a request or a key in PEM or DER form",
-		}
-	}
-	object, err := parseDER(data)
-	if err != nil {
-		return &Contents{}, err
-	}
-	return &Contents{Objects: []Object{object}}, nil
-}
-
-func tooLarge() *Error {
-	return &Error{
-		ErrCode: CodeTooLarge,
-		Detail:  fmt.Sprintf("is larger than %d KiB or holds more than %d objects", MaxBytes>>10, MaxObjects),
-		Fix:     "check that this is the file you mean; split a bundle of this size",
-	}
-}
-
-// readFile reads a file within the limit.
-func readFile(path string) ([]byte, error) {
+// LoadWith reads the file at path and parses it as ParseWith does.
+func LoadWith(path string, o Options) (*Contents, error) {
 	f, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
-		return nil, openError(path, err)
+		return &Contents{}, openError(path, err)
 	}
 	defer f.Close() //nolint:errcheck // the file was only read
-	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	return Read(f, path, o)
+}
+
+// Read parses what r holds as ParseWith does, and never takes more than MaxBytes and one byte from it. The name ("stdin", a
+// path) stands in the errors.
+func Read(r io.Reader, name string, o Options) (*Contents, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
 	if err != nil {
-		return nil, openError(path, err)
+		return &Contents{}, openError(name, err)
 	}
+	contents, err := ParseWith(data, o)
+	return contents, withPath(err, name)
+}
+
+// Parse is ParseWith without options.
+func Parse(data []byte) (*Contents, error) { return ParseWith(data, Options{}) }
+
+// ParseWith reads what data holds. The Contents are never nil: with an error, which is one *Error or several joined ones,
+// they hold what could be read. Data without any object is an error. The Contents do not share memory with data.
+func ParseWith(data []byte, o Options) (*Contents, error) {
+	p := &parser{options: o}
 	if len(data) > MaxBytes {
-		return nil, withPath(tooLarge(), path)
+		p.fail(place{}, tooManyBytes())
+		return p.result()
 	}
-	return data, nil
-}
-
-// decodeText removes a byte order mark and turns UTF-16, which Windows editors write, into UTF-8. Other data is
-// returned as it is.
-func decodeText(data []byte) []byte {
+	text := decodeText(data)
 	switch {
-	case bytes.HasPrefix(data, []byte{0xEF, 0xBB, 0xBF}):
-		return data[3:]
-	case bytes.HasPrefix(data, []byte{0xFF, 0xFE}), bytes.HasPrefix(data, []byte{0xFE, 0xFF}):
-		units := make([]uint16, 0, len(data)/2)
-		for i := 2; i+1 < len(data); i += 2 {
-			lo, hi := data[i], data[i+1]
-			if data[0] == 0xFE {
-				lo, hi = hi, lo
-			}
-			units = append(units, uint16(lo)|uint16(hi)<<8)
-		}
-		return []byte(string(utf16.Decode(units)))
+	case len(bytes.TrimSpace(text)) == 0:
+		p.fail(place{}, &Error{
+			ErrCode: CodeEmpty, Detail: "is empty",
+			Fix: "name a file that holds a certificate, a request or a key in PEM or DER form",
+		})
+	case bytes.Contains(text, []byte(pemBegin)):
+		p.pem(text)
 	default:
-		return data
+		der, ok := bareBase64(text)
+		if !ok {
+			der = bytes.Clone(data)
+		}
+		p.stream(der)
+	}
+	return p.result()
+}
+
+// parser collects what a file holds and what is wrong with it.
+type parser struct {
+	options    Options
+	contents   Contents
+	problems   []error
+	full       bool // there are more than MaxObjects: nothing is added any more
+	iterations int  // of all key derivations so far
+	password   *answer
+}
+
+// answer is what Options.Password returned.
+type answer struct {
+	secret secret.String
+	err    error
+}
+
+// place is where an object stands.
+type place struct {
+	line  int
+	label string
+	name  string // of the object in a bundle: "certificate 3 of the bundle"; empty elsewhere
+}
+
+// the returns the object's name for the beginning of a sentence.
+func (at place) the(kind Kind) string {
+	if at.name != "" {
+		return at.name
+	}
+	return "the " + kind.String()
+}
+
+// result returns what was collected.
+func (p *parser) result() (*Contents, error) {
+	switch {
+	case p.full:
+		// Thousands of other problems would hide it.
+		return &p.contents, tooManyObjects()
+	case len(p.problems) == 0:
+		return &p.contents, nil
+	case len(p.problems) == 1:
+		return &p.contents, p.problems[0]
+	default:
+		return &p.contents, errors.Join(p.problems...)
 	}
 }
 
-const (
-	pemBegin = "-----BEGIN "
-	pemEnd   = "-----END "
-)
-
-// parsePEM reads every block by itself: encoding/pem skips a damaged block without a word, and the user would wonder
-// where a certificate went.
-func parsePEM(text []byte) (*Contents, error) {
-	contents := &Contents{PEM: true}
-	var problems []error
-	var block strings.Builder
-	start, number := 0, 0
-	fail := func(e *Error) {
-		e.Line = start
-		problems = append(problems, e)
+// fail notes what is wrong at a place.
+func (p *parser) fail(at place, e *Error) {
+	if len(p.problems) >= MaxObjects {
+		p.full = true
+		return
 	}
-	for raw := range strings.SplitSeq(string(text), "\n") {
-		number++
-		line := strings.TrimSpace(raw)
-		if strings.HasPrefix(line, pemBegin) {
-			if start != 0 {
-				fail(damaged("the PEM block has no END line", nil))
-			}
-			start = number
-			block.Reset()
-		}
-		if start == 0 {
-			continue
-		}
-		block.WriteString(line)
-		block.WriteByte('\n')
-		if !strings.HasPrefix(line, pemEnd) {
-			continue
-		}
-		if len(contents.Objects)+len(problems) >= MaxObjects {
-			return contents, tooLarge()
-		}
-		object, err := parseBlock([]byte(block.String()))
-		if err != nil {
-			fail(err)
-		} else {
-			object.Line = start
-			contents.Objects = append(contents.Objects, object)
-		}
-		start = 0
-	}
-	if start != 0 {
-		fail(damaged("the PEM block has no END line: the file is cut off", nil))
-	}
-	if len(contents.Objects) == 0 && len(problems) == 0 {
-		return contents, damaged("has no complete PEM block", nil)
-	}
-	if len(problems) == 1 {
-		return contents, problems[0]
-	}
-	return contents, errors.Join(problems...)
+	e.Line = at.line
+	p.problems = append(p.problems, e)
 }
 
-func parseBlock(text []byte) (Object, *Error) {
-	block, rest := pem.Decode(text)
-	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
-		return Object{}, damaged("the PEM block does not decode: its base64 text or its END line is damaged", nil)
+// add puts an object at its place. An Err of it becomes a problem of the file as well.
+func (p *parser) add(at place, o Object) {
+	if len(p.contents.Objects) >= MaxObjects {
+		p.full = true
+		return
 	}
-	object := Object{Label: block.Type}
+	o.Line, o.Label = at.line, at.label
+	if o.Err != nil {
+		p.fail(at, o.Err)
+	}
+	p.contents.Objects = append(p.contents.Objects, o)
+}
+
+// take adds the object of a known kind that der should be.
+func (p *parser) take(at place, kind Kind, der []byte) {
+	if kind == PrivateKey {
+		p.key(at, der)
+		return
+	}
+	if kind != RevocationList && len(der) > MaxObjectBytes {
+		p.fail(at, tooLargeObject(at.the(kind), len(der), MaxObjectBytes))
+		return
+	}
+	o := Object{Kind: kind, Raw: der}
 	var err error
-	switch block.Type {
-	case "CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE":
-		object.Kind = Certificate
-		object.Certificate, err = x509.ParseCertificate(block.Bytes)
-	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
-		object.Kind = Request
-		object.Request, err = x509.ParseCertificateRequest(block.Bytes)
-	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY":
-		if block.Headers["DEK-Info"] != "" {
-			return Object{}, encryptedKey()
-		}
-		var problem *Error
-		object.Kind = PrivateKey
-		if object.Key, problem = parseKey(block.Bytes); problem != nil {
-			return Object{}, problem
-		}
-	case "ENCRYPTED PRIVATE KEY":
-		return Object{}, encryptedKey()
-	case "TRUSTED CERTIFICATE":
-		return Object{}, &Error{
-			ErrCode: CodeUnsupported, Detail: "is in OpenSSL's own TRUSTED CERTIFICATE form",
-			Fix: "convert it: openssl x509 -in FILE -out certificate.pem",
-		}
-	case "PKCS7", "CMS":
-		return Object{}, pkcs7()
-	default:
-		object.Kind = Other
+	switch kind {
+	case Certificate:
+		o.Certificate, err = x509.ParseCertificate(der)
+	case Request:
+		o.Request, err = x509.ParseCertificateRequest(der)
+	case RevocationList:
+		o.RevocationList, err = parseRevocationList(der)
 	}
-	if err != nil {
-		return Object{}, damaged("the "+object.Kind.String()+" does not parse", err)
+	if err == nil {
+		p.add(at, o)
+		return
 	}
-	return object, nil
-}
-
-// parseDER finds out what a DER structure is by trying: the structures have no tag that would tell them apart.
-func parseDER(der []byte) (Object, *Error) {
-	cert, certErr := x509.ParseCertificate(der)
-	if certErr == nil {
-		return Object{Kind: Certificate, Certificate: cert}, nil
-	}
-	if request, err := x509.ParseCertificateRequest(der); err == nil {
-		return Object{Kind: Request, Request: request}, nil
-	}
-	key, keyErr := parseKey(der)
-	if keyErr == nil {
-		return Object{Kind: PrivateKey, Key: key}, nil
-	}
+	problem := damaged(at.the(kind)+" does not parse", err)
+	found := kindOf(der)
 	switch {
-	case keyErr.ErrCode == CodeWeakKey:
-		return Object{}, keyErr
-	case looksLike(der, oidSignedData):
-		return Object{}, pkcs7()
-	case looksLikePKCS12(der):
-		return Object{}, &Error{
-			ErrCode: CodeUnsupported, Detail: "is a PKCS #12 file",
-			Fix: "convert it: openssl pkcs12 -in FILE -nodes -out certificate-and-key.pem",
-		}
-	case looksLikeEncryptedKey(der):
-		return Object{}, encryptedKey()
-	case der[0] == 0x30:
-		return Object{}, damaged("is DER, but no certificate, request or key", certErr)
+	case found != 0 && found != kind && at.name != "":
+		p.fail(at, damaged(fmt.Sprintf("%s is a %s", at.name, found), nil))
+	case found != 0 && found != kind:
+		p.fail(at, damaged(fmt.Sprintf("the block is labelled %s but holds a %s", at.label, found), nil))
+	case !isSigned(der):
+		p.fail(at, problem)
 	default:
-		return Object{}, damaged("is neither PEM nor DER", nil)
+		o.Err = problem
+		p.add(at, o)
 	}
 }
 
-func damaged(detail string, err error) *Error {
-	return &Error{
-		ErrCode: CodeDamaged, Detail: detail, Err: err,
-		Fix: "export or copy it again, whole, from the lines -----BEGIN to -----END (PEM) or as binary (DER)",
+// parseRevocationList is x509.ParseRevocationList that refuses octets after the list, as the other parsers do.
+func parseRevocationList(der []byte) (*x509.RevocationList, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err == nil && len(list.Raw) != len(der) {
+		return nil, errors.New("x509: trailing data")
+	}
+	return list, err
+}
+
+// key adds the private key in der.
+func (p *parser) key(at place, der []byte) {
+	if p.options.CertificatesOnly {
+		p.add(at, Object{Kind: PrivateKey})
+		return
+	}
+	if len(der) > MaxKeyBytes {
+		p.fail(at, tooLargeObject(at.the(PrivateKey), len(der), MaxKeyBytes))
+		return
+	}
+	key, problem := parseKey(der)
+	p.addKey(at, key, problem)
+}
+
+// addKey adds a key that was read, or notes why it was not.
+func (p *parser) addKey(at place, key crypto.Signer, problem *Error) {
+	switch {
+	case problem != nil:
+		p.fail(at, problem)
+	case p.options.CertificatesOnly:
+		p.add(at, Object{Kind: PrivateKey})
+	default:
+		p.add(at, Object{Kind: PrivateKey, Key: key})
 	}
 }
 
-func encryptedKey() *Error {
-	return &Error{
-		ErrCode: CodeUnsupported, Detail: "the private key is encrypted with a pass phrase",
-		Fix: "decrypt it into a file of mode 0600: openssl pkey -in FILE -out key.pem",
+// encryptedKey adds a key that only a pass phrase opens.
+func (p *parser) encryptedKey(at place) {
+	o := Object{Kind: PrivateKey}
+	if !p.options.CertificatesOnly {
+		o.Err = encryptedKey()
 	}
-}
-
-func pkcs7() *Error {
-	return &Error{
-		ErrCode: CodeUnsupported, Detail: "is a PKCS #7 bundle",
-		Fix: "convert it: openssl pkcs7 -print_certs -in FILE -out certificates.pem (with -inform DER for a binary file)",
-	}
+	p.add(at, o)
 }

@@ -20,14 +20,19 @@ type Error struct {
 const (
 	CodeMissing     = "certfile.missing"        // there is no such file
 	CodeUnreadable  = "certfile.unreadable"     // the operating system refuses it
-	CodeTooLarge    = "certfile.too-large"      // over MaxBytes or MaxObjects
+	CodeTooLarge    = "certfile.too-large"      // over one of the limits, which are the constants that begin with Max
 	CodeDamaged     = "certfile.damaged"        // a block or the DER in it does not parse
-	CodeUnsupported = "certfile.unsupported"    // PKCS #7, PKCS #12, an encrypted or unknown key
+	CodeUnsupported = "certfile.unsupported"    // an encrypted key in PEM, or a form that is not read
 	CodeEmpty       = "certfile.nothing-found"  // nothing of what was asked for is in the file
 	CodeMismatch    = "certfile.key-mismatch"   // no certificate in the file fits the key
 	CodeWrite       = "certfile.write-failed"   // the file could not be written
 	CodeManyKeys    = "certfile.too-many-keys"  // more than one key where one is wanted
 	CodeWeakKey     = "certfile.key-unsuitable" // the key cannot be used for signing here
+
+	// A PKCS #12 file, and nobody knows its password.
+	CodePasswordNeeded = "certfile.password-needed" //nolint:gosec // the name of a problem, no credential
+	// The password does not open the PKCS #12 file.
+	CodeWrongPassword = "certfile.wrong-password" //nolint:gosec // the name of a problem, no credential
 )
 
 // Error implements error.
@@ -73,15 +78,75 @@ func openError(path string, err error) *Error {
 	}
 }
 
-// withPath sets the path of every *Error in a tree of joined errors.
+// withPath sets the path of every *Error in a tree of joined errors that has none.
 func withPath(err error, path string) error {
 	switch e := err.(type) { //nolint:errorlint // walks the tree itself, node by node
 	case *Error:
-		e.Path = path
+		if e.Path == "" {
+			e.Path = path
+		}
 	case interface{ Unwrap() []error }:
 		for _, inner := range e.Unwrap() {
 			_ = withPath(inner, path)
 		}
 	}
 	return err
+}
+
+func damaged(detail string, err error) *Error {
+	return &Error{
+		ErrCode: CodeDamaged, Detail: detail, Err: err,
+		Fix: "export or copy it again, whole, from the lines -----BEGIN to -----END (PEM) or as binary (DER)",
+	}
+}
+
+func encryptedKey() *Error {
+	return &Error{
+		ErrCode: CodeUnsupported, Detail: "the private key is encrypted with a pass phrase",
+		Fix: "decrypt it into a file of mode 0600: openssl pkey -in FILE -out key.pem",
+	}
+}
+
+func tooManyBytes() *Error {
+	return &Error{
+		ErrCode: CodeTooLarge, Detail: fmt.Sprintf("is larger than %d MiB", MaxBytes>>20),
+		Fix: "check that this is the file you mean; split a bundle of this size",
+	}
+}
+
+func tooManyObjects() *Error {
+	return &Error{
+		ErrCode: CodeTooLarge, Detail: fmt.Sprintf("holds more than %d objects", MaxObjects),
+		Fix: "check that this is the file you mean; split a bundle of this size",
+	}
+}
+
+func tooLargeObject(name string, size, limit int) *Error {
+	return &Error{
+		ErrCode: CodeTooLarge,
+		Detail:  fmt.Sprintf("%s has %d bytes, more than %d KiB", name, size, limit>>10),
+		Fix:     "check that this is the file you mean: no device accepts an object of this size",
+	}
+}
+
+// convertCommand rewrites a PKCS #12 file as PEM.
+const convertCommand = "openssl pkcs12 -in FILE -nodes -out certificate-and-key.pem"
+
+func convertPKCS12(detail string, err error) *Error {
+	return &Error{ErrCode: CodeUnsupported, Detail: detail, Err: err, Fix: "convert it: " + convertCommand}
+}
+
+func badPKCS12() *Error {
+	return &Error{
+		ErrCode: CodeDamaged, Detail: "the PKCS #12 file is damaged",
+		Fix: "export or copy it again; or convert it: " + convertCommand,
+	}
+}
+
+func tooManyIterations(n int64) *Error {
+	return &Error{
+		ErrCode: CodeTooLarge,
+		Detail:  fmt.Sprintf("the PKCS #12 file asks for %d rounds of key derivation, more than the %d allowed for a key and %d for a file", n, MaxIterations, maxWork),
+		Fix:     "do not trust a file like this from a stranger; otherwise convert it: " + convertCommand,
+	}
 }
