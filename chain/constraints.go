@@ -39,6 +39,8 @@ type generalName struct {
 	show string       // DirName as text
 	host uriHost      // URI
 	net  netip.Prefix // a constraint on addresses
+
+	broken bool // a name that does not parse: it is within every excluded subtree and within no permitted one
 }
 
 // uriHost is the host of a URI; not ok for a URI without one, or with an address in its place.
@@ -163,16 +165,21 @@ func (c *Certificate) names() []generalName {
 	in := cryptobyte.String(c.altRaw)
 	if in.ReadASN1(&alt, cbasn1.SEQUENCE) {
 		for alt.ReadAnyASN1(&value, &tag) {
-			if n, ok := readGeneralName(tag, value); ok {
-				if n.kind == uriName {
-					n.host = hostOfURI(n.text)
-				}
-				all = append(all, n)
+			n, ok := readGeneralName(tag, value)
+			switch {
+			case !ok && n.kind == directoryName:
+				n.broken, n.show = true, unreadable
+			case !ok:
+				continue
+			case n.kind == uriName:
+				n.host = hostOfURI(n.text)
 			}
+			all = append(all, n)
 		}
 	}
-	if dir, ok := canonicalRDNs(c.x.RawSubject); ok && len(dir) > 0 {
-		all = append(all, generalName{kind: directoryName, dir: dir, show: c.x.Subject.String()})
+	// crypto/x509 reads some subjects that are no names by X.501, such as those with an empty RDN.
+	if dir, ok := canonicalRDNs(c.x.RawSubject); len(dir) > 0 || !ok {
+		all = append(all, generalName{kind: directoryName, dir: dir, show: c.x.Subject.String(), broken: !ok})
 	}
 	for _, a := range c.x.Subject.Names {
 		if s, ok := a.Value.(string); ok && a.Type.String() == "1.2.840.113549.1.9.1" {
@@ -193,13 +200,16 @@ func hostOfURI(text string) uriHost {
 }
 
 // within reports whether a name is in the subtree below base; both are of one type. For excluded subtrees a name that
-// could stand for one in the subtree counts as well: a wildcard, or a URI whose host cannot be told.
+// could stand for one in the subtree counts as well: a wildcard, a URI whose host cannot be told, a mail address without one.
 func (n *generalName) within(base *generalName, excluded bool) bool {
+	if n.broken {
+		return excluded
+	}
 	switch n.kind {
 	case dNSName:
 		return dnsWithin(n.text, base.text, excluded)
 	case rfc822Name:
-		return mailWithin(n.text, base.text)
+		return mailWithin(n.text, base.text, excluded)
 	case uriName:
 		if !n.host.ok {
 			return excluded // RFC 5280 4.2.1.10: refused where a constraint applies
@@ -228,18 +238,19 @@ func dnsWithin(name, domain string, excluded bool) bool {
 		return strings.HasSuffix(name, domain)
 	case name == domain || strings.HasSuffix(name, "."+domain):
 		return true
-	case excluded && strings.HasPrefix(name, "*."):
+	case excluded:
+		first, below, _ := strings.Cut(name, ".")
 		_, parent, ok := strings.Cut(domain, ".")
-		return ok && parent == name[2:] // the wildcard stands for the domain, too
+		return ok && parent == below && strings.Contains(first, "*") // the wildcard stands for the domain, too
 	default:
 		return false
 	}
 }
 
-func mailWithin(mailbox, base string) bool {
+func mailWithin(mailbox, base string, excluded bool) bool {
 	at := strings.LastIndexByte(mailbox, '@')
 	if at < 0 {
-		return false
+		return excluded
 	}
 	local, host := mailbox[:at], strings.ToLower(mailbox[at+1:])
 	if i := strings.LastIndexByte(base, '@'); i >= 0 {

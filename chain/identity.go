@@ -142,6 +142,20 @@ func (j *judgement) commonNameInUse() (string, bool) {
 	return common, matchDNS(common, ref.text)
 }
 
+// commonNameUsed returns the common name that makes the leaf one for the reference, as the name of subjectAltName that it
+// stands in for: name constraints apply to it.
+func (j *judgement) commonNameUsed() (generalName, bool) {
+	common, ok := j.commonNameInUse()
+	if c, ref := j.path[0], j.search.reference; !ok && ref != nil && j.search.v.Names == NamesATS && !c.matches(ref) && len(c.commonNames) > 0 {
+		common = c.commonNames[0]
+		ok = matchATS(common, ref.text)
+	}
+	if ip, err := netip.ParseAddr(common); err == nil {
+		return generalName{kind: iPAddress, ip: ip.AsSlice()}, ok
+	}
+	return generalName{kind: dNSName, text: common}, ok
+}
+
 // matchesATS compares as Apache Traffic Server does (edge specification, section 10): dNSName, then the first common
 // name; an address as text. iPAddress was compared by matches already.
 func (c *Certificate) matchesATS(ref *reference) bool {

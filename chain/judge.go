@@ -418,8 +418,8 @@ func (j *judgement) nameConstraints() {
 			}
 			if names == nil {
 				names = c.names()
-				if common, ok := j.commonNameInUse(); ok && depth == 0 {
-					names = append(names, generalName{kind: dNSName, text: common})
+				if common, ok := j.commonNameUsed(); ok && depth == 0 {
+					names = append(names, common)
 				}
 			}
 			j.faults = append(j.faults, j.constrained(depth, ca, names)...)
