@@ -5,6 +5,7 @@
 #   make lint    golangci-lint, formatting, tidiness of go.mod
 #   make fmt     formats all files
 #   make fuzz    every fuzz target for FUZZTIME (5s)
+#   make differential  our verdicts on WORLDS (100000) random PKIs against crypto/x509 and openssl verify
 #   make bench   every benchmark; BENCH=REGEXP BENCHTIME=1s PKG=./... narrow it
 #   make cover   coverage by function
 #   make check   lint, test, and 3s of each fuzz target
@@ -17,13 +18,14 @@ FUZZTIME    ?= 5s
 BENCH       ?= .
 BENCHTIME   ?= 1s
 TESTFLAGS   ?=
+WORLDS      ?= 100000
 
 # Go wants a home for its caches; a bare container or a service may have none.
 ifeq ($(strip $(HOME)),)
 export HOME    := $(abspath $(or $(TMPDIR),/tmp))/callsign-home
 endif
 
-.PHONY: build test lint fmt fuzz bench cover check clean peers
+.PHONY: build test lint fmt fuzz differential bench cover check clean peers
 
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/callsign
@@ -48,6 +50,10 @@ bin/golangci-lint: tools/go.mod tools/go.sum
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
+
+# The test makes -rapid.checks worlds in each of four shards.
+differential: peers
+	$(GO) test -run '^TestDifferential$$' -timeout 120m -v ./chain -rapid.checks=$$(( ($(WORLDS) + 3) / 4 )) -rapid.nofailfile
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) $(PKG)

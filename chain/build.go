@@ -150,8 +150,16 @@ func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 	var found []candidate
 	stored := false
 	add := func(i *Certificate) {
-		if i.x == nil || i.subject != c.issuer || !c.identifies(i) || slices.ContainsFunc(path, i.sameAuthority) ||
-			slices.ContainsFunc(found, func(f candidate) bool { return f.equal(i) }) {
+		// Once round is enough: a name and key that are in the path already lead nowhere new, except to an anchor, which
+		// may be another certificate of the same CA.
+		if i.x == nil || i.subject != c.issuer || !c.identifies(i) {
+			return
+		}
+		again := i.sameAuthority
+		if stored && i.claimsSelfSigned() {
+			again = i.equal
+		}
+		if slices.ContainsFunc(path, again) || slices.ContainsFunc(found, func(f candidate) bool { return f.equal(i) }) {
 			return
 		}
 		found = append(found, candidate{Certificate: i, stored: stored})

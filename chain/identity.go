@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"crypto/x509"
 	"net/netip"
 	"strings"
 
@@ -238,6 +237,3 @@ func (j *judgement) nearNames(c *Certificate, ref *reference) []string {
 	}
 	return limit(near)
 }
-
-// hasNames reports whether the leaf has any name in subjectAltName that is compared.
-func hasNames(x *x509.Certificate) bool { return len(x.DNSNames) > 0 || len(x.IPAddresses) > 0 }
