@@ -65,12 +65,13 @@ func (j *judgement) policies() {
 	}
 }
 
-// given is a counter of crypto/x509, which has no value for an absent one.
+// given is a counter of crypto/x509, which has no value for an absent one. A negative one, which is no good form, counts
+// as 0: a demand that is written wrongly is a demand all the same.
 func given(n int, zero bool) int {
-	if n > 0 || n == 0 && zero {
-		return n
+	if n == 0 && !zero {
+		return math.MaxInt
 	}
-	return math.MaxInt
+	return max(n, 0)
 }
 
 func (*judgement) noPolicy(c *Certificate, depth int) Fault {
@@ -122,7 +123,11 @@ func (s policySet) next(c *Certificate, anyAllowed bool) policySet {
 
 // mapped applies policy mappings: RFC 5280 6.1.4 (b).
 func (s policySet) mapped(mappings []x509.PolicyMapping, allowed bool) {
-	if len(s) == 0 || len(mappings) > maxPolicies {
+	if len(mappings) > maxPolicies {
+		clear(s) // as if none could be mapped
+		return
+	}
+	if len(s) == 0 {
 		return
 	}
 	to := map[string][]string{}
