@@ -38,7 +38,8 @@ type Client struct {
 	URL string
 	// Auth is the account that submits and fetches.
 	Auth winauth.Credentials
-	// TLS says how the server's certificate is verified; nil for the system's roots. It is cloned.
+	// TLS says how the server's certificate is verified; nil for the system's roots. It is cloned. A check of the caller's
+	// own (InsecureSkipVerify with VerifyConnection) explains what is wrong by returning a CertificateFault.
 	TLS *tls.Config
 	// DialContext opens TCP connections; nil for net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)

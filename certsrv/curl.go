@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/url"
 	"strings"
 	"syscall"
@@ -39,6 +39,26 @@ const (
 	curlBadContent   = 61
 	curlIssuerAbsent = "SSL certificate problem: unable to get local issuer certificate"
 )
+
+// CertificateFault is what a check of the server's certificate that the caller has put into Client.TLS (VerifyConnection)
+// may return to be explained in full: in the Problem, in the log, and in the terms of libcurl. Errors of crypto/x509 are
+// explained, too; any other error of such a check is CodeTLSFailed.
+type CertificateFault interface {
+	error
+	// Code says what is wrong; "name_mismatch" (CodeWrongName) that the server has another name than the one that was asked
+	// for. Everything else is CodeUntrusted.
+	Code() string
+	// Remedy says what to do.
+	Remedy() string
+	// CurlCode and CurlText are the failure in the terms of libcurl: 60, "SSL certificate problem: certificate has expired".
+	CurlCode() int
+	CurlText() string
+	// LogAttrs are more attributes for the record of the failure, which has "code", "err" and "remedy" already.
+	LogAttrs() []slog.Attr
+}
+
+// nameMismatch is the Code of a CertificateFault that stands for another name.
+const nameMismatch = "name_mismatch"
 
 // curlOf expresses err as libcurl would. now is for telling "expired" from "not yet valid".
 func curlOf(err error, now time.Time) curlResult {
@@ -92,16 +112,15 @@ func curlOf(err error, now time.Time) curlResult {
 
 func curlTLS(w *winauth.Error, now time.Time) (int, string) {
 	var (
+		fault     CertificateFault
 		hostname  x509.HostnameError
 		authority x509.UnknownAuthorityError
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
-		record    tls.RecordHeaderError
-		alert     tls.AlertError
-		network   net.Error
-		coded     interface{ Code() string }
 	)
 	switch {
+	case errors.As(w.Err, &fault):
+		return fault.CurlCode(), oneLine(fault.CurlText())
 	case errors.As(w.Err, &hostname):
 		return curlTLSName, fmt.Sprintf("SSL: certificate subject name '%s' does not match target host name '%s'",
 			hostname.Certificate.Subject.CommonName, hostname.Host)
@@ -117,30 +136,25 @@ func curlTLS(w *winauth.Error, now time.Time) (int, string) {
 		return curlUntrusted, curlIssuerAbsent
 	case errors.As(w.Err, &invalid), errors.As(w.Err, &verify):
 		return curlUntrusted, "SSL certificate problem: " + oneLine(w.Err.Error())
-	case errors.As(w.Err, &record), errors.As(w.Err, &alert), errors.As(w.Err, &network):
-		return curlTLSConnect, "SSL connect error: " + oneLine(w.Err.Error())
-	case errors.As(w.Err, &coded):
-		// The caller's own check of the certificate: what it says is about trust.
-		return curlUntrusted, "SSL certificate problem: " + oneLine(w.Err.Error())
 	}
 	return curlTLSConnect, "SSL connect error: " + oneLine(w.Err.Error())
 }
 
-// explainTLS gives a Problem the words for a refused server certificate.
+// explainTLS gives a Problem, which is CodeTLSFailed, the words for a refused server certificate.
 func explainTLS(p *Problem, w *winauth.Error) {
 	var (
+		fault     CertificateFault
 		hostname  x509.HostnameError
 		authority x509.UnknownAuthorityError
 		invalid   x509.CertificateInvalidError
-		coded     interface {
-			Code() string
-			Remedy() string
-		}
+		verify    *tls.CertificateVerificationError
 	)
-	chain := unverified(w.Err)
 	switch {
-	case errors.As(w.Err, &coded):
-		p.ErrCode, p.Fix = CodeUntrusted, coded.Remedy()
+	case errors.As(w.Err, &fault):
+		p.ErrCode, p.Detail, p.Fix = CodeUntrusted, w.URL+": "+oneLine(fault.Error()), oneLine(fault.Remedy())
+		if fault.Code() == nameMismatch {
+			p.ErrCode = CodeWrongName
+		}
 	case errors.As(w.Err, &hostname):
 		p.ErrCode = CodeWrongName
 		p.Detail = fmt.Sprintf("%s: the server's certificate is for %s, not for %s", w.URL, certificateNames(hostname.Certificate), hostname.Host)
@@ -153,8 +167,8 @@ func explainTLS(p *Problem, w *winauth.Error) {
 	case errors.As(w.Err, &authority):
 		p.ErrCode = CodeUntrusted
 		top := authority.Cert
-		if len(chain) > 0 {
-			top = chain[len(chain)-1]
+		if presented := unverified(w.Err); len(presented) > 0 {
+			top = presented[len(presented)-1]
 		}
 		if top != nil {
 			p.Detail = fmt.Sprintf("%s: no trusted issuer for certificate %s, issued by %s", w.URL, top.Subject, top.Issuer)
@@ -163,6 +177,10 @@ func explainTLS(p *Problem, w *winauth.Error) {
 				p.Fix = fmt.Sprintf("import the certificate of %s into the trust store, if it is the right one", top.Subject)
 			}
 		}
+	case errors.As(w.Err, &invalid), errors.As(w.Err, &verify):
+		p.ErrCode = CodeUntrusted
+	default:
+		p.Fix = "check that a web server with TLS 1.2 or later and a readable certificate answers at this address: openssl s_client -connect " + hostOf(w.URL) + ":" + portOf(w.URL)
 	}
 }
 

@@ -103,10 +103,15 @@ func (c *Client) open(ctx context.Context, creds winauth.Credentials) (*session,
 func (c *Client) loginFailed(ctx context.Context, url string, creds winauth.Credentials, err error) error {
 	r := curlOf(err, c.now())
 	p := transportProblem("login", err, false)
-	c.log().LogAttrs(ctx, p.level(), "login to web enrollment failed",
+	attrs := []slog.Attr{
 		slog.String("event", "certsrv.login_failed"), slog.String("url", url), slog.Int("curl_code", r.code),
 		slog.String("curl_text", r.text), slog.Int("bytes", r.bytes), slog.String("user", creds.User),
-		slog.String("code", p.ErrCode), slog.String("err", p.Detail), slog.String("remedy", p.Fix))
+		slog.String("code", p.ErrCode), slog.String("err", p.Detail), slog.String("remedy", p.Fix),
+	}
+	if fault, ok := errors.AsType[CertificateFault](err); ok {
+		attrs = append(attrs, fault.LogAttrs()...)
+	}
+	c.log().LogAttrs(ctx, p.level(), "login to web enrollment failed", attrs...)
 	return p
 }
 
