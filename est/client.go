@@ -60,7 +60,9 @@ type Client struct {
 	// Label is the additional path segment of RFC 7030 section 3.2.2; empty for none.
 	Label string
 	// TLS holds the trust anchors (RootCAs) and, for certificate authentication, the client's Certificates. It is not
-	// changed. TLS 1.2 is the least.
+	// changed. TLS 1.2 is the least. A check of the caller's own (InsecureSkipVerify with VerifyConnection) may return an
+	// error with Code() and Remedy(): the ClientError takes over the remedy, and its code is CodeServerName for the code
+	// "name_mismatch", else CodeServerUntrusted.
 	TLS *tls.Config
 	// User and Password are for HTTP Basic with simpleenroll. fullcmc sends them only when the server asks for them.
 	User     string

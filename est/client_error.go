@@ -130,6 +130,11 @@ func classify(err error, p *progress, a *answer) *ClientError {
 		name     x509.HostnameError
 		verify   *tls.CertificateVerificationError
 		redirect *redirectError
+		fault    interface {
+			error
+			Code() string
+			Remedy() string
+		}
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -150,6 +155,12 @@ func classify(err error, p *progress, a *answer) *ClientError {
 	case errors.As(err, &verify):
 		e.ErrCode, e.number = CodeServerUntrusted, LibESTSSLConnect
 		e.Fix = "add the issuer of the server's certificate to the EST client's trust anchors" + untrusted(verify)
+	case step < stepSecure && errors.As(err, &fault):
+		// The caller's own check of the certificate: see Client.TLS.
+		e.ErrCode, e.number, e.Fix = CodeServerUntrusted, LibESTSSLConnect, fault.Remedy()
+		if fault.Code() == "name_mismatch" {
+			e.ErrCode, e.number = CodeServerName, LibESTFQDNMismatch
+		}
 	case step < stepConnected:
 		e.ErrCode, e.number = CodeConnect, LibESTIPConnect
 		e.Fix = "check that the EST server runs and that the port is reachable"
