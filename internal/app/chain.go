@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,9 +12,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"callsign/chain"
 	"callsign/cmc"
 	"callsign/internal/certfile"
 	"callsign/internal/config"
+	"callsign/internal/explain"
 )
 
 // CAFile is the name of the file, beside the database, with the certificates of the issuing CA: what verifies the
@@ -69,12 +72,17 @@ func (a *App) chain(ctx context.Context) ([]*x509.Certificate, error) {
 // learnChain asks for the CA's chain until it is known and writes it down for clients and scripts.
 func (a *App) learnChain(ctx context.Context) error {
 	var certs []*x509.Certificate
+	told := ""
 	for wait := firstAsk; ; wait = min(2*wait, longestAsk) {
 		var err error
 		if certs, err = a.chain(ctx); err == nil && len(certs) > 0 {
 			break
 		}
-		// The authority has logged why; this is no other failure.
+		if fault, ok := errors.AsType[*chain.Error](err); ok && a.issuers.upstream != nil && fault.Error() != told {
+			told = fault.Error()
+			a.notTrusted(ctx, err, fault)
+		}
+		// Apart from that the authority has logged why; this is no other failure.
 		a.log.DebugContext(ctx, "the CA's chain is not known yet", slog.Any("err", err))
 		select {
 		case <-ctx.Done():
@@ -96,6 +104,13 @@ func (a *App) learnChain(ctx context.Context) error {
 	}
 	close(a.known)
 	return nil
+}
+
+// notTrusted tells that the certificate of the RA is refused, which until then nobody would see before a phone calls.
+func (a *App) notTrusted(ctx context.Context, err error, fault *chain.Error) {
+	a.log.LogAttrs(ctx, slog.LevelWarn, "certificate of the registration authority refused", append([]slog.Attr{
+		slog.String("url", a.config.CAPF.RAURL), slog.String("code", explain.Code(err)), slog.String("err", fault.Error()), slog.String("remedy", fault.Remedy()),
+	}, fault.LogAttrs()...)...)
 }
 
 // WaitReady returns when the CA's chain is known, so that the first phone can be served; with ctx's error when ctx ends

@@ -50,6 +50,7 @@ const (
 	codeKeySize      = "app.certificate-key-size"
 	codeNames        = "app.certificate-names"
 	codeChain        = "app.chain-incomplete"
+	codeRefused      = "app.chain-refused" // complete, and verifiers refuse it
 	codeClock        = "app.clock"
 	codePortInUse    = "app.port-in-use"
 	codeListen       = "app.listen"

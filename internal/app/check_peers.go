@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"callsign/certsrv"
+	"callsign/chain"
 	"callsign/est"
 	"callsign/internal/ca/local"
 	"callsign/internal/ra"
@@ -131,14 +132,33 @@ func (k *checker) localCA(ctx context.Context) {
 		return
 	}
 	l.Issuer.Now = k.now
-	chain := l.Issuer.Full()
-	top := chain[len(chain)-1]
-	if !selfSigned(top) {
-		k.warn(name, object, codeChain, fmt.Sprintf("the chain ends at %s, whose issuer %s is missing", top.Subject, top.Issuer), "put the certificates up to the root into ca.chain_file")
+	leaf, err := trySigning(ctx, &l.Issuer)
+	if err != nil {
+		k.fail(name, object, local.CodeSign, err.Error(), "correct ca.certificate_file, ca.key_file and ca.chain_file")
 		return
 	}
-	if err := trySigning(ctx, &l.Issuer, k.now()); err != nil {
-		k.fail(name, object, local.CodeSign, err.Error(), "correct ca.certificate_file, ca.key_file and ca.chain_file")
+	where := "ca.certificate_file (" + object + ")"
+	if c.CA.ChainFile != "" {
+		where = "ca.chain_file (" + c.CA.ChainFile + ")"
+	}
+	v := chain.Verifier{Anchors: chain.NewStoreX509(l.Issuer.Full()).Named(where), Usage: chain.Any, Now: k.now}
+	r := v.Verify([]*chain.Certificate{chain.Of(leaf)}, "")
+	top := r.Path[len(r.Path)-1]
+	if r.Anchor == nil {
+		detail := append([]string{fmt.Sprintf("the chain ends at %s, whose issuer %s is missing", top.Subject(), top.Issuer())}, r.Faults[0].NearMisses...)
+		report, code := k.warn, codeChain
+		if full := l.Issuer.Full(); bytes.Equal(full[len(full)-1].RawSubject, full[len(full)-1].RawIssuer) {
+			// There is a root, and it is another CA's: what is handed out with each certificate is wrong.
+			report, code = k.fail, local.CodeSign
+			detail[0] = "a certificate that it signs does not verify: " + detail[0]
+		}
+		report(name, object, code, strings.Join(detail, "; "), "put the certificates up to the root, and no others, into ca.chain_file")
+		return
+	}
+	for i := range r.Faults {
+		k.fail(name, object, local.CodeSign, "a certificate that it signs does not verify: "+whole(&r.Faults[i]), r.Faults[i].Remedy)
+	}
+	if !r.OK() {
 		return
 	}
 	for _, up := range l.Issuer.Chain {
@@ -146,44 +166,32 @@ func (k *checker) localCA(ctx context.Context) {
 			return
 		}
 	}
-	k.ok(name, object, "%s signs, chain complete up to %s", l.Issuer.Certificate.Subject, top.Subject)
+	k.ok(name, object, "%s signs, chain complete up to %s", l.Issuer.Certificate.Subject, top.Subject())
 }
 
-func selfSigned(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
-}
-
-func trySigning(ctx context.Context, i *local.Issuer, now time.Time) error {
+// trySigning has a certificate signed that nobody gets.
+func trySigning(ctx context.Context, i *local.Issuer) (*x509.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return fmt.Errorf("encode a key: %w", err)
+		return nil, fmt.Errorf("encode a key: %w", err)
 	}
 	subject, err := asn1.Marshal(pkix.Name{CommonName: "callsign check"}.ToRDNSequence())
 	if err != nil {
-		return fmt.Errorf("encode a name: %w", err)
+		return nil, fmt.Errorf("encode a name: %w", err)
 	}
 	der, err := i.IssueRaw(ctx, spki, subject, nil, local.Options{KeyUsage: x509.KeyUsageDigitalSignature, Validity: time.Hour})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("read the certificate: %w", err)
+		return nil, fmt.Errorf("read the certificate: %w", err)
 	}
-	chain := i.Full()
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	roots.AddCert(chain[len(chain)-1])
-	for _, c := range chain {
-		between.AddCert(c)
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
-		return fmt.Errorf("a certificate that it signs does not verify: %w", err)
-	}
-	return nil
+	return leaf, nil
 }
 
 // resolve reports whether the host of a URL has an address. Addresses as such are not worth a line.
@@ -260,22 +268,13 @@ func (k *checker) connect(ctx context.Context, name string, client *certsrv.Clie
 	}
 	answer, err := h.Do(r)
 	if err != nil {
-		code, fix := codeUnreachable, "see whether the server runs and the way to it is open: curl -vk "+client.URL
-		var unknown x509.UnknownAuthorityError
-		var host x509.HostnameError
-		var expired x509.CertificateInvalidError
-		switch {
-		case errors.As(err, &unknown):
-			code, fix = certsrv.CodeUntrusted, "put the CA that issued the web server's certificate into adcs.ca_file"
-		case errors.As(err, &host):
-			code, fix = certsrv.CodeWrongName, "use the name in the web server's certificate in adcs.url"
-		case errors.As(err, &expired):
-			code, fix = certsrv.CodeUntrusted, "renew the web server's certificate in IIS, or set this machine's clock"
+		if k.refused(server{name, client.URL, "adcs.url", certsrv.CodeUntrusted, certsrv.CodeWrongName}, err) {
+			return false
 		}
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
 		}
-		k.fail(name, client.URL, code, err.Error(), fix)
+		k.fail(name, client.URL, codeUnreachable, err.Error(), "see whether the server runs and the way to it is open: curl -vk "+client.URL)
 		return false
 	}
 	_ = answer.Body.Close() // only the header was wanted
@@ -293,6 +292,30 @@ func (k *checker) connect(ctx context.Context, name string, client *certsrv.Clie
 	return true
 }
 
+// server is a server that is called, and the words for a certificate of it that is not accepted.
+type server struct {
+	step, url            string
+	key                  string // of the configuration, with the URL
+	untrusted, wrongName string // codes
+}
+
+// refused reports every fault of a server's certificate when those are why err happened.
+func (k *checker) refused(s server, err error) bool {
+	e, ok := errors.AsType[*chain.Error](err)
+	if !ok {
+		return false
+	}
+	for i := range e.Faults {
+		f := &e.Faults[i]
+		code, fix := s.untrusted, f.Remedy
+		if f.Code == chain.NameMismatch {
+			code, fix = s.wrongName, fix+" ("+s.key+")"
+		}
+		k.fail(s.step, s.url, code, whole(f), fix)
+	}
+	return true
+}
+
 func (k *checker) adcsChain(ctx context.Context, name string, client *certsrv.Client) {
 	certs, err := client.CACertificates(ctx)
 	if err != nil {
@@ -307,22 +330,25 @@ func (k *checker) adcsChain(ctx context.Context, name string, client *certsrv.Cl
 	if !k.dates(name, client.URL, newest) {
 		return
 	}
-	top := newest
-	for range certs {
-		if selfSigned(top) {
-			k.ok(name, client.URL, "%s, complete up to %s", newest.Subject, top.Subject)
-			return
-		}
-		i := slices.IndexFunc(certs, func(c *x509.Certificate) bool {
-			return bytes.Equal(c.RawSubject, top.RawIssuer) && top.CheckSignatureFrom(c) == nil
-		})
-		if i < 0 {
-			break
-		}
-		top = certs[i]
+	v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named("the CA's certificates"), Usage: chain.CA, Now: k.now}
+	r := v.Verify(chain.OfAll(certs[:1]), "")
+	top := r.Path[len(r.Path)-1]
+	if r.Anchor == nil {
+		k.fail(name, client.URL, codeChain, fmt.Sprintf("the chain of %s ends at %s, whose issuer %s is missing", newest.Subject, top.Subject(), top.Issuer()),
+			"publish the missing CA certificate in Active Directory: certutil -dspublish -f FILE RootCA")
+		return
 	}
-	k.fail(name, client.URL, codeChain, fmt.Sprintf("the chain of %s ends at %s, whose issuer %s is missing", newest.Subject, top.Subject, top.Issuer),
-		"publish the missing CA certificate in Active Directory: certutil -dspublish -f FILE RootCA")
+	for i := range r.Faults {
+		f := &r.Faults[i]
+		report := k.fail
+		if f.Code == chain.WeakKey || f.Code == chain.WeakSignature {
+			report = k.warn // the CA issues all the same
+		}
+		report(name, client.URL, codeRefused, whole(f), f.Remedy)
+	}
+	if r.OK() {
+		k.ok(name, client.URL, "%s, complete up to %s", newest.Subject, top.Subject())
+	}
 }
 
 // upstream asks the RA of capf.ra_url for the CA's certificates.
@@ -348,6 +374,9 @@ func (k *checker) upstream(ctx context.Context) {
 	}
 	defer client.Close()
 	certs, err := client.CACerts(ctx)
+	if k.refused(server{name, raw, "capf.ra_url", est.CodeServerUntrusted, est.CodeServerName}, err) {
+		return
+	}
 	if e, ok := errors.AsType[*est.ClientError](err); ok && e.Code() == est.CodeUnavailable {
 		k.fail(name, raw, e.Code(), e.Error(), "look at the RA's log: it does not know its CA's chain yet")
 		return

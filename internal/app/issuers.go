@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -135,11 +134,9 @@ func (a *App) newCertsrv() (*certsrv.Client, error) {
 	if c.Auth == config.AuthBasic {
 		method = winauth.Basic
 	}
-	tc := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		if tc.RootCAs, err = certfile.LoadPool(c.CAFile); err != nil {
-			return nil, err
-		}
+	tc, err := a.peerTLS(c.URL, "adcs.ca_file", c.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	client := &certsrv.Client{
 		URL: c.URL, Auth: winauth.Credentials{Method: method, User: c.Username, Password: winauth.NewPassword([]byte(password.Reveal()))}, TLS: tc, UserAgent: c.UserAgent,
@@ -181,7 +178,7 @@ func (a *App) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 
 func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 	c := a.config.CAPF
-	roots, err := certfile.LoadPool(c.RACAFile)
+	tc, err := a.peerTLS(c.RAURL, "capf.ra_ca_file", c.RACAFile)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +194,7 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &est.Client{URL: c.RAURL, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Log: a.log}
+	client := &est.Client{URL: c.RAURL, TLS: tc, Log: a.log}
 	authority, err := upstream.New(upstream.Config{
 		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: a.now, Log: a.log,
 	})

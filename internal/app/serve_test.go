@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,38 @@ import (
 	"callsign/internal/setup"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// systemRoot is a root that the system trusts in these tests.
+var systemRoot *signed
+
+func TestMain(m *testing.M) {
+	path, err := trustSystemRoot()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.Remove(path) // a file in the directory for such files
+		os.Exit(code)
+	}))
+}
+
+// trustSystemRoot makes systemRoot and a file of it, and names the file to crypto/x509, which reads the system's roots
+// once in a process.
+func trustSystemRoot() (path string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	if systemRoot, err = signWith(nil, authority("System Root"), key); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp("", "callsign-app-roots-*.pem")
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(f.Close(), certfile.WriteCertificates(f.Name(), systemRoot.cert), os.Setenv("SSL_CERT_FILE", f.Name()))
+	return f.Name(), err
+}
 
 // product is a deployment as init makes it, served in this process.
 type product struct {

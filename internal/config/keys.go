@@ -110,7 +110,7 @@ func capfKeys() []key {
 		{
 			name: "ra_ca_file", def: "", path: inFile, example: "ra-ca.pem",
 			field: func(c *Config) any { return &c.CAPF.RACAFile },
-			doc:   "Trust anchors for the RA's TLS certificate.",
+			doc:   "Roots for the RA's TLS certificate, or a self-signed certificate itself; CAs between need not be sent when they stand here, too.",
 		},
 		{
 			name: "ra_certificate_file", def: "", path: inFile, example: "capf-ra.pem",

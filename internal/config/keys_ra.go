@@ -33,7 +33,7 @@ func adcsKeys() []key {
 		{
 			name: "ca_file", def: "", path: inFile, example: "iis-ca.pem",
 			field: func(c *Config) any { return &c.ADCS.CAFile },
-			doc:   "Trust anchors for the web server's certificate. Empty: those of the operating system.",
+			doc:   "Roots for the web server's certificate, or a self-signed certificate itself; CAs between need not be sent when they stand here, too. Empty: the roots of the operating system.",
 		},
 		{
 			name: "user_agent", def: "", check: header,

@@ -214,7 +214,8 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 	return e
 }
 
-// remedy is the client's remedy with the keys of the configuration to set.
+// remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
+// itself.
 func remedy(p *certsrv.Problem) string {
 	keys := ""
 	switch p.ErrCode {
@@ -222,8 +223,8 @@ func remedy(p *certsrv.Problem) string {
 		keys = "adcs.url"
 	case certsrv.CodeNotResolved, certsrv.CodeCannotConnect:
 		keys = "adcs.url, adcs.connect_to"
-	case certsrv.CodeUntrusted, certsrv.CodeTLSFailed:
-		keys = "adcs.ca_file, adcs.url"
+	case certsrv.CodeTLSFailed:
+		keys = "adcs.url"
 	case certsrv.CodeNotAuthenticated:
 		keys = "adcs.username, adcs.password_file, adcs.auth"
 	case certsrv.CodeForbidden:

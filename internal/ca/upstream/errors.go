@@ -57,7 +57,8 @@ func failure(err error) *ca.Error {
 	return out
 }
 
-// remedy is the client's remedy with the keys of the configuration to set.
+// remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
+// itself.
 func remedy(e *est.ClientError) string {
 	switch e.ErrCode {
 	case est.CodeResolve, est.CodeConnect, est.CodeServerName, est.CodeTLS, est.CodeRedirect, est.CodeClientConfig,
@@ -65,8 +66,6 @@ func remedy(e *est.ClientError) string {
 		return e.Fix + " (capf.ra_url)"
 	case est.CodeTimeout:
 		return e.Fix + " (ra.answer_within at the RA)"
-	case est.CodeServerUntrusted:
-		return e.Fix + " (capf.ra_ca_file)"
 	}
 	return e.Fix
 }
