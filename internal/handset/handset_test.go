@@ -371,15 +371,20 @@ func TestTLSConfig(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		shown, anchors []*x509.Certificate
-		ok             bool
+		want           string // what is to be done; empty for trusted
 	}{
-		"issued by the anchor": {[]*x509.Certificate{leaf}, []*x509.Certificate{w.cert}, true},
-		"chain shown":          {[]*x509.Certificate{leaf, w.cert}, []*x509.Certificate{w.cert}, true},
-		"pinned":               {[]*x509.Certificate{leaf}, []*x509.Certificate{leaf}, true},
-		"foreign CA":           {[]*x509.Certificate{leaf, w.cert}, []*x509.Certificate{other.cert}, false},
-		"nothing shown":        {nil, []*x509.Certificate{w.cert}, false},
+		"issued by the anchor": {[]*x509.Certificate{leaf}, []*x509.Certificate{w.cert}, ""},
+		"chain shown":          {[]*x509.Certificate{leaf, w.cert}, []*x509.Certificate{w.cert}, ""},
+		"pinned":               {[]*x509.Certificate{leaf}, []*x509.Certificate{leaf}, ""},
+		"foreign CA":           {[]*x509.Certificate{leaf, w.cert}, []*x509.Certificate{other.cert}, "into anchors.pem"},
+		"nothing shown":        {nil, []*x509.Certificate{w.cert}, "configure a certificate on the peer"},
 	} {
-		if err := verify(tt.shown, tt.anchors); (err == nil) != tt.ok {
+		err := trusts(tt.anchors, "anchors.pem")(tls.ConnectionState{PeerCertificates: tt.shown})
+		told, ok := errors.AsType[interface {
+			error
+			Remedy() string
+		}](err)
+		if (err == nil) != (tt.want == "") || ok && !strings.Contains(told.Remedy(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+
+	"callsign/chain"
 )
 
 // TLSConfig returns the configuration with which a handset calls a CAPF server. With an empty caFile the server's
@@ -29,7 +32,7 @@ func TLSConfig(caFile string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read CA file %s: %w", caFile, err)
 	}
-	config.VerifyConnection = func(s tls.ConnectionState) error { return verify(s.PeerCertificates, anchors) }
+	config.VerifyConnection = trusts(anchors, caFile)
 	return config, nil
 }
 
@@ -57,22 +60,19 @@ func parsePEM(text []byte) ([]*x509.Certificate, error) {
 	return out, nil
 }
 
-// verify accepts a server certificate that is one of the anchors or whose chain ends in one.
-func verify(shown, anchors []*x509.Certificate) error {
-	if len(shown) == 0 {
-		return errors.New("the server showed no certificate")
+// trusts returns a check that accepts a server which shows one of the anchors or has a chain that ends in one. file is
+// where the anchors are from.
+func trusts(anchors []*x509.Certificate, file string) func(tls.ConnectionState) error {
+	v := chain.Verifier{
+		Anchors: chain.NewStoreX509(anchors).Named(file), PartialChain: true,
+		Usage:      chain.Any, // the CAPF certificate is a CA certificate and often has no extended key usage for servers
+		MinRSABits: 1024,      // as old CAPF servers have
 	}
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	for _, a := range anchors {
-		if a.Equal(shown[0]) {
+	chained := v.VerifyConnection("", nil)
+	return func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) > 0 && slices.ContainsFunc(anchors, s.PeerCertificates[0].Equal) {
 			return nil
 		}
-		roots.AddCert(a)
+		return chained(s)
 	}
-	for _, c := range shown[1:] {
-		between.AddCert(c)
-	}
-	// The CAPF certificate is a CA certificate and often has no extended key usage for servers.
-	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	return err
 }
