@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+	"golang.org/x/net/publicsuffix"
 )
 
 // form applies the rules that Strict and WebPKI have beside Deployment's. They ask whether the CA has issued well; each
@@ -208,7 +209,7 @@ func (j *judgement) webNames(c *Certificate) {
 		if reservedName(n) {
 			reserved = append(reserved, n)
 		}
-		if parent, ok := strings.CutPrefix(n, "*."); ok && j.publicSuffix(parent) {
+		if parent, ok := strings.CutPrefix(n, "*."); ok && publicSuffix(parent) {
 			wild = append(wild, n)
 		}
 	}
@@ -225,11 +226,11 @@ func (j *judgement) webNames(c *Certificate) {
 	}
 }
 
-func (j *judgement) publicSuffix(domain string) bool {
-	if f := j.search.v.PublicSuffix; f != nil {
-		return f(domain) == domain
-	}
-	return !strings.Contains(domain, ".")
+// publicSuffix reports whether names directly below a domain belong to different registrants: by the registries' part of
+// the public suffix list that this program was built with, and for every top-level domain.
+func publicSuffix(domain string) bool {
+	suffix, registry := publicsuffix.PublicSuffix(lowerASCII(domain))
+	return suffix == lowerASCII(domain) && (registry || !strings.Contains(domain, "."))
 }
 
 // specialUse are top-level domains and domains that do not exist in the public DNS: RFC 6761 and its registry, RFC 8375, RFC 9476.

@@ -97,8 +97,6 @@ type Verifier struct {
 	ClockSkew time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// PublicSuffix returns the public suffix of a domain, for the wildcard rule of WebPKI. Nil knows top-level domains only.
-	PublicSuffix func(domain string) string
 }
 
 // Result is the judgement of one certificate.
