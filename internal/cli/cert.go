@@ -1,33 +1,43 @@
 package cli
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
+	"math/big"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"callsign/chain"
 	"callsign/internal/certfile"
 )
 
-// maxStdin bounds what is read from stdin.
-const maxStdin = 1 << 20
-
 func (e *env) certCommand() *cobra.Command {
-	return group("cert", "Certificates", e.certInspect())
+	return group("cert", "Certificates, in files and on live servers", e.certInspect(), e.certVerify(), e.certMatch())
 }
 
-// certItem is a certificate in JSON.
+// The kinds of objects in JSON.
+var kindNames = map[certfile.Kind]string{
+	certfile.Certificate: "certificate", certfile.Request: "request", certfile.RevocationList: "revocation_list",
+	certfile.PrivateKey: "private_key", certfile.Other: "other",
+}
+
+// certItem is a certificate in JSON. Of one that does not parse only Subject, Issuer, Serial and SHA256 are filled.
 type certItem struct {
 	Source     string   `json:"source"`
+	Kind       string   `json:"kind"`
+	Line       int      `json:"line,omitempty"`
 	Subject    string   `json:"subject"`
 	Issuer     string   `json:"issuer"`
 	Serial     string   `json:"serial"`
@@ -43,97 +53,231 @@ type certItem struct {
 	SubjectKey string   `json:"subject_key_id"`
 	Authority  string   `json:"authority_key_id"`
 	SHA256     string   `json:"sha256"`
+	Error      string   `json:"error,omitempty"` // why it does not parse
+
+	x *x509.Certificate
 }
 
+// requestItem is a certification request in JSON.
+type requestItem struct {
+	Source    string   `json:"source"`
+	Kind      string   `json:"kind"`
+	Line      int      `json:"line,omitempty"`
+	Subject   string   `json:"subject"`
+	Key       string   `json:"key"`
+	Signature string   `json:"signature_algorithm"`
+	Names     []string `json:"names"`
+	Error     string   `json:"error,omitempty"` // why it does not parse, or that its signature is wrong
+}
+
+// crlItem is a revocation list in JSON.
+type crlItem struct {
+	Source     string `json:"source"`
+	Kind       string `json:"kind"`
+	Line       int    `json:"line,omitempty"`
+	Issuer     string `json:"issuer"`
+	Number     string `json:"number"`
+	ThisUpdate string `json:"this_update"`
+	NextUpdate string `json:"next_update"` // empty when the list does not say
+	Revoked    int    `json:"revoked"`     // number of entries
+	Signature  string `json:"signature_algorithm"`
+	Authority  string `json:"authority_key_id"`
+	Error      string `json:"error,omitempty"`
+
+	x *x509.RevocationList
+}
+
+// keyItem is a private key in JSON: its kind and size, and nothing of its value.
+type keyItem struct {
+	Source    string `json:"source"`
+	Kind      string `json:"kind"`
+	Line      int    `json:"line,omitempty"`
+	Key       string `json:"key"` // empty when it is encrypted
+	Encrypted bool   `json:"encrypted"`
+}
+
+// otherItem is an object that is recognised and not read.
+type otherItem struct {
+	Source string `json:"source"`
+	Kind   string `json:"kind"`
+	Line   int    `json:"line,omitempty"`
+	Label  string `json:"label"`
+}
+
+const certArguments = "file, server as HOST:PORT, or - for stdin"
+
+// containers is said of every command that reads certificates.
+const containers = `A file is PEM, DER, base64, PKCS #7 or PKCS #12, told by its content; - is stdin; HOST:PORT and https://HOST are live
+servers, which are looked at whatever they present. A file of that name wins.`
+
 func (e *env) certInspect() *cobra.Command {
+	reader := &certReader{env: e}
 	cmd := &cobra.Command{
-		Use: "inspect FILE...", Short: "Show certificates, PEM or DER; - reads stdin", Args: atLeastOne("file, or - for stdin"),
-		Example: "  callsign cert inspect phone.pem\n  callsign cert inspect --json ca.pem\n  cat phone.pem | callsign cert inspect -",
-		RunE: func(_ *cobra.Command, args []string) error {
-			items, failed := []certItem{}, []error(nil)
-			now := time.Now()
-			for _, a := range args {
-				c, err := e.readCertificates(a)
-				if err != nil {
-					failed = append(failed, err)
-					continue
-				}
-				for _, x := range c {
-					items = append(items, newCertItem(a, x, now))
-				}
+		Use: "inspect FILE|-|HOST:PORT...", Short: "Show certificates, requests, revocation lists and keys", Args: atLeastOne(certArguments),
+		Long: "Show certificates, requests and revocation lists, and of private keys the kind and size.\n" + containers,
+		Example: `  callsign cert inspect phone.pem
+  callsign cert inspect cucm.example.com:8443
+  callsign cert inspect --password-file password.txt --json tomcat.p12
+  cat phone.pem | callsign cert inspect -`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := reader.open(); err != nil {
+				return err
 			}
-			if err := e.printCerts(items, now); err != nil {
+			var inputs []*certInput
+			var failed []error
+			readable := 0
+			for _, a := range args {
+				in := reader.read(cmd.Context(), a, "", false)
+				if cmd.Context().Err() != nil {
+					return cmd.Context().Err()
+				}
+				inputs = append(inputs, in)
+				in.warnKey(e)
+				failed = append(failed, in.problems(certfile.PrivateKey)...) // an encrypted key is shown as one
+				readable += in.readable()
+			}
+			if err := e.inspected(inputs, time.Now()); err != nil {
 				return err
 			}
 			err := errors.Join(failed...)
-			if err != nil && len(failed) < len(args) {
+			if err != nil && readable > 0 {
 				return &exitError{code: exitPartial, err: err}
 			}
 			return err
 		},
 	}
-	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial)
+	reader.flags(cmd)
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitUnreachable)
 }
 
-func (e *env) printCerts(items []certItem, now time.Time) error {
+// readable counts the objects that could be read; an encrypted key is what it is.
+func (in *certInput) readable() int {
+	n := 0
+	for _, o := range in.objects {
+		if o.Err == nil || o.Kind == certfile.PrivateKey {
+			n++
+		}
+	}
+	return n
+}
+
+// inspected prints what was found.
+func (e *env) inspected(inputs []*certInput, now time.Time) error {
+	items := []any{}
+	var servers []*serverItem
+	for _, in := range inputs {
+		if s := in.serverItem(); s != nil {
+			servers = append(servers, s)
+		}
+		for i := range in.objects {
+			items = append(items, newItem(in.source, &in.objects[i], now))
+		}
+	}
 	if e.json {
 		return e.printJSON(struct {
-			Items []certItem `json:"items"`
-			Total int        `json:"total"`
-		}{items, len(items)})
+			Items   []any         `json:"items"`
+			Total   int           `json:"total"`
+			Servers []*serverItem `json:"servers,omitempty"`
+		}{items, len(items), servers})
 	}
-	for i, c := range items {
-		if i > 0 {
-			fmt.Fprintln(e.out)
-		}
-		if err := printCert(e.out, c, now); err != nil {
-			return err
+	r := e.newReport()
+	first := true
+	for _, in := range inputs {
+		server := in.serverItem()
+		for i := range in.objects {
+			if !first {
+				fmt.Fprintln(e.out)
+			}
+			first = false
+			r.line("", 0, in.source)
+			if server != nil && i == 0 {
+				r.item("  ", "server", server.words())
+			}
+			r.object(newItem(in.source, &in.objects[i], now), now)
 		}
 	}
 	return nil
 }
 
-func (e *env) readCertificates(arg string) ([]*x509.Certificate, error) {
-	if arg != "-" {
-		return certfile.LoadCertificates(arg)
+// newItem returns an object in the form of JSON.
+func newItem(source string, o *certfile.Object, now time.Time) any {
+	kind := kindNames[o.Kind]
+	why := ""
+	if o.Err != nil {
+		why = parseError(o.Err)
 	}
-	b, err := io.ReadAll(io.LimitReader(e.in, maxStdin+1))
-	if err != nil {
-		return nil, fmt.Errorf("read stdin: %w", err)
+	switch o.Kind {
+	case certfile.Certificate:
+		if o.Certificate == nil {
+			return malformedItem(source, o)
+		}
+		i := newCertItem(source, o.Certificate, now)
+		i.Line = o.Line
+		return i
+	case certfile.Request:
+		i := requestItem{Source: source, Kind: kind, Line: o.Line, Names: []string{}, Error: why}
+		if x := o.Request; x != nil {
+			i.Subject, i.Key, i.Signature = x.Subject.String(), publicKeyName(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm.String()
+			i.Names = nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses)
+			if err := x.CheckSignature(); err != nil {
+				i.Error = "the request's own signature is wrong: " + strings.TrimPrefix(err.Error(), "x509: ")
+			}
+		}
+		return i
+	case certfile.RevocationList:
+		i := crlItem{Source: source, Kind: kind, Line: o.Line, Error: why, x: o.RevocationList}
+		if x := i.x; x != nil {
+			i.Issuer, i.ThisUpdate, i.Revoked = x.Issuer.String(), utc(x.ThisUpdate), len(x.RevokedCertificateEntries)
+			i.Signature, i.Authority = x.SignatureAlgorithm.String(), hex.EncodeToString(x.AuthorityKeyId)
+			if x.Number != nil {
+				i.Number = x.Number.String()
+			}
+			if !x.NextUpdate.IsZero() {
+				i.NextUpdate = utc(x.NextUpdate)
+			}
+		}
+		return i
+	case certfile.PrivateKey:
+		i := keyItem{Source: source, Kind: kind, Line: o.Line, Encrypted: o.Key == nil}
+		if o.Key != nil {
+			i.Key = publicKeyName(o.Key.Public(), 0)
+		}
+		return i
+	default:
+		return otherItem{Source: source, Kind: kind, Line: o.Line, Label: o.Label}
 	}
-	if len(b) > maxStdin {
-		return nil, fmt.Errorf("stdin holds more than %d KiB", maxStdin>>10)
+}
+
+// parseError is why an object does not parse, without where it stands.
+func parseError(e *certfile.Error) string {
+	if e.Err != nil {
+		return strings.TrimPrefix(e.Err.Error(), "x509: ")
 	}
-	c, err := certfile.Parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("read stdin: %w", err)
+	return e.Detail
+}
+
+// malformedItem is what could be made out of a certificate that does not parse.
+func malformedItem(source string, o *certfile.Object) certItem {
+	c := chain.Parse(o.Raw)
+	i := certItem{
+		Source: source, Kind: kindNames[certfile.Certificate], Line: o.Line, Subject: c.Subject(), Issuer: c.Issuer(), SHA256: c.SHA256(),
+		Names: []string{}, KeyUsage: []string{}, ExtKeyUse: []string{}, Error: parseError(o.Err),
 	}
-	certs := c.Certificates()
-	if len(certs) == 0 {
-		return nil, errors.New("stdin holds no certificate")
+	if c.Err() != nil {
+		i.Serial = c.Err().Serial
 	}
-	return certs, nil
+	return i
 }
 
 func newCertItem(source string, c *x509.Certificate, now time.Time) certItem {
 	sum := sha256.Sum256(c.Raw)
 	i := certItem{
-		Source: source, Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: hex.EncodeToString(c.SerialNumber.Bytes()),
+		Source: source, Kind: kindNames[certfile.Certificate], Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: serialHex(c.SerialNumber),
 		NotBefore: utc(c.NotBefore), NotAfter: utc(c.NotAfter), ExpiresIn: int64(c.NotAfter.Sub(now).Seconds()),
-		Key: keyName(c), Signature: c.SignatureAlgorithm.String(), CA: c.IsCA, Names: []string{}, KeyUsage: keyUsages(c.KeyUsage), ExtKeyUse: []string{},
+		Key: publicKeyName(c.PublicKey, c.PublicKeyAlgorithm), Signature: c.SignatureAlgorithm.String(), CA: c.IsCA,
+		Names: nameList(c.DNSNames, c.IPAddresses, c.URIs, c.EmailAddresses), KeyUsage: keyUsages(c.KeyUsage), ExtKeyUse: []string{},
 		SubjectKey: hex.EncodeToString(c.SubjectKeyId), Authority: hex.EncodeToString(c.AuthorityKeyId), SHA256: hex.EncodeToString(sum[:]),
-	}
-	for _, n := range c.DNSNames {
-		i.Names = append(i.Names, "DNS:"+n)
-	}
-	for _, n := range c.IPAddresses {
-		i.Names = append(i.Names, "IP:"+n.String())
-	}
-	for _, n := range c.URIs {
-		i.Names = append(i.Names, "URI:"+n.String())
-	}
-	for _, n := range c.EmailAddresses {
-		i.Names = append(i.Names, "email:"+n)
+		x: c,
 	}
 	for _, u := range c.ExtKeyUsage {
 		i.ExtKeyUse = append(i.ExtKeyUse, u.String())
@@ -144,14 +288,45 @@ func newCertItem(source string, c *x509.Certificate, now time.Time) certItem {
 	return i
 }
 
-func keyName(c *x509.Certificate) string {
-	switch k := c.PublicKey.(type) {
+// serialHex is a serial number as everywhere here: hexadecimal octets without colons.
+func serialHex(n *big.Int) string {
+	if n.Sign() == 0 {
+		return "00"
+	}
+	return hex.EncodeToString(n.Bytes())
+}
+
+// nameList is the names of a certificate or request, each with its kind.
+func nameList(dns []string, ips []net.IP, uris []*url.URL, emails []string) []string {
+	names := []string{}
+	for _, n := range dns {
+		names = append(names, "DNS:"+n)
+	}
+	for _, n := range ips {
+		names = append(names, "IP:"+n.String())
+	}
+	for _, n := range uris {
+		names = append(names, "URI:"+n.String())
+	}
+	for _, n := range emails {
+		names = append(names, "email:"+n)
+	}
+	return names
+}
+
+// publicKeyName is kind and size of a key: "RSA 2048", "EC P-256", "Ed25519".
+func publicKeyName(key crypto.PublicKey, algorithm x509.PublicKeyAlgorithm) string {
+	switch k := key.(type) {
 	case *rsa.PublicKey:
 		return fmt.Sprintf("RSA %d", k.N.BitLen())
 	case *ecdsa.PublicKey:
 		return "EC " + k.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	case nil:
+		return "of an unknown kind"
 	default:
-		return c.PublicKeyAlgorithm.String()
+		return algorithm.String()
 	}
 }
 
@@ -168,40 +343,95 @@ func keyUsages(u x509.KeyUsage) []string {
 	return used
 }
 
-func printCert(w io.Writer, c certItem, now time.Time) error {
-	until, err := time.Parse(time.RFC3339, c.NotAfter)
-	if err != nil {
-		return fmt.Errorf("read end of validity: %w", err)
-	}
-	from, err := time.Parse(time.RFC3339, c.NotBefore)
-	if err != nil {
-		return fmt.Errorf("read begin of validity: %w", err)
-	}
-	state := "OK"
-	switch {
-	case now.After(until):
-		state = "EXPIRED"
-	case now.Before(from):
-		state = "NOT YET VALID"
-	}
-	lines := [][2]string{
-		{"subject", c.Subject},
-		{"issuer", c.Issuer},
-		{"serial", c.Serial},
-		{"valid", from.Local().Format("2006-01-02 15:04") + " to " + until.Local().Format("2006-01-02 15:04 MST") + " (" + in(until, now) + ") " + state},
-		{"key", c.Key + ", signed with " + c.Signature},
-		{"names", strings.Join(c.Names, ", ")},
-		{"usage", strings.Join(slices.Concat(c.KeyUsage, c.ExtKeyUse), ", ")},
-		{"CA", fmt.Sprint(c.CA)},
-		{"key id", c.SubjectKey},
-		{"issuer key", c.Authority},
-		{"SHA256", c.SHA256},
-	}
-	fmt.Fprintln(w, c.Source)
-	for _, l := range lines {
-		if l[1] != "" {
-			fmt.Fprintf(w, "  %-11s %s\n", l[0], oneLine(l[1]))
+// object writes an item for people.
+func (r *report) object(item any, now time.Time) {
+	const in = "  "
+	switch i := item.(type) {
+	case certItem:
+		r.certificate(i, now)
+	case requestItem:
+		r.item(in, "request", or(i.Subject, "(empty subject)"))
+		r.item(in, "line", number(i.Line))
+		if i.Key != "" {
+			r.item(in, "key", i.Key+", signed with "+i.Signature)
 		}
+		r.item(in, "names", strings.Join(i.Names, ", "))
+		r.item(in, "error", i.Error)
+	case crlItem:
+		r.revocationList(i, now)
+	case keyItem:
+		text := i.Key + ", not encrypted"
+		if i.Encrypted {
+			text = "encrypted with a pass phrase"
+		}
+		r.item(in, "private key", text)
+		r.item(in, "line", number(i.Line))
+	case otherItem:
+		r.item(in, "other", strings.TrimSpace(fmt.Sprintf("%s object, not read", i.Label)))
+		r.item(in, "line", number(i.Line))
 	}
-	return nil
+}
+
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func (r *report) certificate(c certItem, now time.Time) {
+	const in = "  "
+	r.item(in, "subject", c.Subject)
+	r.item(in, "issuer", c.Issuer)
+	r.item(in, "serial", c.Serial)
+	if c.x != nil {
+		state := "OK"
+		switch {
+		case now.After(c.x.NotAfter):
+			state = "EXPIRED"
+		case now.Before(c.x.NotBefore):
+			state = "NOT YET VALID"
+		}
+		r.item(in, "valid", span(c.x.NotBefore, c.x.NotAfter, now)+" "+state)
+		r.item(in, "key", c.Key+", signed with "+c.Signature)
+		r.item(in, "names", strings.Join(c.Names, ", "))
+		r.item(in, "usage", strings.Join(slices.Concat(c.KeyUsage, c.ExtKeyUse), ", "))
+		r.item(in, "CA", fmt.Sprint(c.CA))
+		r.item(in, "key id", c.SubjectKey)
+		r.item(in, "issuer key", c.Authority)
+	}
+	r.item(in, "SHA256", c.SHA256)
+	if c.Error != "" {
+		r.item(in, "error", "does not parse: "+c.Error)
+	}
+}
+
+func (r *report) revocationList(i crlItem, now time.Time) {
+	const in = "  "
+	r.item(in, "CRL of", or(i.Issuer, "(unreadable)"))
+	r.item(in, "line", number(i.Line))
+	if i.x != nil {
+		r.item(in, "number", i.Number)
+		if until := i.x.NextUpdate; until.IsZero() {
+			r.item(in, "valid", "from "+local(i.x.ThisUpdate)+", without an end")
+		} else {
+			state := " OK"
+			if now.After(until) {
+				state = " OUT OF DATE"
+			}
+			r.item(in, "valid", span(i.x.ThisUpdate, until, now)+state)
+		}
+		r.item(in, "revoked", fmt.Sprintf("%d certificate%s", i.Revoked, plural(i.Revoked)))
+		r.item(in, "signed with", i.Signature)
+		r.item(in, "issuer key", i.Authority)
+	}
+	r.item(in, "error", i.Error)
+}
+
+// local is a time for people.
+func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04 MST") }
+
+// span is a validity for people.
+func span(from, until, now time.Time) string {
+	return from.Local().Format("2006-01-02 15:04") + " to " + local(until) + " (" + in(until, now) + ")"
 }

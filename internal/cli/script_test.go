@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,10 +38,18 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TZ", "UTC")
 			e.Setenv("GORACE", "atexit_sleep_ms=10") // the race detector keeps each process for a second by default
+			for name, dir := range map[string]string{"EDGE": "../../chain/testdata/edge", "CERTFILES": "../certfile/testdata"} {
+				abs, err := filepath.Abs(dir)
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, abs)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "json": jsonValue, "endpoints": endpoints, "occupy": occupy, "stopwatch": stopwatch, "terminate": terminate,
+			"present": present, "oddcert": oddcert,
 		},
 	})
 }
