@@ -151,12 +151,12 @@ func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 	stored := false
 	add := func(i *Certificate) {
 		// Once round is enough: a name and key that are in the path already lead nowhere new, except to an anchor, which
-		// may be another certificate of the same CA.
+		// may be another certificate of the same CA. A self-signed leaf has to be in the store itself, though.
 		if i.x == nil || i.subject != c.issuer || !c.identifies(i) {
 			return
 		}
 		again := i.sameAuthority
-		if stored && i.claimsSelfSigned() {
+		if stored && len(path) > 1 && i.claimsSelfSigned() {
 			again = i.equal
 		}
 		if slices.ContainsFunc(path, again) || slices.ContainsFunc(found, func(f candidate) bool { return f.equal(i) }) {
