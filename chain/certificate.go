@@ -27,17 +27,18 @@ type Certificate struct {
 	// Names in the canonical form of name.go: equal strings are equal names.
 	subject, issuer string
 
-	constraints  *constraints // nil without nameConstraints
-	altRaw       []byte       // value of subjectAltName, nil without
-	akiIssuer    string       // canonical directory name in authorityCertIssuer; "" for none
-	akiSerial    *big.Int     // authorityCertSerialNumber; nil for none
-	akiKeyID     bool         // keyIdentifier is present
-	present      extension    // extensions that are there
-	critical     extension    // of these, the critical ones
-	unhandled    []string     // critical extensions that nobody here knows, as dotted OIDs
-	needsPolicy  bool         // has an extension that asks for policy processing
-	commonNames  []string
-	unusableKind string // key that cannot be used: "EC P-224"; "" for a good kind
+	constraints   *constraints // nil without nameConstraints
+	altRaw        []byte       // value of subjectAltName, nil without
+	akiIssuer     string       // canonical directory name in authorityCertIssuer; "" for none
+	akiSerial     *big.Int     // authorityCertSerialNumber; nil for none
+	akiKeyID      bool         // keyIdentifier is present
+	present       extension    // extensions that are there
+	critical      extension    // of these, the critical ones
+	unhandled     []string     // critical extensions that nobody here knows, as dotted OIDs
+	oldExtensions bool         // has extensions although it is older than version 3; crypto/x509 passes over them
+	needsPolicy   bool         // has an extension that asks for policy processing
+	commonNames   []string
+	unusableKind  string // key that cannot be used: "EC P-224"; "" for a good kind
 }
 
 // extension is a set of the extensions that rules look at.
@@ -106,6 +107,7 @@ func Of(x *x509.Certificate) *Certificate {
 			c.needsPolicy = true
 		}
 	}
+	c.oldExtensions = x.Version < 3 && hasExtensions(x.RawTBSCertificate)
 	for i := range x.Subject.Names {
 		a := &x.Subject.Names[i]
 		if len(a.Type) == 4 && a.Type[0] == 2 && a.Type[1] == 5 && a.Type[2] == 4 && a.Type[3] == 3 {
@@ -116,6 +118,21 @@ func Of(x *x509.Certificate) *Certificate {
 	}
 	c.unusableKind = unusableKind(x)
 	return c
+}
+
+// hasExtensions reports whether a TBSCertificate has extensions.
+func hasExtensions(tbs cryptobyte.String) bool {
+	var fields, field cryptobyte.String
+	var tag cbasn1.Tag
+	if !tbs.ReadASN1(&fields, cbasn1.SEQUENCE) {
+		return false
+	}
+	for fields.ReadAnyASN1(&field, &tag) {
+		if tag == cbasn1.Tag(3).ContextSpecific().Constructed() {
+			return true
+		}
+	}
+	return false
 }
 
 // OfAll wraps certificates, in the same order.

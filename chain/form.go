@@ -41,7 +41,7 @@ func (j *judgement) breach(r *Rule, depth int, actual, format string, args ...an
 func (j *judgement) strictAny(depth int, c *Certificate) {
 	x := c.x
 	top := !j.below(depth)
-	if x.Version < 3 && (!top || len(x.Extensions) > 0) {
+	if x.Version < 3 && (!top || c.oldExtensions) {
 		j.breach(&ruleVersion, depth, "version "+string(rune('0'+x.Version)), "%s has version %d", c.Subject(), x.Version)
 	}
 	const longest = 20
@@ -135,10 +135,8 @@ func preferredSyntax(name string) bool {
 func (j *judgement) webAny(depth int, c *Certificate) {
 	x := c.x
 	top := !j.below(depth)
-	if top && len(j.path) > 1 || top && j.search.v.Usage == CA {
-		if c.present&extEKU != 0 {
-			j.breach(&ruleEKURoot, depth, extendedText(x), "the root %s has extended key usage", c.Subject())
-		}
+	if isRoot := top && c.selfIssued() && (len(j.path) > 1 || j.search.v.Usage == CA); isRoot && c.present&extEKU != 0 {
+		j.breach(&ruleEKURoot, depth, extendedText(x), "the root %s has extended key usage", c.Subject())
 	}
 	if top && !strong(x.SignatureAlgorithm) {
 		j.add(newFault(&ruleAnchorDigest, c, depth, "the signature of the root %s uses %s", c.Subject(), algorithmText(c)).
@@ -238,15 +236,17 @@ var specialUse = []string{"test", "example", "invalid", "localhost", "local", "i
 
 // reservedName reports whether a dNSName is internal: one label, or below a special-use domain.
 func reservedName(name string) bool {
-	name = lowerASCII(strings.TrimPrefix(name, "*."))
+	name = lowerASCII(name)
 	if !strings.Contains(name, ".") {
 		return true
 	}
+	name = strings.TrimPrefix(name, "*.")
 	return slices.ContainsFunc(specialUse, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 }
 
 // publicAddress reports whether an address can be reached from everywhere.
 func publicAddress(a netip.Addr) bool {
+	a = a.Unmap()
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(reservedNets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
