@@ -169,7 +169,8 @@ func (r *certReader) greet(ctx context.Context, in *certInput, t probe.Target) {
 		in.objects = append(in.objects, o)
 	}
 	in.err = errors.Join(failed...)
-	if e := p.Incomplete; e != nil && e.ErrCode != probe.CodeCertificateUnreadable {
+	// What is told with the certificates themselves is no warning.
+	if e := p.Incomplete; e != nil && e.ErrCode != probe.CodeCertificateUnreadable && p.ClientCertificate != probe.Demanded {
 		r.env.warn(e.Error())
 	}
 }
