@@ -109,6 +109,9 @@ func (f *Fault) take(g Fault) {
 
 // causes reports whether g goes away when f is mended.
 func (f *Fault) causes(g *Fault) bool {
+	if slices.ContainsFunc(f.Consequences, func(c Fault) bool { return c.causes(g) }) {
+		return true
+	}
 	switch f.Code {
 	case TooComplex:
 		// What the search did not reach, it could not find.
