@@ -38,7 +38,9 @@ func (j *judgement) revocation() {
 
 // revoked judges one certificate.
 func (j *judgement) revoked(depth int, c, issuer *Certificate) {
-	var stale *x509.RevocationList
+	var stale, holder *x509.RevocationList
+	var held *x509.RevocationListEntry
+	var released time.Time
 	current := false
 	var unusable []string
 	for _, crl := range j.search.v.CRLs {
@@ -51,12 +53,18 @@ func (j *judgement) revoked(depth int, c, issuer *Certificate) {
 			continue
 		}
 		// Once revoked is revoked for good: an old CRL that lists the certificate counts, and so does one from after the
-		// time of the judgement.
-		if entry := find(crl, c); entry != nil {
-			j.add(newFault(&ruleRevoked, c, depth, "%s was revoked by %s on %s: %s (CRL of %s)", c.Subject(), c.Issuer(), stamp(entry.RevocationTime), reasonText(entry.ReasonCode), stamp(crl.ThisUpdate)).
-				values("revoked "+stamp(entry.RevocationTime), "not in the CRL").
-				fix("replace the certificate of %s by a new one with a new key; find out from the CA's administrator why it was revoked", c.Subject()))
+		// time of the judgement. Only what was put on hold may be released by a newer CRL.
+		const certificateHold = 6
+		switch entry := find(crl, c); {
+		case entry == nil:
+			if crl.ThisUpdate.After(released) {
+				released = crl.ThisUpdate
+			}
+		case entry.ReasonCode != certificateHold:
+			j.add(revokedFault(depth, c, crl, entry))
 			return
+		case holder == nil || crl.ThisUpdate.After(holder.ThisUpdate):
+			holder, held = crl, entry
 		}
 		switch {
 		case j.inDate(crl):
@@ -64,6 +72,10 @@ func (j *judgement) revoked(depth int, c, issuer *Certificate) {
 		case stale == nil || crl.ThisUpdate.After(stale.ThisUpdate):
 			stale = crl
 		}
+	}
+	if holder != nil && !released.After(holder.ThisUpdate) {
+		j.add(revokedFault(depth, c, holder, held))
+		return
 	}
 	switch {
 	case current:
@@ -82,10 +94,16 @@ func (j *judgement) revoked(depth int, c, issuer *Certificate) {
 	}
 }
 
-// inDate reports whether a CRL is valid now. One without nextUpdate never ends.
+func revokedFault(depth int, c *Certificate, crl *x509.RevocationList, entry *x509.RevocationListEntry) Fault {
+	return newFault(&ruleRevoked, c, depth, "%s was revoked by %s on %s: %s (CRL of %s)", c.Subject(), c.Issuer(), stamp(entry.RevocationTime), reasonText(entry.ReasonCode), stamp(crl.ThisUpdate)).
+		values("revoked "+stamp(entry.RevocationTime), "not in the CRL").
+		fix("replace the certificate of %s by a new one with a new key; find out from the CA's administrator why it was revoked", c.Subject())
+}
+
+// inDate reports whether a CRL is valid now, in whole seconds, both ends included. One without nextUpdate never ends.
 func (j *judgement) inDate(crl *x509.RevocationList) bool {
 	now, skew := j.search.now, j.search.v.ClockSkew
-	return !now.Before(crl.ThisUpdate.Add(-skew)) && (crl.NextUpdate.IsZero() || !now.After(crl.NextUpdate.Add(skew)))
+	return !now.Before(crl.ThisUpdate.Add(-skew)) && (crl.NextUpdate.IsZero() || !now.Truncate(time.Second).After(crl.NextUpdate.Add(skew)))
 }
 
 func datesText(crl *x509.RevocationList) string {
