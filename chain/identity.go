@@ -16,14 +16,18 @@ type reference struct {
 // parseReference reads a name as users and URLs write it. What is neither an address nor a proper name is compared as it
 // is, and matches nothing.
 func parseReference(name string) *reference {
-	host := strings.TrimSpace(name)
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
+	host := strings.ToLower(strings.TrimSpace(name))
+	address := host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		address = host[1 : len(host)-1]
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return &reference{text: host, ip: ip.WithZone("")}
+	if ip, err := netip.ParseAddr(address); err == nil {
+		return &reference{text: address, ip: ip.WithZone("")}
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.TrimSuffix(host, ".")
+	if host == "" {
+		host = name // blanks or a dot: something was asked for
+	}
 	for i := range len(host) {
 		if host[i] >= 0x80 {
 			// RFC 9525 6.3: U-labels become A-labels before anything is compared.
@@ -101,7 +105,19 @@ func matchDNS(pattern, name string) bool {
 		return pattern == name
 	}
 	label, rest, ok := strings.Cut(name, ".")
-	return ok && label != "" && rest == parent && strings.Contains(parent, ".")
+	return ok && hostLabel(label) && rest == parent && strings.Contains(parent, ".")
+}
+
+// hostLabel reports whether a wildcard may stand for a label, which is in lower case: what is no part of a host name, such
+// as another wildcard, is not.
+func hostLabel(label string) bool {
+	for i := range len(label) {
+		b := label[i]
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' {
+			return false
+		}
+	}
+	return label != ""
 }
 
 // validPattern reports whether a dNSName is worth comparing: RFC 5280 4.2.1.6 forbids " " and a final dot, RFC 9525 6.3 any
@@ -179,14 +195,8 @@ func matchATS(pattern, name string) bool {
 		return false
 	}
 	label, parent, ok := strings.Cut(name, ".")
-	if !ok || parent != rest || label == "" || first != "*" && strings.HasPrefix(label, "xn--") {
+	if !ok || parent != rest || !hostLabel(label) || first != "*" && strings.HasPrefix(label, "xn--") {
 		return false
-	}
-	for i := range len(label) {
-		b := label[i]
-		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' {
-			return false
-		}
 	}
 	before, after := first[:star], first[star+1:]
 	return len(label) >= len(before)+len(after) && strings.HasPrefix(label, before) && strings.HasSuffix(label, after)
