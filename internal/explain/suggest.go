@@ -1,0 +1,136 @@
+package explain
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Nearest returns the codes that are most like a query of which Lookup knows nothing, best first, at most n. For one word
+// these are codes that are spelt like it or contain it, for several words entries whose titles or wordings share the most
+// of them.
+func Nearest(query string, n int) []string {
+	c := loaded()
+	name := strings.ToLower(strings.TrimSpace(printable(query)))
+	if name == "" {
+		return nil
+	}
+	score := c.byWords
+	if !strings.ContainsFunc(name, unicode.IsSpace) {
+		score = c.bySpelling
+	}
+	scores := score(name)
+	codes := make([]string, 0, len(scores))
+	for i := range c.entries { // in the order of the catalogue, so that equals come in it
+		if scores[i] > 0 {
+			codes = append(codes, c.entries[i].Code)
+		}
+	}
+	at := make(map[string]int, len(c.entries))
+	for i := range c.entries {
+		at[c.entries[i].Code] = i
+	}
+	slices.SortStableFunc(codes, func(a, b string) int { return cmp.Compare(scores[at[b]], scores[at[a]]) })
+	return codes[:min(n, len(codes))]
+}
+
+// longestName is more than any code or alias has: longer words are no codes, and comparing them costs.
+const longestName = 80
+
+// bySpelling compares a word in lower case with every code and alias.
+func (c *catalogue) bySpelling(word string) map[int]int {
+	scores := map[int]int{}
+	if len(word) > longestName || len(word) < 2 {
+		return scores
+	}
+	for name, refs := range c.folded {
+		s := 0
+		const best = 1000
+		far := max(1, min(3, len(word)/3))
+		if d := distance(word, name); d <= far {
+			s = best - 10*d
+		} else if len(word) >= 3 && strings.Contains(name, word) || len(name) >= 4 && strings.Contains(word, name) {
+			s = best/2 - max(len(name)-len(word), len(word)-len(name))
+		}
+		for _, r := range refs {
+			scores[r.entry] = max(scores[r.entry], s)
+		}
+	}
+	return scores
+}
+
+// byWords compares the words of a text in lower case with those of titles and wordings.
+func (c *catalogue) byWords(text string) map[int]int {
+	asked := wordsOf(text, nil)
+	scores := map[int]int{}
+	need := min(2, len(asked))
+	for i := range c.entries {
+		e := &c.entries[i]
+		has := map[string]bool{}
+		for _, t := range e.Texts {
+			has = wordsOf(t.Title, has)
+		}
+		for _, w := range e.Wording {
+			has = wordsOf(w.Text, has)
+		}
+		for _, v := range e.OpenSSL {
+			has = wordsOf(v.Text, has)
+		}
+		shared := 0
+		for w := range asked {
+			if has[w] || w[0] >= utf8.RuneSelf && beginsAny(has, w) {
+				shared++
+			}
+		}
+		if need > 0 && shared >= need {
+			scores[i] = 1000*shared - len(has) // of two with the same words the one that says less besides
+		}
+	}
+	return scores
+}
+
+// beginsAny reports whether a word of the set begins with w: in Korean endings are written together with the word.
+func beginsAny(set map[string]bool, w string) bool {
+	for have := range set {
+		if strings.HasPrefix(have, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// wordsOf adds the words of a text to a set. Short ones say nothing; ideographs and Hangul say more with fewer letters.
+func wordsOf(text string, set map[string]bool) map[string]bool {
+	if set == nil {
+		set = map[string]bool{}
+	}
+	for w := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if columns(w) >= 4 {
+			set[w] = true
+		}
+	}
+	return set
+}
+
+// distance is the number of bytes to insert, delete or replace to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
