@@ -27,6 +27,7 @@ type env struct {
 	json     bool
 	noColor  bool
 	quiet    bool
+	lang     langFlag
 }
 
 // Main runs the command line and returns the exit code.
@@ -98,11 +99,12 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	f.BoolVar(&e.json, "json", false, "print the result as one JSON object")
 	f.BoolVar(&e.noColor, "no-color", false, "no colour, even on a terminal")
 	f.BoolVarP(&e.quiet, "quiet", "q", false, "no progress and no hints")
+	f.Var(&e.lang, "lang", "`language` of explanations: en, ko or fr (default: from the locale)")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
 	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.checkCommand(), e.phoneCommand(), e.handsetCommand(),
-		e.certCommand(), e.versionCommand())
+		e.certCommand(), e.explainCommand(), e.versionCommand())
 	root.InitDefaultHelpFlag()
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()
@@ -110,6 +112,7 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	describeCompletion(root)
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
+	complete(root, "lang", langNames()...)
 	return exits(root, exitOK, exitFailed, exitUsage, exitFindings, exitPartial, exitUnreachable, exitDenied, exitPending, exitInterrupted)
 }
 

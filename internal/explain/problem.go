@@ -21,6 +21,7 @@ type Part struct {
 	Code    string `json:"code,omitempty"`       // stable code
 	Cause   string `json:"cause,omitempty"`      // why
 	Fix     string `json:"fix,omitempty"`        // what to do
+	See     string `json:"see,omitempty"`        // the command that tells more; set by Render
 	Request string `json:"request_id,omitempty"` // finds the request in logs
 }
 

@@ -9,7 +9,7 @@ import (
 // Options say how errors are rendered.
 type Options struct {
 	Color   bool   // colour the first word; the caller knows whether the writer is a terminal that wants it
-	JSON    bool   // one JSON object {"errors":[{"error","code","cause","fix","request_id"}]} instead of text
+	JSON    bool   // one JSON object {"errors":[{"error","code","cause","fix","see","request_id"}]} instead of text
 	Command string // "callsign phone add": points to its help after the errors; empty: does not
 }
 
@@ -19,6 +19,11 @@ func Render(w io.Writer, err error, o Options) {
 	parts := Parts(err)
 	if len(parts) == 0 {
 		return
+	}
+	for i := range parts {
+		if code := parts[i].Code; code != "" && Known(code) {
+			parts[i].See = "callsign explain " + code
+		}
 	}
 	if o.JSON {
 		// Marshalling strings cannot fail.
@@ -40,6 +45,10 @@ func Render(w io.Writer, err error, o Options) {
 		b.WriteString(word + " " + head + "\n")
 		field(&b, "cause:", p.Cause)
 		field(&b, "fix:  ", p.Fix)
+		if p.See != "" && p.Request != "" {
+			p.See, p.Request = p.See+"     request: "+p.Request, ""
+		}
+		field(&b, "see:  ", p.See)
 		field(&b, "request:", p.Request)
 	}
 	if o.Command != "" {

@@ -66,35 +66,40 @@ func TestRender(t *testing.T) {
 	}{
 		{name: "nil"},
 		{name: "plain", err: errors.New("something broke"), want: "error: something broke\n"},
-		{name: "problem", err: missing, want: "error: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n"},
+		{name: "problem", err: missing, want: "error: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n"},
 		{
 			name: "problem in a context", err: fmt.Errorf("start CAPF: %w", missing),
-			want: "error: start CAPF (certfile.missing)\n  cause: capf.pem: there is no such file\n  fix:   create capf.pem\n",
+			want: "error: start CAPF (certfile.missing)\n  cause: capf.pem: there is no such file\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n",
 		},
 		{
 			name: "problem with what it wraps",
 			err:  fmt.Errorf("start: %w", &problem{"app.listen", "cannot listen on :1", "use another port", fs.ErrPermission}),
-			want: "error: start: cannot listen on :1 (app.listen)\n  cause: permission denied\n  fix:   use another port\n",
+			want: "error: start: cannot listen on :1 (app.listen)\n  cause: permission denied\n  fix:   use another port\n  see:   callsign explain app.listen\n",
 		},
 		{
 			name: "problem that names its cause",
 			err:  fmt.Errorf("enrol SEP1: %w", &talkative{problem{"est.csr-key-too-short", "rejected: the key has 1024 bits", "use 2048", nil}}),
-			want: "error: enrol SEP1: rejected (est.csr-key-too-short)\n  cause: the key has 1024 bits\n  fix:   use 2048\n  request: 7f3a9c\n",
+			want: "error: enrol SEP1: rejected (est.csr-key-too-short)\n  cause: the key has 1024 bits\n  fix:   use 2048\n" +
+				"  see:   callsign explain est.csr-key-too-short     request: 7f3a9c\n",
+		},
+		{
+			name: "request of a problem that nobody explains", err: &talkative{problem{"a.b", "rejected", "use 2048", nil}},
+			want: "error: rejected (a.b)\n  cause: the key has 1024 bits\n  fix:   use 2048\n  request: 7f3a9c\n",
 		},
 		{
 			name: "joined, in a context, with a repetition",
 			err:  fmt.Errorf("load: %w", errors.Join(missing, errors.New("odd"), missing, fmt.Errorf("x: %w", missing))),
-			want: "error: load: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n" +
+			want: "error: load: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n" +
 				"error: load: odd\n" +
-				"error: load: x (certfile.missing)\n  cause: capf.pem: there is no such file\n  fix:   create capf.pem\n",
+				"error: load: x (certfile.missing)\n  cause: capf.pem: there is no such file\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n",
 		},
 		{
 			name: "two causes of one error", err: fmt.Errorf("%w (after %w)", missing, errors.New("a retry")),
-			want: "error: capf.pem: there is no such file (after a retry) (certfile.missing)\n  fix:   create capf.pem\n",
+			want: "error: capf.pem: there is no such file (after a retry) (certfile.missing)\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n",
 		},
 		{
 			name: "list", err: fmt.Errorf("configuration: %w", list{missing, {"a.b", "second", "", nil}}),
-			want: "error: configuration: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n" +
+			want: "error: configuration: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n" +
 				"error: configuration: second (a.b)\n",
 		},
 		{
@@ -107,7 +112,7 @@ func TestRender(t *testing.T) {
 		},
 		{
 			name: "JSON", err: errors.Join(missing, errors.New("odd")), options: explain.Options{JSON: true},
-			want: `{"errors":[{"error":"capf.pem: there is no such file","code":"certfile.missing","fix":"create capf.pem"},{"error":"odd"}]}` + "\n",
+			want: `{"errors":[{"error":"capf.pem: there is no such file","code":"certfile.missing","fix":"create capf.pem","see":"callsign explain certfile.missing"},{"error":"odd"}]}` + "\n",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
