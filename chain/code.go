@@ -41,11 +41,15 @@ var codes = []Code{
 // Codes returns all codes, in the order in which a Result reports them: trust, dates, name, usage, key.
 func Codes() []Code { return slices.Clone(codes) }
 
-// rank is the place of a fault in a report. Rules of form alone (malformed, but for a certificate that does not parse)
-// come last: whatever else is wrong matters more.
+// rank is the place of a fault in a report. A certificate that does not parse comes first, whatever keeps it from parsing:
+// nothing else can be said about it. Rules of form come last: whatever else is wrong matters more.
 func (f *Fault) rank() int {
-	if f.Code == Malformed && f.Rule != ruleSyntax.Name && f.Rule != ruleSerialSyntax.Name {
+	switch {
+	case f.unread:
+		return slices.Index(codes, Malformed)
+	case f.Code == Malformed:
 		return len(codes)
+	default:
+		return slices.Index(codes, f.Code)
 	}
-	return slices.Index(codes, f.Code)
 }

@@ -22,7 +22,8 @@ type Fault struct {
 	// Consequences are faults that go away with this one.
 	Consequences []Fault
 
-	ip bool // a name_mismatch of an address
+	ip     bool // a name_mismatch of an address
+	unread bool // the certificate does not parse
 }
 
 // Error is the faults of a Result as an error. Its text is that of the first fault.

@@ -251,6 +251,7 @@ func (s *search) unreadableIssuer(c *Certificate, depth int) (Fault, bool) {
 func (*search) unreadable(c *Certificate, depth int) Fault {
 	e := c.err
 	f := newFault(&e.Rule, c, depth, "the certificate of %s does not parse: %s", c.Subject(), e).values(e.Error(), e.Rule.Text)
+	f.unread = true
 	switch e.Rule.Name {
 	case ruleSerialSyntax.Name:
 		f.Actual = "serial " + e.Serial
