@@ -51,6 +51,9 @@ func (j *judgement) asked() string {
 	return text + fmt.Sprintf(", %d certificate%s in %s", trusted, plural(trusted), j.judge.Anchors)
 }
 
+// mostUnused is how many certificates without a place in the chain are listed: a whole CA bundle may be presented.
+const mostUnused = 10
+
 // links draws the chain from the leaf up.
 func (r *report) links(j *judgement) {
 	res := j.result
@@ -65,8 +68,8 @@ func (r *report) links(j *judgement) {
 		}
 		r.line(head+r.env.paint(r.out, fmt.Sprintf("%-4s", mark))+" ", indent, text)
 		if x := c.X509(); x != nil {
-			r.line(sub, indent, fmt.Sprintf("valid %s, %s, %s, serial %s", span(x.NotBefore, x.NotAfter, res.Time), publicKeyName(x.PublicKey, x.PublicKeyAlgorithm),
-				x.SignatureAlgorithm, serialHex(x.SerialNumber)))
+			r.line(sub, indent, "valid "+span(x.NotBefore, x.NotAfter, res.Time))
+			r.line(sub, indent, fmt.Sprintf("%s, %s, serial %s", publicKeyName(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm, serialHex(x.SerialNumber)))
 			if names := nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses); depth == 0 && len(names) > 0 {
 				r.line(sub+"for ", indent+4, strings.Join(names, ", "))
 			}
@@ -83,7 +86,11 @@ func (r *report) links(j *judgement) {
 	}
 	if len(j.unused) > 0 {
 		r.line("  ", 2, fmt.Sprintf("%d more certificate%s presented, not part of this chain:", len(j.unused), plural(len(j.unused))))
-		for _, c := range j.unused {
+		for i, c := range j.unused {
+			if i == mostUnused {
+				r.line("     - ", 7, fmt.Sprintf("and %d more: --json shows all", len(j.unused)-i))
+				break
+			}
 			text := c.Subject()
 			if c.X509() == nil {
 				text += " (does not parse: " + c.Err().Error() + ")"
@@ -137,6 +144,7 @@ func (r *report) fault(j *judgement, i int) {
 	if curl, ok := j.curl(); ok && i == 0 {
 		r.item("  ", "curl", fmt.Sprintf("(%d) %s", curl.Code, curl.Text))
 	}
+	r.item("  ", "more", "callsign explain "+string(f.Code))
 	for k := range f.Consequences {
 		if k == 0 {
 			r.line("  ", 2, "goes away with it:")
@@ -168,7 +176,11 @@ func (r *report) faultBody(indent string, f *chain.Fault) {
 	}
 	r.item(indent, "fix", f.Remedy)
 	rule := ruleOf(f)
-	r.item(indent, "rule", fmt.Sprintf("%s (%s): %s", rule.Name, strings.Replace(rule.Source, "own", "own rule", 1), rule.Text))
+	text := fmt.Sprintf("%s (%s)", rule.Name, strings.Replace(rule.Source, "own", "own rule", 1))
+	if rule.Text != f.Expected {
+		text += ": " + rule.Text
+	}
+	r.item(indent, "rule", text)
 }
 
 // verdict is the last line.
