@@ -127,7 +127,7 @@ func (j *judgement) noIssuer(c *Certificate, depth int) {
 		rule = &ruleKeyIdentifier
 	}
 	near = append(near, j.search.relatives(c)...)
-	f := newFault(rule, c, depth, "the issuer of %s, %s%s, was neither presented nor is it in %s", c.Subject(), c.Issuer(), wantedKey(c), j.store()).
+	f := newFault(rule, c, depth, "the issuer of %s is %s%s, which was neither presented nor is in %s", c.Subject(), c.Issuer(), wantedKey(c), j.store()).
 		values("issuer "+c.Issuer()+", key id "+keyID(c.x.AuthorityKeyId), "its certificate presented or in "+j.store().String()).
 		fix("import the certificate of %s%s and its issuers up to the root into %s, or let the peer send its intermediate certificates%s", c.Issuer(), wantedKey(c), j.store(), location(c))
 	f.NearMisses = near
@@ -388,13 +388,25 @@ func (j *judgement) pathLengths() {
 			continue
 		}
 		if most, ok := c.maxPathLength(); ok && below > most {
-			j.add(newFault(&rulePathLength, c, depth, "%s allows %d CAs below itself, and there are %d", c.Subject(), most, below).
-				values(fmt.Sprintf("%d CAs", below), fmt.Sprintf("at most %d", most)).
+			j.add(newFault(&rulePathLength, c, depth, "%s allows %s below itself, and the path has %s there", c.Subject(), countCAs(most), countCAs(below)).
+				values(countCAs(below), "at most "+countCAs(most)).
 				fix("have the leaf issued by a CA nearer to %s, or that CA's certificate issued again with a larger pathLenConstraint", c.Subject()))
 		}
 		if !c.selfIssued() {
 			below++
 		}
+	}
+}
+
+// countCAs is a number of CAs in words.
+func countCAs(n int) string {
+	switch n {
+	case 0:
+		return "no CA"
+	case 1:
+		return "1 CA"
+	default:
+		return fmt.Sprintf("%d CAs", n)
 	}
 }
 
