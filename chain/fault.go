@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Fault is one rule that a path breaks.
@@ -149,21 +150,48 @@ func (f *Fault) trust() bool {
 
 // newFault makes a fault of a certificate in the path.
 func newFault(r *Rule, c *Certificate, depth int, format string, args ...any) Fault {
+	shorten(args)
 	f := Fault{Code: r.Code, Rule: r.Name, Depth: depth, Detail: fmt.Sprintf(format, args...)}
 	if c != nil {
-		f.Subject = c.Subject()
+		f.Subject = short(c.Subject())
 	}
 	return f
 }
 
 // values sets what was compared.
 func (f Fault) values(actual, expected string) Fault {
-	f.Actual, f.Expected = actual, expected
+	f.Actual, f.Expected = short(actual), short(expected)
 	return f
 }
 
 // fix sets the remedy.
 func (f Fault) fix(format string, args ...any) Fault {
+	shorten(args)
 	f.Remedy = fmt.Sprintf(format, args...)
 	return f
+}
+
+// short cuts a text that somebody else has written, so that reports and logs do not grow with what a peer presents.
+func short(s string) string {
+	const longest = 1000 // octets
+	if len(s) <= longest {
+		return s
+	}
+	end := longest
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s... (%d octets)", s[:end], len(s))
+}
+
+// shorten cuts the texts among the arguments of a format.
+func shorten(args []any) {
+	for i := range args {
+		switch a := args[i].(type) {
+		case string:
+			args[i] = short(a)
+		case error:
+			args[i] = short(a.Error())
+		}
+	}
 }

@@ -22,6 +22,7 @@ type judgement struct {
 func (j *judgement) add(f Fault) { j.faults = append(j.faults, f) }
 
 func (j *judgement) note(depth int, format string, args ...any) {
+	shorten(args)
 	j.notes = append(j.notes, Note{Depth: depth, Text: fmt.Sprintf(format, args...)})
 }
 
@@ -57,6 +58,11 @@ func (j *judgement) judge() judged {
 	j.leafUsage()
 	if j.profile() >= Strict {
 		j.form()
+	}
+	for i := range j.faults {
+		for k, text := range j.faults[i].NearMisses {
+			j.faults[i].NearMisses[k] = short(text)
+		}
 	}
 	return judged{path: j.path, anchor: j.anchor, faults: fold(j.faults), notes: j.notes}
 }
@@ -254,8 +260,8 @@ func (*search) unreadable(c *Certificate, depth int) Fault {
 	f.unread = true
 	switch e.Rule.Name {
 	case ruleSerialSyntax.Name:
-		f.Actual = "serial " + e.Serial
-		f.Detail += fmt.Sprintf(" (serial %s)", e.Serial)
+		f.Actual = "serial " + short(e.Serial)
+		f.Detail += fmt.Sprintf(" (serial %s)", short(e.Serial))
 		return f.fix("have the certificate of %s issued again by %s: the first octet of a serial number has to be below 80", c.Subject(), c.Issuer())
 	case ruleKeyType.Name:
 		return f.fix("have the certificate of %s issued for an RSA key of 2048 bits or more, or an EC key on P-256, P-384 or P-521", c.Subject())

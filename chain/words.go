@@ -95,7 +95,7 @@ func (e *Error) Curl() Curl {
 		if e.Leaf != nil && e.Leaf.x != nil {
 			common = e.Leaf.x.Subject.CommonName
 		}
-		return Curl{mismatch, fmt.Sprintf("SSL: certificate subject name '%s' does not match target host name '%s'", common, e.Name)}
+		return Curl{mismatch, fmt.Sprintf("SSL: certificate subject name '%s' does not match target host name '%s'", short(common), short(e.Name))}
 	}
 	text := f.OpenSSL().Legacy
 	if text == "" {
