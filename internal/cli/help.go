@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"callsign/internal/explain"
 )
 
 // helpTemplate is the form of every help page: what the command does, examples, the words and flags, and how it ends.
@@ -97,7 +99,7 @@ func nearest(word string, words []string) []string {
 	const farthest = 2
 	least, found := farthest+1, []string(nil)
 	for _, w := range words {
-		d := distance(strings.ToLower(word), w)
+		d := explain.Distance(strings.ToLower(word), w, farthest)
 		if len(word) > 2 && strings.HasPrefix(w, strings.ToLower(word)) {
 			d = min(d, 1)
 		}
@@ -109,27 +111,6 @@ func nearest(word string, words []string) []string {
 		}
 	}
 	return found
-}
-
-// distance is the number of letters to insert, delete or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // complete gives the shell the words that a flag can have.

@@ -2,6 +2,8 @@ package config
 
 import (
 	"strings"
+
+	"callsign/internal/explain"
 )
 
 // suggest returns the known key that was probably meant by an unknown one: of the same section by preference, as
@@ -40,39 +42,10 @@ func nearest(name string, candidates []string) string {
 	best, bestDistance := "", 0
 	for _, c := range candidates {
 		limit := max(1, min(len(name), len(c))/3)
-		d := distance(strings.ToLower(name), c, limit)
+		d := explain.Distance(strings.ToLower(name), c, limit)
 		if d <= limit && (best == "" || d < bestDistance) {
 			best, bestDistance = c, d
 		}
 	}
 	return best
-}
-
-// distance returns the number of single-byte edits, swaps of neighbours included, between a and b; anything over limit
-// counts as limit+1.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) > limit || len(b)-len(a) > limit {
-		return limit + 1
-	}
-	older := make([]int, len(b)+1)
-	last := make([]int, len(b)+1)
-	row := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], older[j-2]+1)
-			}
-		}
-		older, last, row = last, row, older
-	}
-	return last[len(b)]
 }

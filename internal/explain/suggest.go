@@ -49,7 +49,7 @@ func (c *catalogue) bySpelling(word string) map[int]int {
 		s := 0
 		const best = 1000
 		far := max(1, min(3, len(word)/3))
-		if d := distance(word, name); d <= far {
+		if d := Distance(word, name, far); d <= far {
 			s = best - 10*d
 		} else if len(word) >= 3 && strings.Contains(name, word) || len(name) >= 4 && strings.Contains(word, name) {
 			s = best/2 - max(len(name)-len(word), len(word)-len(name))
@@ -114,23 +114,31 @@ func wordsOf(text string, set map[string]bool) map[string]bool {
 	return set
 }
 
-// distance is the number of bytes to insert, delete or replace to make b of a.
-func distance(a, b string) int {
+// Distance returns the number of single-byte edits, swaps of neighbours included, between a and b; anything over limit
+// counts as limit+1. It is how every "did you mean" of the program measures.
+func Distance(a, b string, limit int) int {
+	if len(a)-len(b) > limit || len(b)-len(a) > limit {
+		return limit + 1
+	}
+	older := make([]int, len(b)+1)
+	last := make([]int, len(b)+1)
 	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	for j := range last {
+		last[j] = j
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], older[j-2]+1)
+			}
 		}
+		older, last, row = last, row, older
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
