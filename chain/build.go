@@ -143,9 +143,9 @@ func better(a, b *judged) bool {
 	return a.anchor != nil && b.anchor == nil
 }
 
-// candidates returns the certificates that may have issued c, the likeliest first: valid CAs before others, those of the
-// store before those presented, those whose key identifier is the one looked for before those without, and the newest.
-// Certificates whose name is right and whose identifiers are not are no candidates.
+// candidates returns the certificates that may have issued c, the likeliest first: valid CAs before others, those that lead
+// on before those that do not, those of the store before those presented, those whose key identifier is the one looked for
+// before those without, and the newest. Certificates whose name is right and whose identifiers are not are no candidates.
 func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 	var found []candidate
 	stored := false
@@ -176,6 +176,9 @@ func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 		for i := range found {
 			found[i].sound = s.sound(found[i].Certificate)
 			found[i].matches = c.keyIDMatches(found[i].Certificate)
+			if len(found) <= manyCandidates {
+				found[i].way = s.way(path, found[i].Certificate)
+			}
 		}
 		slices.SortStableFunc(found, candidate.compare)
 	}
@@ -188,6 +191,36 @@ type candidate struct {
 	stored  bool // in the trust store
 	sound   bool // nothing is wrong with it that it shows itself
 	matches bool // its key identifier is the one looked for
+	way     way
+}
+
+// way says where a candidate leads, as far as its issuer's name and key identifier tell.
+type way uint8
+
+const (
+	wayAnchor  way = iota // it is stored, or its issuer is
+	wayOn                 // its issuer was sent
+	wayNowhere            // its issuer is not at hand, or in the path already
+)
+
+// manyCandidates is how many candidates are looked behind.
+const manyCandidates = 64
+
+// way looks one step ahead. In a mesh of CAs that certify each other nearly all steps are in vain.
+func (s *search) way(path []*Certificate, c *Certificate) way {
+	if s.v.Anchors.find(c) != nil {
+		return wayAnchor
+	}
+	if s.v.Anchors != nil && slices.ContainsFunc(s.v.Anchors.pool.bySubject[c.issuer], func(i *Certificate) bool { return i.x != nil && c.identifies(i) }) {
+		return wayAnchor
+	}
+	found := wayNowhere
+	s.eachSent(c.issuer, func(i *Certificate) {
+		if i.x != nil && c.identifies(i) && !c.sameAuthority(i) && !slices.ContainsFunc(path, i.sameAuthority) {
+			found = wayOn
+		}
+	})
+	return found
 }
 
 // compare puts the likelier candidate first. A CA that is of no use, if only by its dates, comes after all others, or
@@ -203,7 +236,7 @@ func (a candidate) compare(b candidate) int {
 			return 1
 		}
 	}
-	return cmp.Or(prefer(a.sound, b.sound), prefer(a.stored, b.stored), prefer(a.matches, b.matches), b.x.NotBefore.Compare(a.x.NotBefore))
+	return cmp.Or(prefer(a.sound, b.sound), cmp.Compare(a.way, b.way), prefer(a.stored, b.stored), prefer(a.matches, b.matches), b.x.NotBefore.Compare(a.x.NotBefore))
 }
 
 // sound reports whether nothing is wrong with a CA that can be seen in the certificate alone.
