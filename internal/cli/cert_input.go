@@ -169,9 +169,15 @@ func (r *certReader) greet(ctx context.Context, in *certInput, t probe.Target) {
 		in.objects = append(in.objects, o)
 	}
 	in.err = errors.Join(failed...)
-	// What is told with the certificates themselves is no warning.
-	if e := p.Incomplete; e != nil && e.ErrCode != probe.CodeCertificateUnreadable && p.ClientCertificate != probe.Demanded {
-		r.env.warn(e.Error())
+	if e := p.Incomplete; e != nil {
+		// What is told with the certificates themselves is no warning.
+		told := p.ClientCertificate == probe.Demanded
+		if e.ErrCode == probe.CodeCertificateUnreadable {
+			told = len(failed) > 0
+		}
+		if !told {
+			r.env.warn(e.Error())
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,51 @@ func present(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 	ts.Setenv(args[0], l.Addr().String())
 	ts.Setenv(args[0]+"_PORT", strings.TrimPrefix(l.Addr().String(), "127.0.0.1:"))
+}
+
+// TestInspectTwoCertificates: what cannot be shown of a server, here its unreadable certificate for TLS 1.3, is warned of.
+func TestInspectTwoCertificates(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(0x11), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"server.test"}}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	negative := bytes.Replace(der, []byte{2, 1, 0x11}, []byte{2, 1, 0x91}, 1) // the serial number
+	bad := tls.Certificate{Certificate: [][]byte{negative}, PrivateKey: key}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
+			return &bad, nil
+		}
+		return &good, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	var out, errw bytes.Buffer
+	code := cli.Main([]string{"cert", "inspect", l.Addr().String()}, strings.NewReader(""), &out, &errw)
+	if code != 0 || !strings.Contains(out.String(), "server.test") || !strings.Contains(out.String(), "TLS 1.2") {
+		t.Errorf("exit code %d\n%s", code, out.String())
+	}
+	if want := "with TLS 1.3 a certificate that the server presents does not parse: negative serial number"; !strings.Contains(errw.String(), want) {
+		t.Errorf("got %q, want ...%s", errw.String(), want)
+	}
 }
 
 // oddcert writes a self-signed certificate whose names would play with a terminal: oddcert FILE.

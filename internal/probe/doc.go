@@ -8,9 +8,9 @@
 //	result := verifier.Verify(chain.ParseAll(p.Certificates), "cucm.example.com")
 //
 // Certificates come as they were sent, octet by octet, also those that crypto/x509 cannot parse: these are taken out of
-// what was received, which in TLS 1.3 is decrypted with the handshake's own secret. A handshake that fails after the
-// server has presented its certificates, mostly because it demands one of the client, gives them all the same, and
-// Presented.Incomplete says what happened.
+// what was received in the clear, for which a server with TLS 1.3 is greeted a second time with TLS 1.2. A handshake that
+// fails after the server has presented its certificates, mostly because it demands one of the client, gives them all the
+// same, and Presented.Incomplete says what happened.
 //
 // TLS 1.0 to 1.3 with every cipher suite of crypto/tls is offered, so that old servers can be looked at as well. Nothing
 // confidential is ever sent, no session is kept, and no application data is read or written.

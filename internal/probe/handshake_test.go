@@ -2,9 +2,16 @@ package probe_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,10 +141,17 @@ func TestUnreadable(t *testing.T) {
 	for range 300 {
 		bad.Certificate = append(bad.Certificate, good.Certificate[1])
 	}
-	for name, version := range map[string]uint16{"TLS 1.0": tls.VersionTLS10, "TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range []struct {
+		name              string
+		min, max, version uint16
+	}{
+		{"TLS 1.0", tls.VersionTLS10, tls.VersionTLS10, tls.VersionTLS10},
+		{"TLS 1.2", tls.VersionTLS12, tls.VersionTLS12, tls.VersionTLS12},
+		{"TLS 1.3 preferred", tls.VersionTLS12, tls.VersionTLS13, tls.VersionTLS12},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			address := serve(t, &tls.Config{Certificates: []tls.Certificate{bad}, MinVersion: version, MaxVersion: version})
+			address := serve(t, &tls.Config{Certificates: []tls.Certificate{bad}, MinVersion: tc.min, MaxVersion: tc.max})
 			p, err := probe.Handshake(t.Context(), probe.Target{Address: address})
 			if err != nil {
 				t.Fatal(err)
@@ -145,12 +159,136 @@ func TestUnreadable(t *testing.T) {
 			if diff := cmp.Diff(bad.Certificate, p.Certificates); diff != "" {
 				t.Errorf("certificates (-want +got):\n%s", diff)
 			}
-			if p.Version != version || p.CipherSuite == 0 {
+			if p.Version != tc.version || p.CipherSuite == 0 || p.Remote != address {
 				t.Errorf("got %+v", p)
 			}
 			e := problem(t, p.Incomplete)
 			if e.Code() != probe.CodeCertificateUnreadable || !strings.Contains(e.Error(), "certificate 2") || !strings.Contains(e.Error(), "negative serial number") {
 				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
+
+// checkHidden checks the error for a certificate that crypto/tls does not read and nobody sees.
+func checkHidden(t *testing.T, err error) {
+	t.Helper()
+	e := problem(t, err)
+	if e.Code() != probe.CodeCertificateUnreadable || !strings.HasSuffix(e.Error(), "with TLS 1.3 a certificate that the server presents does not parse: negative serial number") {
+		t.Errorf("got %s: %v", e.Code(), e)
+	}
+	if !strings.Contains(e.Remedy(), "TLS 1.2") || !strings.Contains(e.Remedy(), "callsign cert inspect FILE") {
+		t.Errorf("remedy: %s", e.Remedy())
+	}
+}
+
+// TestHidden: the second handshake, with TLS 1.2, shows nothing.
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	bad := pair(t)
+	bad.Certificate = [][]byte{negativeSerial(t, bad.Certificate[0])}
+	modern := &tls.Config{Certificates: []tls.Certificate{bad}, MinVersion: tls.VersionTLS13}
+	t.Run("TLS 1.3 only", func(t *testing.T) {
+		t.Parallel()
+		p, err := probe.Handshake(t.Context(), probe.Target{Address: serve(t, modern)})
+		if p != nil {
+			t.Errorf("got %+v", p)
+		}
+		checkHidden(t, err)
+	})
+	for _, tc := range []struct {
+		name   string
+		second func(c net.Conn, cancel func()) // what the server does with the second connection
+		check  func(t *testing.T, err error)
+	}{
+		{"closes", func(net.Conn, func()) {}, checkHidden},
+		{"is silent until the time is up", func(c net.Conn, _ func()) { _, _ = io.Copy(io.Discard, c) }, checkHidden},
+		{"is given up", func(c net.Conn, cancel func()) { cancel(); _, _ = io.Copy(io.Discard, c) }, func(t *testing.T, err error) {
+			t.Helper()
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			connections := 0
+			address := listen(t, func(c net.Conn) {
+				if connections++; connections == 1 {
+					_ = tls.Server(c, modern).Handshake() // the client ends it
+					return
+				}
+				tc.second(c, cancel)
+			})
+			began := time.Now()
+			_, err := probe.Handshake(ctx, probe.Target{Address: "server.test:443", ConnectTo: address, Timeout: time.Second})
+			tc.check(t, err)
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+// TestTwoCertificates: a readable certificate for TLS 1.2 does not hide what is wrong with the one for TLS 1.3.
+func TestTwoCertificates(t *testing.T) {
+	t.Parallel()
+	good := pair(t)
+	bad := good
+	bad.Certificate = [][]byte{negativeSerial(t, good.Certificate[0])}
+	address := serve(t, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
+			return &bad, nil
+		}
+		return &good, nil
+	}})
+	p, err := probe.Handshake(t.Context(), probe.Target{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(good.Certificate, p.Certificates); diff != "" || p.Version != tls.VersionTLS12 {
+		t.Errorf("%s, certificates (-want +got):\n%s", tls.VersionName(p.Version), diff)
+	}
+	checkHidden(t, p.Incomplete)
+}
+
+// hugeKey pretends to have a key that is too large for crypto/tls.
+type hugeKey struct{ *rsa.PublicKey }
+
+func (k hugeKey) Public() crypto.PublicKey { return k.PublicKey }
+
+func (k hugeKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return make([]byte, k.Size()), nil
+}
+
+// TestHugeKey: a certificate that crypto/tls reads and refuses is presented all the same.
+func TestHugeKey(t *testing.T) {
+	t.Parallel()
+	n := new(big.Int).Lsh(big.NewInt(1), 16383)
+	key := hugeKey{&rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}}
+	ca, caKey := certificate(t, "Test CA", nil, nil)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"server.test"}, NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour),
+	}, ca, key.Public(), caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3 preferred": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MaxVersion: version})
+			p, err := probe.Handshake(t.Context(), probe.Target{Address: address})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([][]byte{der}, p.Certificates); diff != "" || p.Version != tls.VersionTLS12 {
+				t.Errorf("%s, certificates (-want +got):\n%s", tls.VersionName(p.Version), diff)
+			}
+			e := problem(t, p.Incomplete)
+			if e.Code() != probe.CodeTLSFailed || !strings.Contains(e.Error(), "RSA key larger than 8192 bits") || !strings.Contains(e.Remedy(), "smaller key") {
+				t.Errorf("got %s: %v; %s", e.Code(), e, e.Remedy())
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -120,6 +121,8 @@ func handshakeError(t *Target, g *greeting, p *Presented, received []byte, err e
 		e.Fix = "nothing is wrong with the server's certificate because of this; a client needs a certificate that the server trusts"
 	case e.Alert != 0:
 		e.explainAlert(p.ServerName)
+	case refusesCertificate(err):
+		e.refusedCertificate(p.Version)
 	case closed(err):
 		e.Detail, e.Reason = "the server closed the connection during the handshake", systemWords(err)
 		e.Fix = "look into the server's log; a server that speaks another protocol, refuses this client's address, or has no certificate ends like this"
@@ -128,6 +131,32 @@ func handshakeError(t *Target, g *greeting, p *Presented, received []byte, err e
 		e.Fix = "look into the server's log; update its TLS library if it is old"
 	}
 	return e
+}
+
+// crypto/tls has no types for the errors of the certificates that it refuses before its callers see them: they are known by
+// their words.
+const (
+	wordsUnparsed    = "tls: failed to parse certificate from server: "
+	wordsKeyTooLarge = "tls: server sent certificate containing RSA key larger than "
+)
+
+// refusesCertificate reports whether crypto/tls has ended the handshake because of a certificate.
+func refusesCertificate(err error) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, wordsUnparsed) || strings.HasPrefix(text, wordsKeyTooLarge)
+}
+
+// refusedCertificate explains what refusesCertificate recognises, in the version that was agreed on.
+func (e *Error) refusedCertificate(version uint16) {
+	text, with := e.Err.Error(), "with "+tls.VersionName(version)
+	if why, ok := strings.CutPrefix(text, wordsUnparsed); ok {
+		e.ErrCode, e.Detail = CodeCertificateUnreadable, with+" a certificate that the server presents does not parse"
+		e.Reason = strings.TrimPrefix(why, "x509: ")
+		e.Fix = "have the certificate issued again, in the form of RFC 5280; TLS 1.3 encrypts it, so to see it let the server use TLS 1.2, or look at its file: callsign cert inspect FILE"
+		return
+	}
+	e.Detail, e.Reason = with+" a certificate that the server presents cannot be used", strings.TrimPrefix(text, "tls: ")
+	e.Fix = "have the certificate issued again for a smaller key; many clients refuse keys as large as this"
 }
 
 func (e *Error) timeout(limit time.Duration, received []byte) {
