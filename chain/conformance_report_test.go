@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -304,5 +305,88 @@ func TestSyntaxError(t *testing.T) {
 	}
 	if c := chain.Parse(top.leaf(named(nameOf()))); c.Err() != nil || c.Subject() != "(empty subject, for "+host+")" {
 		t.Errorf("%s, %v", c.Subject(), c.Err())
+	}
+}
+
+// TestPreference: of several certificates that could all have issued one, the path goes through the likeliest.
+func TestPreference(t *testing.T) {
+	t.Parallel()
+	top := root("Root")
+	older, newer := root("Root", valid(noon.AddDate(-3, 0, 0), noon.AddDate(9, 0, 0))), root("Root")
+	unnamed := root("Root", without(14), valid(noon.AddDate(-1, 0, 0), noon.AddDate(1, 0, 0)))
+	other := root("Other")
+	stored, sent := top.ca("Middle", valid(noon.AddDate(-3, 0, 0), noon.AddDate(9, 0, 0))), top.ca("Middle")
+	old, unusable, good := top.ca("Middle", past), top.ca("Middle", with(unknownExtension(true))), top.ca("Middle", with(unknownExtension(false)))
+	twofold := top.ca("Middle", past, with(basic(true, false, -1)))
+	for name, tc := range map[string]struct {
+		leaf        []byte
+		sent, store []*authority
+		want        *authority // depth 1
+		faults      string
+	}{
+		"the newest":                       {top.leaf(), nil, []*authority{older, newer}, newer, ""},
+		"the newest, in another order":     {top.leaf(), nil, []*authority{newer, older}, newer, ""},
+		"the key identifier before dates":  {top.leaf(), nil, []*authority{unnamed, older}, older, ""},
+		"the stored one":                   {stored.leaf(), []*authority{sent}, []*authority{top, stored}, stored, ""},
+		"the one that leads to the store":  {other.leaf(), []*authority{root("Nobody").cross(other), top.cross(other)}, []*authority{top}, nil, ""},
+		"a valid one":                      {old.leaf(), []*authority{old, good}, []*authority{top}, good, ""},
+		"one without unknown extensions":   {unusable.leaf(), []*authority{unusable, good}, []*authority{top}, good, ""},
+		"the one with fewer faults":        {old.leaf(), []*authority{twofold, old}, []*authority{top}, old, "validity_end@1"},
+		"the one with fewer faults, first": {old.leaf(), []*authority{old, twofold}, []*authority{top}, old, "validity_end@1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := &chain.Verifier{Anchors: storeOf(certs(tc.store...)...), Now: at(noon)}
+			r := v.Verify(chain.ParseAll(append([][]byte{tc.leaf}, certs(tc.sent...)...)), host)
+			if found(r.Faults) != tc.faults {
+				t.Fatalf("faults %v, want %q", texts(r), tc.faults)
+			}
+			if tc.want != nil && !bytes.Equal(r.Path[1].Raw(), tc.want.cert) {
+				t.Errorf("the path goes through %s, serial %x", r.Path[1].Subject(), r.Path[1].X509().SerialNumber)
+			}
+		})
+	}
+}
+
+// TestConcurrent: one verifier serves many connections.
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	s := usual(permits(gnDNS("net")), []edit{with(policies(1))}, nil)
+	v := &chain.Verifier{Anchors: storeOf(s.store...), Now: at(noon), Profile: chain.Strict}
+	presented := chain.ParseAll(s.presented)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 20 {
+				if r := v.Verify(presented, host); !r.OK() {
+					t.Errorf("faults %v", texts(r))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestStrings are the names that the command line knows.
+func TestStrings(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for u := chain.Server; u <= chain.MIC; u++ {
+		got = append(got, u.String())
+	}
+	for p := chain.Deployment; p <= chain.WebPKI; p++ {
+		got = append(got, p.String())
+	}
+	if diff := cmp.Diff([]string{"server", "client", "ca", "any", "mic", "deployment", "strict", "webpki"}, got); diff != "" {
+		t.Errorf("names (-want +got)\n%s", diff)
+	}
+	x := []*x509.Certificate{parsed(t, root("Root").cert)}
+	if s := chain.NewStoreX509(x); s.Len() != 1 || s.Certificates()[0].X509() != x[0] || s.Certificates()[0].SHA256() != chain.Of(x[0]).SHA256() {
+		t.Errorf("store %v", s.Certificates())
+	}
+	for want, key := range map[string][]byte{"RSA 2048": inventedRSA(2048), "EC P-256": spkiOf(ecKey("leaf").Public()), "Ed25519": spkiOf(ed().Public()), "DSA": spkiDSA()} {
+		if got := chain.KeyText(parsed(t, root("Root").leaf(forKey(key)))); got != want {
+			t.Errorf("key %s, want %s", got, want)
+		}
 	}
 }

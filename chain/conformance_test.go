@@ -53,9 +53,6 @@ type sample struct {
 // consequences in braces behind their cause; "" when the certificate is accepted.
 type verdicts [3]string
 
-// accepted is the verdict on what keeps all rules.
-var accepted verdicts
-
 func always(faults string) verdicts { return verdicts{faults, faults, faults} }
 
 // since is a verdict of a profile and those above it, which the ones below do not share.

@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
@@ -549,8 +548,8 @@ func reKeyed(public crypto.PublicKey) edit {
 }
 
 func keyIDOf(spki []byte) []byte {
-	sum := sha1.Sum(spki)
-	return sum[:]
+	sum := sha256.Sum256(spki)
+	return sum[:20] // RFC 7093 2 (1)
 }
 
 // Parties.
