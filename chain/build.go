@@ -59,13 +59,15 @@ const (
 	endAnchor     end = iota // in an anchor
 	endSelfSigned            // in a self-signed certificate that is not stored
 	endNoIssuer              // nobody has issued the last certificate
-	endTooLong               // in the middle: the limit was reached
+	endTooLong               // in the middle: the limit of length was reached
+	endGivenUp               // with the leaf: another limit was reached before there was any path
 )
 
 func (s *search) run() {
 	s.extend(make([]*Certificate, 0, MaxPathLength), s.presented[0])
 	if s.best.path == nil {
-		s.best = judged{path: s.presented[:1]}
+		j := judgement{search: s, path: s.presented[:1], end: endGivenUp}
+		s.best = j.judge()
 	}
 	if s.exhausted != "" && !s.done {
 		f := newFault(&ruleLimits, s.presented[0], 0, "no path was found within the limit of %s", s.exhausted).

@@ -116,8 +116,8 @@ func (f *Fault) causes(g *Fault) bool {
 	}
 	switch f.Code {
 	case TooComplex:
-		// What the search did not reach, it could not find.
-		return f.Rule == ruleLimits.Name && g.trust()
+		// What the search did not reach, it could not find, and nobody has looked whose CRL it would be.
+		return f.Rule == ruleLimits.Name && (g.trust() || g.Code == NoCRL)
 	case BadSignature:
 		// The certificates above a wrong signature are perhaps not this one's issuers at all.
 		return g.Depth > f.Depth

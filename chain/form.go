@@ -26,7 +26,7 @@ func (j *judgement) form() {
 	}
 	leaf := j.path[0]
 	j.strictLeaf(leaf)
-	if j.profile() >= WebPKI {
+	if j.profile() >= WebPKI && j.search.v.Usage != CA {
 		j.webLeaf(leaf)
 	}
 }

@@ -69,7 +69,7 @@ func (j *judgement) judge() judged {
 
 // trust says why a path does not reach an anchor.
 func (j *judgement) trust() {
-	if j.end == endAnchor {
+	if j.end == endAnchor || j.end == endGivenUp {
 		return
 	}
 	if j.stopAtStored() {
@@ -136,6 +136,10 @@ func (j *judgement) noIssuer(c *Certificate, depth int) {
 	f := newFault(rule, c, depth, "the issuer of %s is %s%s, which was neither presented nor is in %s", c.Subject(), c.Issuer(), wantedKey(c), j.store()).
 		values("issuer "+c.Issuer()+", key id "+keyID(c.x.AuthorityKeyId), "its certificate presented or in "+j.store().String()).
 		fix("import the certificate of %s%s and its issuers up to the root into %s, or let the peer send its intermediate certificates%s", c.Issuer(), wantedKey(c), j.store(), location(c))
+	if slices.ContainsFunc(j.path[:depth], func(d *Certificate) bool { return d.subject == c.issuer && c.identifies(d) }) {
+		f.Detail = fmt.Sprintf("the issuer of %s is %s, which stands below it in the path already: these CAs certify each other, and none of them leads to %s", short(c.Subject()), short(c.Issuer()), j.store())
+		f = f.fix("import the root above %s into %s, or let the peer send the certificates that lead there", c.Issuer(), j.store())
+	}
 	f.NearMisses = near
 	if depth == 0 && j.store().find(c) != nil {
 		f.NearMisses = append(f.NearMisses, fmt.Sprintf("this very certificate is in %s, but it is not self-signed and therefore no anchor", j.store()))
