@@ -256,8 +256,6 @@ func pathCases() []conformance {
 				top := root("Root")
 				return sample{presented: certs(top.ca("Middle")), store: certs(top)}
 			},
-			// The rules of WebPKI are about server certificates.
-			want: verdicts{"", "", "alt_name_present@0{common_name@0}"},
 		},
 
 		{rule: "ca_key_usage", name: "keyCertSign"},

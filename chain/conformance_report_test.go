@@ -281,6 +281,16 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestLoop: that the issuer was not presented would be wrong to say where it was, and leads nowhere.
+func TestLoop(t *testing.T) {
+	t.Parallel()
+	a, b := root("A"), root("B")
+	r := verifierOf(root("Root").cert).Verify(chain.ParseAll(append([][]byte{a.leaf()}, certs(b.cross(a), a.cross(b))...)), host)
+	if len(r.Faults) != 1 || !strings.Contains(r.Faults[0].Detail, "certify each other") || !strings.Contains(r.Faults[0].Remedy, "import the root above CN=A,") {
+		t.Errorf("faults %+v", r.Faults)
+	}
+}
+
 // TestMICRemedy: the way out for a manufacturing certificate is another one than for others.
 func TestMICRemedy(t *testing.T) {
 	t.Parallel()
