@@ -3,6 +3,7 @@ package chain
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -17,6 +18,13 @@ type reference struct {
 // is, and matches nothing.
 func parseReference(name string) *reference {
 	host := strings.ToLower(strings.TrimSpace(name))
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		// RFC 9525 6.3: U-labels become A-labels before anything is compared. Letters of other widths may turn out to be
+		// an address.
+		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+			host = ascii
+		}
+	}
 	address := host
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		address = host[1 : len(host)-1]
@@ -26,16 +34,7 @@ func parseReference(name string) *reference {
 	}
 	host = strings.TrimSuffix(host, ".")
 	if host == "" {
-		host = name // blanks or a dot: something was asked for
-	}
-	for i := range len(host) {
-		if host[i] >= 0x80 {
-			// RFC 9525 6.3: U-labels become A-labels before anything is compared.
-			if ascii, err := idna.Lookup.ToASCII(host); err == nil {
-				host = ascii
-			}
-			break
-		}
+		host = name // blanks, a dot, or nothing visible: something was asked for
 	}
 	return &reference{text: host}
 }
