@@ -299,14 +299,16 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 	if alone.ok || !alone.loaded || alone.depth >= len(ours.Path) {
 		return ""
 	}
-	at := ours.Path[alone.depth].X509()
+	at, anchor := ours.Path[alone.depth].X509(), ours.Path[len(ours.Path)-1].X509()
+	// OpenSSL finds the anchor before a CA below it that has its name, and speaks of it at that depth.
+	sameName := at.Subject.CommonName == anchor.Subject.CommonName
 	switch alone.number {
 	case expired:
 		if at.NotAfter.Equal(noon) {
 			return "validity_end: the last second is within"
 		}
 	case incomplete, noIssuer:
-		if alone.depth == len(ours.Path)-1 && at.CheckSignature(at.SignatureAlgorithm, at.RawTBSCertificate, at.Signature) != nil {
+		if sameName && anchor.CheckSignature(anchor.SignatureAlgorithm, anchor.RawTBSCertificate, anchor.Signature) != nil {
 			return "anchor_complete: the anchor's own signature is not looked at"
 		}
 	case unknownRoot:
@@ -314,8 +316,7 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 			return "root_stored: a root is known by a stored one of its name and key"
 		}
 	case critical:
-		anchor := ours.Path[len(ours.Path)-1].X509() // which OpenSSL finds earlier when it has the name of a CA below
-		if at.Subject.CommonName == anchor.Subject.CommonName && len(anchor.UnhandledCriticalExtensions) > 0 {
+		if sameName && len(anchor.UnhandledCriticalExtensions) > 0 {
 			return "anchor_critical_extension: the anchor's extensions are not looked at"
 		}
 	case purpose:
