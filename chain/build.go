@@ -20,6 +20,7 @@ type search struct {
 	indexed     bool
 	checked     []checkedSignature
 	checks      int    // signatures verified
+	looked      int    // candidates for issuers
 	steps       int    // certificates added to paths
 	paths       int    // paths judged
 	comparisons int    // names compared with name constraints
@@ -161,7 +162,11 @@ func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 		if stored && len(path) > 1 && i.claimsSelfSigned() {
 			again = i.equal
 		}
-		if slices.ContainsFunc(path, again) || slices.ContainsFunc(found, func(f candidate) bool { return f.equal(i) }) {
+		if slices.ContainsFunc(path, again) || !stored && s.v.Anchors.find(i) != nil {
+			return
+		}
+		// What is sent twice is found twice; where much is sent, the index has it once.
+		if len(found) < few && slices.ContainsFunc(found, func(f candidate) bool { return f.equal(i) }) {
 			return
 		}
 		found = append(found, candidate{Certificate: i, stored: stored})
@@ -174,6 +179,10 @@ func (s *search) candidates(path []*Certificate, c *Certificate) []candidate {
 		stored = false
 	}
 	s.eachSent(c.issuer, add)
+	if s.looked += len(found); s.looked > maxLooked {
+		s.exhausted = fmt.Sprintf("%d CAs looked at", maxLooked)
+		return nil
+	}
 	if len(found) > 1 {
 		for i := range found {
 			found[i].sound = s.sound(found[i].Certificate)
@@ -274,7 +283,7 @@ func (s *search) index() {
 	s.indexed = true
 	for _, set := range [][]*Certificate{s.presented[1:], s.v.Intermediates} {
 		for _, c := range set {
-			s.sent.add(c)
+			s.sent.addOnce(c)
 		}
 	}
 }
@@ -294,11 +303,11 @@ func (s *search) signed(child, issuer *Certificate) signature {
 }
 
 func (s *search) check(child, issuer *Certificate) signature {
+	if !s.allow() { // also for what is not verified: following it is work, too
+		return signatureUnknown
+	}
 	if !verifiable(child.x.SignatureAlgorithm) || !usable(issuer.x) {
 		return signatureUnchecked
-	}
-	if !s.allow() {
-		return signatureUnknown
 	}
 	if issuer.x.CheckSignature(child.x.SignatureAlgorithm, child.x.RawTBSCertificate, child.x.Signature) == nil {
 		return signatureGood

@@ -168,31 +168,28 @@ func (c *Certificate) SHA256() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Subject returns the subject as text; what could be made out of a certificate that does not parse.
+// Subject returns the subject as text, of a long one the first part; what could be made out of a certificate that does not
+// parse.
 func (c *Certificate) Subject() string {
 	if c.x == nil {
 		return c.err.Subject
 	}
-	return subjectText(c.x)
+	if s := nameText(c.x.RawSubject); s != "" {
+		return s
+	}
+	if len(c.x.DNSNames) > 0 {
+		return "(empty subject, for " + c.x.DNSNames[0] + ")"
+	}
+	return "(empty subject, serial " + serialText(c.x.SerialNumber) + ")"
 }
 
-// Issuer returns the issuer as text; what could be made out of a certificate that does not parse.
+// Issuer returns the issuer as text, of a long one the first part; what could be made out of a certificate that does not
+// parse.
 func (c *Certificate) Issuer() string {
 	if c.x == nil {
 		return c.err.Issuer
 	}
-	return c.x.Issuer.String()
-}
-
-// subjectText names a certificate also when its subject is empty.
-func subjectText(x *x509.Certificate) string {
-	if s := x.Subject.String(); s != "" {
-		return s
-	}
-	if len(x.DNSNames) > 0 {
-		return "(empty subject, for " + x.DNSNames[0] + ")"
-	}
-	return "(empty subject, serial " + serialText(x.SerialNumber) + ")"
+	return nameText(c.x.RawIssuer)
 }
 
 // serialText is a serial number as this product writes them: hexadecimal, without colons.

@@ -8,8 +8,11 @@ import (
 
 const anyPolicy = "2.5.29.32.0"
 
-// maxPolicies bounds the policies of one certificate that are looked at.
-const maxPolicies = 256
+// Bounds of the work: policies, or mappings, of one certificate, and policies of one level.
+const (
+	maxPolicies = 256
+	maxLevel    = 1024
+)
 
 // policySet are the policies that a path is valid for at one depth: the nodes of one level of RFC 5280's valid policy
 // tree, each with the policies expected below. Since every initial policy is acceptable to us, the path is valid for a
@@ -88,35 +91,39 @@ func (*judgement) noPolicy(c *Certificate, depth int) Fault {
 		fix("have the certificate of %s issued under a certificate policy that the CAs above it have, or the demand (policyConstraints) removed from the CA", c.Subject())
 }
 
-// next returns the level below s: RFC 5280 6.1.3 (d), (e).
+// next returns the level below s: RFC 5280 6.1.3 (d), (e). A level that would have more than maxLevel policies is empty:
+// the path is then valid for none, which refuses it only where one is demanded.
 func (s policySet) next(c *Certificate, anyAllowed bool) policySet {
 	if c.present&extPolicies == 0 || len(c.x.Policies) > maxPolicies {
 		return nil
+	}
+	_, fromAny := s[anyPolicy]
+	expected := map[string]bool{}
+	for _, e := range s {
+		for _, p := range e {
+			expected[p] = true
+		}
 	}
 	below := policySet{}
 	hasAny := false
 	for _, oid := range c.x.Policies {
 		p := oid.String()
-		if p == anyPolicy {
+		switch {
+		case p == anyPolicy:
 			hasAny = true
-			continue
-		}
-		expected := false
-		for _, e := range s {
-			expected = expected || slices.Contains(e, p)
-		}
-		if _, fromAny := s[anyPolicy]; expected || fromAny {
+		case fromAny || expected[p]:
 			below[p] = []string{p}
 		}
 	}
 	if hasAny && anyAllowed {
-		for _, e := range s {
-			for _, p := range e {
-				if _, ok := below[p]; !ok {
-					below[p] = []string{p}
-				}
+		for p := range expected {
+			if _, ok := below[p]; !ok {
+				below[p] = []string{p}
 			}
 		}
+	}
+	if len(below) > maxLevel {
+		return nil
 	}
 	return below
 }

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"encoding/asn1"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,21 +33,19 @@ var nameTypes = [lastNameType + 1]string{"otherName", "email", "DNS", "x400Addre
 
 // generalName is a name of a certificate, or the base of a subtree.
 type generalName struct {
-	kind uint8
-	text string       // DNS, email, URI: as it is in the certificate
-	ip   []byte       // IP: address; in a constraint address and mask
-	dir  []rdn        // DirName
-	show string       // DirName as text
-	host uriHost      // URI
-	net  netip.Prefix // a constraint on addresses
+	kind  uint8
+	text  string // DNS, email, URI: as it is in the certificate
+	value []byte // the others: contents octets; in a constraint on addresses, address and mask
 
-	broken bool // a name that does not parse: it is within every excluded subtree and within no permitted one
-}
+	// What is compared, made once: constraints may be many.
+	host  string       // DNS without a final dot, host of email and URI; lower case
+	local string       // email: before the @
+	whole bool         // email: has a local part
+	dir   []rdn        // DirName
+	net   netip.Prefix // a constraint on addresses
 
-// uriHost is the host of a URI; not ok for a URI without one, or with an address in its place.
-type uriHost struct {
-	name string
-	ok   bool
+	// broken is a name that cannot be compared: it is within every excluded subtree and within no permitted one.
+	broken bool
 }
 
 // String writes the name with its type: "DNS:example.com".
@@ -57,18 +56,21 @@ func (n *generalName) String() string {
 		switch {
 		case n.net.IsValid():
 			value = n.net.String()
-		case len(n.ip) == 4 || len(n.ip) == 16:
-			value = net.IP(n.ip).String()
+		case len(n.value) == 4 || len(n.value) == 16:
+			value = net.IP(n.value).String()
 		default:
-			value = fmt.Sprintf("%x", n.ip)
+			value = fmt.Sprintf("%x", n.value)
 		}
 	case directoryName:
-		value = n.show
+		value = nameText(n.value)
 	case otherName, x400Address, ediPartyName, registeredID:
 		return nameTypes[n.kind]
 	}
 	return nameTypes[n.kind] + ":" + value
 }
+
+// size is a measure of what a comparison with the name costs.
+func (n *generalName) size() int { return len(n.text) + len(n.value) }
 
 // constraints are the name constraints of a CA: RFC 5280 4.2.1.10.
 type constraints struct {
@@ -109,14 +111,18 @@ func (c *constraints) subtrees(in cryptobyte.String) []generalName {
 			return nil
 		}
 		if base.kind == iPAddress {
-			half := len(base.ip) / 2
-			ones, bits := net.IPMask(base.ip[half:]).Size()
-			address, okAddress := netip.AddrFromSlice(base.ip[:half])
+			half := len(base.value) / 2
+			ones, bits := net.IPMask(base.value[half:]).Size()
+			address, okAddress := netip.AddrFromSlice(base.value[:half])
 			if !okAddress || bits == 0 {
 				c.problem = "an address range has no valid mask"
 				return nil
 			}
 			base.net = netip.PrefixFrom(address, ones).Masked()
+		}
+		if strings.Contains(base.host, "*") {
+			c.problem = "a subtree has a wildcard, which is no name"
+			return nil
 		}
 		// minimum is 0, and maximum absent: nobody uses them, and RFC 5280 says that they must not be used.
 		if minimum := cbasn1.Tag(0).ContextSpecific(); subtree.PeekASN1Tag(minimum) {
@@ -142,85 +148,109 @@ func readGeneralName(tag cbasn1.Tag, value []byte) (generalName, bool) {
 	}
 	n := generalName{kind: uint8(tag) & generalNameTag}
 	switch n.kind {
-	case rfc822Name, dNSName, uriName:
+	case rfc822Name:
 		n.text = string(value)
-	case iPAddress:
-		n.ip = value
+		n.mailbox()
+	case dNSName:
+		n.text = string(value)
+		n.host = lowerASCII(strings.TrimSuffix(n.text, "."))
+	case uriName:
+		n.text = string(value)
+		n.host = lowerASCII(n.text) // a base is a host; of a name it is found later
 	case directoryName:
+		n.value = value
 		var ok bool
 		if n.dir, ok = canonicalRDNs(value); !ok {
 			return n, false
 		}
-		n.show = nameText(value)
+	default:
+		n.value = value
 	}
 	return n, true
 }
 
+// mailbox takes a mail address, or a constraint on some, apart.
+func (n *generalName) mailbox() {
+	host := n.text
+	if i := strings.LastIndexByte(n.text, '@'); i >= 0 {
+		n.local, host, n.whole = n.text[:i], n.text[i+1:], true
+	}
+	n.host = lowerASCII(host)
+}
+
 // names returns every name of the certificate that name constraints apply to: all of subjectAltName, the subject, and
-// the mail addresses in the subject.
-func (c *Certificate) names() []generalName {
-	var all []generalName
+// the mail addresses in the subject. It returns at most most names, and whether these are all.
+func (c *Certificate) names(most int) (all []generalName, complete bool) {
+	const longestDomain = 253 // RFC 1035 3.1, without the final dot
 	var alt, value cryptobyte.String
 	var tag cbasn1.Tag
 	in := cryptobyte.String(c.altRaw)
 	if in.ReadASN1(&alt, cbasn1.SEQUENCE) {
 		for alt.ReadAnyASN1(&value, &tag) {
+			if len(all) >= most {
+				return all, false
+			}
 			n, ok := readGeneralName(tag, value)
 			switch {
-			case !ok && n.kind == directoryName:
-				n.broken, n.show = true, unreadable
-			case !ok:
+			case !ok && n.kind != directoryName:
 				continue
 			case n.kind == uriName:
-				n.host = hostOfURI(n.text)
+				n.host, ok = hostOfURI(n.text) // RFC 5280 4.2.1.10: without one, refused where a constraint applies
+			case n.kind == rfc822Name:
+				ok = n.whole
 			}
+			n.broken = !ok || len(n.host) > longestDomain
 			all = append(all, n)
 		}
 	}
 	// crypto/x509 reads some subjects that are no names by X.501, such as those with an empty RDN.
 	if dir, ok := canonicalRDNs(c.x.RawSubject); len(dir) > 0 || !ok {
-		all = append(all, generalName{kind: directoryName, dir: dir, show: c.x.Subject.String(), broken: !ok})
+		all = append(all, generalName{kind: directoryName, dir: dir, value: c.x.RawSubject, broken: !ok})
 	}
-	for _, a := range c.x.Subject.Names {
-		if s, ok := a.Value.(string); ok && a.Type.String() == "1.2.840.113549.1.9.1" {
-			all = append(all, generalName{kind: rfc822Name, text: s})
+	for i := range c.x.Subject.Names {
+		a := &c.x.Subject.Names[i]
+		if s, ok := a.Value.(string); ok && a.Type.Equal(oidEmailAddress) {
+			n := generalName{kind: rfc822Name, text: s}
+			n.mailbox()
+			n.broken = !n.whole || len(n.host) > longestDomain
+			all = append(all, n)
 		}
 	}
-	return all
+	return all, len(all) <= most
 }
 
-func hostOfURI(text string) uriHost {
+// oidEmailAddress is the attribute of subjects: RFC 2985 5.2.1.
+var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
+
+// hostOfURI returns the host of a URI in lower case; not ok when there is none, or an address in its place.
+func hostOfURI(text string) (host string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return uriHost{}
+		return "", false
 	}
-	host := u.Hostname()
+	host = u.Hostname()
 	_, err = netip.ParseAddr(host)
-	return uriHost{name: host, ok: host != "" && err != nil}
+	return lowerASCII(strings.TrimSuffix(host, ".")), host != "" && err != nil
 }
 
 // within reports whether a name is in the subtree below base; both are of one type. For excluded subtrees a name that
-// could stand for one in the subtree counts as well: a wildcard, a URI whose host cannot be told, a mail address without one.
+// could stand for one in the subtree counts as well: a wildcard, or what cannot be compared.
 func (n *generalName) within(base *generalName, excluded bool) bool {
 	if n.broken {
 		return excluded
 	}
 	switch n.kind {
 	case dNSName:
-		return dnsWithin(n.text, base.text, excluded)
+		return dnsWithin(n.host, base.host, excluded)
 	case rfc822Name:
-		return mailWithin(n.text, base.text, excluded)
+		if base.whole {
+			return n.local == base.local && n.host == base.host
+		}
+		return base.host == "" || hostWithin(n.host, base.host)
 	case uriName:
-		if !n.host.ok {
-			return excluded // RFC 5280 4.2.1.10: refused where a constraint applies
-		}
-		host, domain := strings.ToLower(strings.TrimSuffix(n.host.name, ".")), strings.ToLower(base.text)
-		if strings.HasPrefix(domain, ".") {
-			return strings.HasSuffix(host, domain)
-		}
-		return host == domain
+		return hostWithin(n.host, base.host)
 	case iPAddress:
-		address, ok := netip.AddrFromSlice(n.ip)
+		address, ok := netip.AddrFromSlice(n.value)
 		return ok && base.net.Contains(address)
 	case directoryName:
 		return len(n.dir) >= len(base.dir) && slices.Equal(n.dir[:len(base.dir)], base.dir)
@@ -229,14 +259,22 @@ func (n *generalName) within(base *generalName, excluded bool) bool {
 	}
 }
 
+// hostWithin compares the host of a mail address or a URI: with a domain that begins with a dot, what is below it, and
+// otherwise the host itself.
+func hostWithin(host, domain string) bool {
+	if strings.HasPrefix(domain, ".") {
+		return strings.HasSuffix(host, domain)
+	}
+	return host == domain
+}
+
 func dnsWithin(name, domain string, excluded bool) bool {
-	name, domain = strings.ToLower(strings.TrimSuffix(name, ".")), strings.ToLower(strings.TrimSuffix(domain, "."))
 	switch {
 	case domain == "":
 		return true
 	case strings.HasPrefix(domain, "."): // not of RFC 5280, but common: below, and not itself
 		return strings.HasSuffix(name, domain)
-	case name == domain || strings.HasSuffix(name, "."+domain):
+	case name == domain || strings.HasSuffix(name, domain) && name[len(name)-len(domain)-1] == '.':
 		return true
 	case excluded:
 		first, below, _ := strings.Cut(name, ".")
@@ -245,22 +283,6 @@ func dnsWithin(name, domain string, excluded bool) bool {
 	default:
 		return false
 	}
-}
-
-func mailWithin(mailbox, base string, excluded bool) bool {
-	at := strings.LastIndexByte(mailbox, '@')
-	if at < 0 {
-		return excluded
-	}
-	local, host := mailbox[:at], strings.ToLower(mailbox[at+1:])
-	if i := strings.LastIndexByte(base, '@'); i >= 0 {
-		return local == base[:i] && host == strings.ToLower(base[i+1:])
-	}
-	domain := strings.ToLower(base)
-	if strings.HasPrefix(domain, ".") {
-		return strings.HasSuffix(host, domain)
-	}
-	return domain == "" || host == domain
 }
 
 // constrained checks the names of the certificate at depth against the constraints of the CA at caDepth.
@@ -274,28 +296,29 @@ func (j *judgement) constrained(depth, caDepth int, names []generalName) []Fault
 	var outside, inside, unknown []string
 	for i := range names {
 		n := &names[i]
-		kinds, permitted, hit := 0, false, false
-		if j.search.comparisons += len(k.permitted) + len(k.excluded); j.search.comparisons > MaxConstraintComparisons {
-			j.search.exhausted = fmt.Sprintf("%d comparisons of names with name constraints", MaxConstraintComparisons)
-			return nil
-		}
-		for b := range k.permitted {
-			if k.permitted[b].kind == n.kind {
-				kinds++
-				permitted = permitted || n.within(&k.permitted[b], false)
-			}
-		}
-		constrainedKind := kinds > 0
-		for b := range k.excluded {
-			if k.excluded[b].kind == n.kind {
-				constrainedKind = true
-				hit = hit || n.within(&k.excluded[b], true)
+		constrained, mayBe, allowed, hit := false, false, false, false
+		for set, bases := range [][]generalName{k.permitted, k.excluded} {
+			for b := range bases {
+				base := &bases[b]
+				if !j.search.compare(n, base) {
+					return nil
+				}
+				if base.kind != n.kind {
+					continue
+				}
+				constrained = true
+				if excluded := set == 1; excluded {
+					hit = hit || n.within(base, true)
+				} else {
+					mayBe = true
+					allowed = allowed || n.within(base, false)
+				}
 			}
 		}
 		switch {
-		case constrainedKind && !understood(n.kind):
+		case constrained && !understood(n.kind):
 			unknown = append(unknown, n.String())
-		case kinds > 0 && !permitted:
+		case mayBe && !allowed:
 			outside = append(outside, n.String())
 		case hit:
 			inside = append(inside, n.String())
@@ -319,6 +342,20 @@ func (j *judgement) constrained(depth, caDepth int, names []generalName) []Fault
 	return faults
 }
 
+// compare takes the cost of one comparison from what is left: one, and more for long names.
+func (s *search) compare(n, base *generalName) bool {
+	const unit = 128 // octets that cost as much as everything else of a comparison
+	s.comparisons++
+	if n.kind == base.kind {
+		s.comparisons += min(n.size(), base.size()) / unit
+	}
+	if s.comparisons <= MaxConstraintComparisons {
+		return true
+	}
+	s.exhausted = fmt.Sprintf("%d comparisons of names with name constraints", MaxConstraintComparisons)
+	return false
+}
+
 // understood reports whether names of this type can be compared.
 func understood(kind uint8) bool {
 	switch kind {
@@ -331,17 +368,23 @@ func understood(kind uint8) bool {
 
 // list writes names for a message, not more than a reader takes in.
 func list(names []generalName) string {
-	texts := make([]string, len(names))
-	for i := range names {
-		texts[i] = names[i].String()
+	shown := names[:min(len(names), mostListed)]
+	texts := make([]string, len(shown))
+	for i := range shown {
+		texts[i] = shown[i].String()
 	}
-	return join(texts)
+	return joinSome(texts, len(names))
 }
 
-func join(texts []string) string {
-	const most = 8
-	if n := len(texts) - most; n > 0 {
-		return strings.Join(texts[:most], ", ") + fmt.Sprintf(" and %d more", n)
+// mostListed is how many names of a list a message tells: more a reader does not take in.
+const mostListed = 8
+
+func join(texts []string) string { return joinSome(texts, len(texts)) }
+
+// joinSome joins the first of all texts; only these need to be there.
+func joinSome(texts []string, all int) string {
+	if n := all - mostListed; n > 0 && len(texts) >= mostListed {
+		return strings.Join(texts[:mostListed], ", ") + fmt.Sprintf(" and %d more", n)
 	}
 	return strings.Join(texts, ", ")
 }

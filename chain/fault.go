@@ -38,11 +38,13 @@ type Error struct {
 func (e *Error) Error() string {
 	f := &e.Faults[0]
 	text := f.Detail
-	if n := len(e.Faults) - 1; n > 0 {
-		more := make([]string, n)
-		for i := range more {
-			more[i] = string(e.Faults[i+1].Code)
+	var more []string
+	for _, further := range e.Faults[1:] {
+		if code := string(further.Code); further.Code != f.Code && !slices.Contains(more, code) {
+			more = append(more, code)
 		}
+	}
+	if len(more) > 0 {
 		text += " (also: " + strings.Join(more, ", ") + ")"
 	}
 	return text
@@ -117,7 +119,7 @@ func (f *Fault) causes(g *Fault) bool {
 	switch f.Code {
 	case TooComplex:
 		// What the search did not reach, it could not find, and nobody has looked whose CRL it would be.
-		return f.Rule == ruleLimits.Name && (g.trust() || g.Code == NoCRL)
+		return f.Rule == ruleLimits.Name && (g.trust() || g.Code == NoCRL || g.Rule == ruleLimits.Name)
 	case BadSignature:
 		// The certificates above a wrong signature are perhaps not this one's issuers at all.
 		return g.Depth > f.Depth

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -15,7 +16,7 @@ type reference struct {
 }
 
 // parseReference reads a name as users and URLs write it. What is neither an address nor a proper name is compared as it
-// is, and matches nothing.
+// is, and matches a certificate that has the same improper name only.
 func parseReference(name string) *reference {
 	host := strings.ToLower(strings.TrimSpace(name))
 	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
@@ -25,14 +26,16 @@ func parseReference(name string) *reference {
 			host = ascii
 		}
 	}
+	host = strings.TrimSuffix(host, ".")
 	address := host
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		address = host[1 : len(host)-1]
 	}
 	if ip, err := netip.ParseAddr(address); err == nil {
-		return &reference{text: address, ip: ip.WithZone("")}
+		// The zone says by which interface an address is reached here; no certificate has one.
+		text, _, _ := strings.Cut(address, "%")
+		return &reference{text: text, ip: ip.WithZone("")}
 	}
-	host = strings.TrimSuffix(host, ".")
 	if host == "" {
 		host = name // blanks, a dot, or nothing visible: something was asked for
 	}
@@ -57,8 +60,7 @@ func (j *judgement) name() {
 		j.note(0, "%s matches by the compatibility rules (names: ats) only; other verifiers refuse this certificate", ref.text)
 		return
 	}
-	names := c.identities()
-	shown := join(names)
+	shown := c.identities()
 	if shown == "" {
 		shown = "none"
 	}
@@ -156,18 +158,26 @@ func (j *judgement) commonNameInUse() (string, bool) {
 	return common, matchDNS(common, ref.text)
 }
 
-// commonNameUsed returns the common name that makes the leaf one for the reference, as the name of subjectAltName that it
-// stands in for: name constraints apply to it.
-func (j *judgement) commonNameUsed() (generalName, bool) {
-	common, ok := j.commonNameInUse()
-	if c, ref := j.path[0], j.search.reference; !ok && ref != nil && j.search.v.Names == NamesATS && !c.matches(ref) && len(c.commonNames) > 0 {
-		common = c.commonNames[0]
-		ok = matchATS(common, ref.text)
+// namesUsed returns the names that make the leaf one for the reference although subjectAltName does not have them as what
+// they are used for: a common name, and with the rules of Traffic Server also an address in a dNSName. Name constraints
+// apply to them as to what they stand in for.
+func (j *judgement) namesUsed() []generalName {
+	c, ref := j.path[0], j.search.reference
+	if common, ok := j.commonNameInUse(); ok {
+		return []generalName{standIn(common, ref)}
 	}
-	if ip, err := netip.ParseAddr(common); err == nil {
-		return generalName{kind: iPAddress, ip: ip.AsSlice()}, ok
+	if ref == nil || j.search.v.Names != NamesATS || c.matches(ref) || !c.matchesATS(ref) {
+		return nil
 	}
-	return generalName{kind: dNSName, text: common}, ok
+	return []generalName{standIn(ref.text, ref)}
+}
+
+// standIn is a name as the type that the reference has.
+func standIn(text string, ref *reference) generalName {
+	if ref.ip.IsValid() {
+		return generalName{kind: iPAddress, value: ref.ip.AsSlice()}
+	}
+	return generalName{kind: dNSName, text: text, host: lowerASCII(text)}
 }
 
 // matchesATS compares as Apache Traffic Server does (edge specification, section 10): dNSName, then the first common
@@ -202,33 +212,38 @@ func matchATS(pattern, name string) bool {
 }
 
 // identities lists the names that a certificate is known by.
-func (c *Certificate) identities() []string {
-	names := append([]string(nil), c.x.DNSNames...)
-	for _, ip := range c.x.IPAddresses {
+func (c *Certificate) identities() string {
+	var names []string
+	all := len(c.x.DNSNames) + len(c.x.IPAddresses) + len(c.commonNames)
+	for _, n := range c.x.DNSNames[:min(len(c.x.DNSNames), mostListed)] {
+		names = append(names, n)
+	}
+	for _, ip := range c.x.IPAddresses[:min(len(c.x.IPAddresses), mostListed)] {
 		names = append(names, ip.String())
 	}
-	for _, common := range c.commonNames {
+	for _, common := range c.commonNames[:min(len(c.commonNames), mostListed)] {
 		names = append(names, "CN="+common)
 	}
-	return names
+	return joinSome(names, all)
 }
 
 // nearNames says which names of a certificate are nearly the reference, and what keeps each from being it.
 func (j *judgement) nearNames(c *Certificate, ref *reference) []string {
-	var near []string
+	var near nearList
+	say := func(text string) { near.add(func() string { return text }) }
 	for _, n := range c.x.DNSNames {
 		lower := lowerASCII(n)
 		switch {
 		case ref.ip.IsValid() && lower == ref.text:
-			near = append(near, "the address is in the certificate as a dNSName; it has to be an iPAddress")
+			say("the address is in the certificate as a dNSName; it has to be an iPAddress")
 		case strings.TrimSuffix(lower, ".") == ref.text:
-			near = append(near, "the dNSName "+n+" ends in a dot, which makes it invalid")
+			say("the dNSName " + n + " ends in a dot, which makes it invalid")
 		case strings.Contains(lower, "*") && matchATS(n, ref.text):
-			near = append(near, "the wildcard "+n+" is not the whole first label, and counts for nothing")
+			say("the wildcard " + n + " is not the whole first label, and counts for nothing")
 		case strings.HasPrefix(lower, "*.") && (strings.HasSuffix(ref.text, lower[1:]) || ref.text == lower[2:]):
-			near = append(near, "the wildcard "+n+" stands for exactly one label")
+			say("the wildcard " + n + " stands for exactly one label")
 		case lower == strings.SplitN(ref.text, ".", 2)[0]:
-			near = append(near, "the certificate has the host name "+n+" without its domain")
+			say("the certificate has the host name " + n + " without its domain")
 		}
 	}
 	for i, common := range c.commonNames {
@@ -237,12 +252,12 @@ func (j *judgement) nearNames(c *Certificate, ref *reference) []string {
 		}
 		switch {
 		case len(c.x.DNSNames) > 0 || len(c.x.IPAddresses) > 0:
-			near = append(near, "the common name is "+common+", but common names do not count beside a subjectAltName")
+			say("the common name is " + common + ", but common names do not count beside a subjectAltName")
 		case len(c.commonNames) > 1:
-			near = append(near, "common name "+string(rune('1'+i%9))+" is "+common+", but a certificate with several common names is known by none")
+			say("common name " + strconv.Itoa(i+1) + " is " + common + ", but a certificate with several common names is known by none")
 		case !j.search.v.commonNameAllowed():
-			near = append(near, "the common name is "+common+", but common names do not count in the profile "+j.profile().String())
+			say("the common name is " + common + ", but common names do not count in the profile " + j.profile().String())
 		}
 	}
-	return limit(near)
+	return near.list()
 }

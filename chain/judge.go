@@ -168,81 +168,6 @@ func location(c *Certificate) string {
 	return "; the certificate says that it is at " + c.x.IssuingCertificateURL[0]
 }
 
-// namesakes are stored certificates with the subject of c, which is self-signed and not stored.
-func (j *judgement) namesakes(c *Certificate) []string {
-	var near []string
-	if j.store() == nil {
-		return nil
-	}
-	for _, d := range j.store().pool.bySubject[c.subject] {
-		switch {
-		case d.x == nil:
-			near = append(near, fmt.Sprintf("a certificate with this subject is in %s, but it does not parse: %s", j.store(), d.err))
-		case c.sameAuthority(d):
-			near = append(near, fmt.Sprintf("a certificate with this subject and key is in %s, but it is not this one: serial %s, valid until %s", j.store(), serialText(d.x.SerialNumber), day(d.x.NotAfter)))
-		default:
-			near = append(near, fmt.Sprintf("a certificate with this subject is in %s, with another key (key id %s)", j.store(), keyID(d.x.SubjectKeyId)))
-		}
-	}
-	return near
-}
-
-// nearMisses are certificates with the name of c's issuer whose identifiers are not the ones in c.
-func (j *judgement) nearMisses(c *Certificate) []string {
-	var near []string
-	look := func(d *Certificate, where string) {
-		if d.x == nil || d.equal(c) || c.identifies(d) {
-			return
-		}
-		text := fmt.Sprintf("a CA with this subject is %s, its key identifier differs: %s, looked for %s", where, keyID(d.x.SubjectKeyId), keyID(c.x.AuthorityKeyId))
-		if c.keyIDFits(d) {
-			text = fmt.Sprintf("a CA with this subject is %s, but its issuer and serial number are not those in the authority key identifier: serial %s, looked for %s",
-				where, serialText(d.x.SerialNumber), serialText(c.akiSerial))
-		}
-		// A few, so that this does not use up what the search may need.
-		if len(near) < 3 && j.search.checks < MaxSignatureChecks && j.search.signed(c, d) == signatureGood {
-			text += "; its key did sign the certificate, so the identifier is wrong, not the key"
-		}
-		near = append(near, text)
-	}
-	if j.store() != nil {
-		for _, d := range j.store().pool.bySubject[c.issuer] {
-			look(d, "in "+j.store().String())
-		}
-	}
-	j.search.eachSent(c.issuer, func(d *Certificate) { look(d, "among the presented certificates") })
-	return limit(near)
-}
-
-// relatives are certificates that have something of c's issuer, but not its name.
-func (s *search) relatives(c *Certificate) []string {
-	var near []string
-	if s.v.Anchors == nil {
-		return nil
-	}
-	for _, d := range s.v.Anchors.pool.bySubject[c.issuer] {
-		if d.x == nil {
-			near = append(near, fmt.Sprintf("a certificate with this subject is in %s, but it does not parse: %s", s.v.Anchors, d.err))
-		}
-	}
-	if len(c.x.AuthorityKeyId) > 0 {
-		for _, d := range s.v.Anchors.pool.byKeyID[string(c.x.AuthorityKeyId)] {
-			if d.subject != c.issuer {
-				near = append(near, fmt.Sprintf("a certificate with this key identifier is in %s, its subject differs: %s", s.v.Anchors, d.Subject()))
-			}
-		}
-	}
-	return limit(near)
-}
-
-func limit(texts []string) []string {
-	const most = 5
-	if n := len(texts) - most; n > 0 {
-		return append(texts[:most:most], fmt.Sprintf("and %d more", n))
-	}
-	return texts
-}
-
 // unreadableIssuer looks for a presented certificate that has the name of c's issuer and does not parse.
 func (s *search) unreadableIssuer(c *Certificate, depth int) (Fault, bool) {
 	var found *Certificate
@@ -440,9 +365,14 @@ func (j *judgement) nameConstraints() {
 				continue
 			}
 			if names == nil {
-				names = c.names()
-				if common, ok := j.commonNameUsed(); ok && depth == 0 {
-					names = append(names, common)
+				var complete bool
+				if names, complete = c.names(MaxConstraintComparisons - j.search.comparisons); !complete {
+					j.search.exhausted = fmt.Sprintf("%d names to compare with name constraints", MaxConstraintComparisons)
+					return
+				}
+				j.search.comparisons += len(names)
+				if depth == 0 {
+					names = append(names, j.namesUsed()...)
 				}
 			}
 			j.faults = append(j.faults, j.constrained(depth, ca, names)...)

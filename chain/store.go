@@ -85,12 +85,7 @@ func (s *Store) find(c *Certificate) *Anchor {
 	if s == nil {
 		return nil
 	}
-	for _, d := range s.pool.bySubject[c.subject] {
-		if c.equal(d) {
-			return s.anchors[string(d.raw)]
-		}
-	}
-	return nil
+	return s.anchors[string(c.raw)]
 }
 
 // pool finds certificates by subject and by key identifier.
@@ -98,6 +93,19 @@ type pool struct {
 	all       []*Certificate
 	bySubject map[string][]*Certificate
 	byKeyID   map[string][]*Certificate
+	seen      map[string]struct{} // by DER, of addOnce
+}
+
+// addOnce adds a certificate unless it is there.
+func (p *pool) addOnce(c *Certificate) {
+	if p.seen == nil {
+		p.seen = map[string]struct{}{}
+	}
+	if _, ok := p.seen[string(c.raw)]; ok {
+		return
+	}
+	p.seen[string(c.raw)] = struct{}{}
+	p.add(c)
 }
 
 func (p *pool) add(c *Certificate) {

@@ -3,6 +3,7 @@ package chain
 import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"math/big"
 	"strings"
 
@@ -73,16 +74,64 @@ func (c *Certificate) peek(der []byte) {
 	c.subject, c.err.Subject = canonical(subject), nameText(subject)
 }
 
-// nameText is a distinguished name in DER as text.
+// nameText is a distinguished name in DER as text: that of pkix.Name, "" for an empty one. Of a name with many or long
+// parts only some are written: making the text of all of them takes the square of their number.
 func nameText(der []byte) string {
-	var seq pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(der, &seq); err != nil || len(rest) > 0 {
+	const (
+		usual   = 1024 // octets of a name that is written whole
+		mostRDN = 16
+	)
+	in := cryptobyte.String(der)
+	var name cryptobyte.String
+	if !in.ReadASN1(&name, cbasn1.SEQUENCE) || !in.Empty() {
 		return unreadable
 	}
-	var name pkix.Name
-	name.FillFromRDNSequence(&seq)
-	if s := name.String(); s != "" {
-		return s
+	var seq pkix.RDNSequence
+	left := 0
+	for !name.Empty() {
+		var set cryptobyte.String
+		if !name.ReadASN1(&set, cbasn1.SET) {
+			return unreadable
+		}
+		if len(der) > usual && len(seq) == mostRDN {
+			left++
+			continue
+		}
+		rdn, more, ok := attributes(set, len(der) > usual)
+		if !ok {
+			return unreadable
+		}
+		left += more
+		seq = append(seq, rdn)
 	}
-	return "(empty)"
+	var text pkix.Name
+	text.FillFromRDNSequence(&seq)
+	if left > 0 {
+		return short(text.String()) + fmt.Sprintf(" and %d more", left)
+	}
+	return short(text.String())
+}
+
+// attributes reads a RelativeDistinguishedName; of a long name only the first few, with how many are left.
+func attributes(set cryptobyte.String, few bool) (rdn pkix.RelativeDistinguishedNameSET, left int, ok bool) {
+	const most = 4
+	for !set.Empty() {
+		var element cryptobyte.String
+		if !set.ReadASN1Element(&element, cbasn1.SEQUENCE) {
+			return nil, 0, false
+		}
+		if few && len(rdn) == most {
+			left++
+			continue
+		}
+		var a pkix.AttributeTypeAndValue
+		if rest, err := asn1.Unmarshal(element, &a); err != nil || len(rest) > 0 {
+			return nil, 0, false
+		}
+		if s, isText := a.Value.(string); isText {
+			a.Value = short(s)
+		}
+		rdn = append(rdn, a)
+	}
+	return rdn, left, true
 }

@@ -14,8 +14,9 @@ const (
 	MaxConstraintComparisons = 250_000 // names compared with subtrees of name constraints
 	MaxRSABits               = 8192    // longer keys are not used
 
-	maxSteps = 2000 // certificates added to a path while one is looked for
-	maxPaths = 64   // paths judged
+	maxLooked = 50_000 // certificates of an issuer's name looked at
+	maxSteps  = 2000   // certificates added to a path while one is looked for
+	maxPaths  = 64     // paths judged
 )
 
 // Usage is what the first certificate is used for.
@@ -114,7 +115,8 @@ type Result struct {
 	Name string
 	// Time is the time of the judgement.
 	Time time.Time
-	// SignatureChecks is the number of signatures that were verified.
+	// SignatureChecks is the number of signatures that were verified, or would have been if their algorithm or key were not
+	// refused: at most MaxSignatureChecks.
 	SignatureChecks int
 }
 

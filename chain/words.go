@@ -93,7 +93,7 @@ func (e *Error) Curl() Curl {
 	if f.Code == NameMismatch {
 		common := ""
 		if e.Leaf != nil && e.Leaf.x != nil {
-			common = e.Leaf.x.Subject.CommonName
+			common = short(e.Leaf.x.Subject.CommonName)
 		}
 		return Curl{mismatch, fmt.Sprintf("SSL: certificate subject name '%s' does not match target host name '%s'", short(common), short(e.Name))}
 	}
@@ -113,11 +113,11 @@ func (e *Error) CurlText() string { return e.Curl().Text }
 // LogAttrs returns all faults as attributes of a log record. Those of the first one are "fault" (its code), "subject",
 // "depth" and, if there are any, "near" (its near misses); its text and remedy are the Error's own, and whoever logs has
 // them already. Each further fault is a group "fault2", "fault3", ... with "code", "subject", "depth", "near", "err" and
-// "remedy".
+// "remedy"; at most 12 in all.
 func (e *Error) LogAttrs() []slog.Attr {
 	first := &e.Faults[0]
 	attrs := append([]slog.Attr{slog.String("fault", string(first.Code))}, first.logAttrs()...)
-	for i := range e.Faults[1:] {
+	for i := range e.Faults[1:min(len(e.Faults), mostLogged)] {
 		f := &e.Faults[i+1]
 		group := append([]slog.Attr{slog.String("code", string(f.Code))}, f.logAttrs()...)
 		group = append(group, slog.String("err", f.Detail), slog.String("remedy", f.Remedy))
@@ -125,6 +125,9 @@ func (e *Error) LogAttrs() []slog.Attr {
 	}
 	return attrs
 }
+
+// mostLogged is how many faults a record has: a path of 20 certificates can have very many.
+const mostLogged = 12
 
 func (f *Fault) logAttrs() []slog.Attr {
 	attrs := []slog.Attr{slog.String("subject", f.Subject), slog.Int("depth", f.Depth)}
