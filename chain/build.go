@@ -28,6 +28,10 @@ type search struct {
 
 	best judged
 	done bool // best is without faults
+
+	leafJudged bool // the rules that are about the leaf alone were applied
+	leafFaults []Fault
+	leafNotes  []Note
 }
 
 // judged is a path with its judgement.

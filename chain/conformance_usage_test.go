@@ -41,7 +41,8 @@ func usageCases() []conformance {
 		{rule: "extended_key_usage", name: "intermediate with serverAuth", middle: []edit{with(extended(serverEKU))}},
 		{rule: "extended_key_usage", name: "intermediate with clientAuth only", middle: []edit{with(extended(clientEKU))}, want: always("extended_key_usage@1")},
 		{rule: "extended_key_usage", name: "intermediate with any", opensslRefuses: anyIsNone, middle: []edit{with(extended(anyEKU))}, want: since(chain.WebPKI, "extended_key_usage@1")},
-		{rule: "extended_key_usage", name: "root with clientAuth only", root: []edit{with(extended(clientEKU))}, want: verdicts{"extended_key_usage@2", "extended_key_usage@2", "extended_key_usage@2 extended_key_usage_root@2"}},
+		{rule: "extended_key_usage", name: "root with clientAuth only", root: []edit{with(extended(clientEKU))}, want: since(chain.WebPKI, "extended_key_usage_root@2"), goRefuses: rootIsNoLimit, opensslRefuses: rootIsNoLimit},
+		{rule: "extended_key_usage", name: "client below a root with serverAuth only, as CAPF is", root: []edit{with(extended(serverEKU))}, leaf: []edit{with(extended(clientEKU))}, set: used(chain.Client), target: "-", want: since(chain.WebPKI, "extended_key_usage_root@2"), goRefuses: rootIsNoLimit, opensslRefuses: rootIsNoLimit},
 		{rule: "extended_key_usage", name: "client: clientAuth", leaf: []edit{with(extended(clientEKU))}, set: used(chain.Client), target: "-"},
 		{rule: "extended_key_usage", name: "client: serverAuth only", leaf: []edit{with(extended(serverEKU))}, set: used(chain.Client), target: "-", want: always("extended_key_usage@0")},
 		{rule: "extended_key_usage", name: "MIC: serverAuth only", leaf: []edit{with(extended(serverEKU))}, set: used(chain.MIC), target: "-", want: always("extended_key_usage@0")},
@@ -99,8 +100,9 @@ func underAnchor(least int, spki []byte) func() sample {
 }
 
 const (
-	anyIsNone = "to it anyExtendedKeyUsage is no serverAuth"
-	noSHA1    = "it refuses SHA-1"
+	anyIsNone     = "to it anyExtendedKeyUsage is no serverAuth"
+	rootIsNoLimit = "to it the extended key usage of a root limits what is below it"
+	noSHA1        = "it refuses SHA-1"
 )
 
 var (

@@ -77,6 +77,7 @@ var goLacks = []string{
 	"key_strength",    // RSA 1024 is accepted
 	"key_type",        // P-224 is accepted
 	"key_usage",       // the leaf's is not looked at
+	"ca_version",      // of an anchor that is not self-signed
 	"names_permitted", // directory names, and mail addresses in the subject, are not constrained
 	"names_excluded",  // the same
 }
@@ -173,6 +174,8 @@ func milderThanGo(ours *chain.Result, err error) string {
 				return "path_length: self-issued certificates do not count"
 			}
 		}
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage && len(anchor.ExtKeyUsage) > 0:
+		return "extended_key_usage: that of the anchor is no limit"
 	case errors.As(err, &invalid) && strings.Contains(err.Error(), "cannot be matched against constraints"):
 		return "names_permitted: a URI without a host is refused only where URIs are constrained"
 	}
@@ -322,6 +325,9 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 	case purpose:
 		if slices.Contains(at.ExtKeyUsage, x509.ExtKeyUsageAny) {
 			return "extended_key_usage: anyExtendedKeyUsage stands for every use"
+		}
+		if sameName && len(anchor.ExtKeyUsage) > 0 {
+			return "extended_key_usage: that of the anchor is no limit"
 		}
 	case notPermitted, excluded:
 		if alone.depth == 0 && len(at.DNSNames) == 0 && at.Subject.CommonName != p.name {

@@ -24,6 +24,10 @@ func (j *judgement) form() {
 			j.webAny(depth, c)
 		}
 	}
+}
+
+// leafForm applies the rules of form that are about the leaf alone.
+func (j *judgement) leafForm() {
 	leaf := j.path[0]
 	j.strictLeaf(leaf)
 	if j.profile() >= WebPKI && j.search.v.Usage != CA {
@@ -158,10 +162,8 @@ func (j *judgement) webLeaf(c *Certificate) {
 	} else {
 		j.webNames(c)
 	}
-	for _, common := range c.commonNames {
-		if !slices.Contains(altTexts(x), common) {
-			j.breach(&ruleCommonName, 0, common, "the common name %s is not an entry of subjectAltName", common)
-		}
+	if foreign := c.foreignCommonNames(); len(foreign) > 0 {
+		j.breach(&ruleCommonName, 0, join(foreign), "common names that are not entries of subjectAltName: %s", join(foreign))
 	}
 	if wanted, ok := j.search.v.Usage.wanted(); ok {
 		switch {
@@ -178,13 +180,22 @@ func (j *judgement) webLeaf(c *Certificate) {
 	}
 }
 
-// altTexts are the entries of subjectAltName that a common name may repeat.
-func altTexts(x *x509.Certificate) []string {
-	texts := slices.Clone(x.DNSNames)
-	for _, ip := range x.IPAddresses {
-		texts = append(texts, ip.String())
+// foreignCommonNames returns the common names that do not repeat an entry of subjectAltName.
+func (c *Certificate) foreignCommonNames() []string {
+	entries := make(map[string]struct{}, len(c.x.DNSNames)+len(c.x.IPAddresses))
+	for _, n := range c.x.DNSNames {
+		entries[n] = struct{}{}
 	}
-	return texts
+	for _, ip := range c.x.IPAddresses {
+		entries[ip.String()] = struct{}{}
+	}
+	var foreign []string
+	for _, common := range c.commonNames {
+		if _, ok := entries[common]; !ok {
+			foreign = append(foreign, common)
+		}
+	}
+	return foreign
 }
 
 func (j *judgement) webNames(c *Certificate) {

@@ -54,17 +54,32 @@ func (j *judgement) judge() judged {
 	j.policies()
 	j.revocation()
 	j.pins()
-	j.name()
-	j.leafUsage()
 	if j.profile() >= Strict {
 		j.form()
 	}
+	j.leafOnly()
 	for i := range j.faults {
 		for k, text := range j.faults[i].NearMisses {
 			j.faults[i].NearMisses[k] = short(text)
 		}
 	}
 	return judged{path: j.path, anchor: j.anchor, faults: fold(j.faults), notes: j.notes}
+}
+
+// leafOnly applies the rules whose outcome is the same on every path: once in a search.
+func (j *judgement) leafOnly() {
+	s := j.search
+	if !s.leafJudged {
+		alone := judgement{search: s, path: j.path[:1]}
+		alone.name()
+		alone.leafUsage()
+		if j.profile() >= Strict {
+			alone.leafForm()
+		}
+		s.leafJudged, s.leafFaults, s.leafNotes = true, alone.faults, alone.notes
+	}
+	j.faults = append(j.faults, s.leafFaults...)
+	j.notes = append(j.notes, s.leafNotes...)
 }
 
 // trust says why a path does not reach an anchor.
@@ -113,6 +128,9 @@ func (j *judgement) stopAtStored() bool {
 		f := newFault(&ruleAnchor, c, depth, "%s is in %s, but it is not self-signed, and its issuer %s is not there", c.Subject(), j.store(), c.Issuer()).
 			values("issuer "+c.Issuer()+", key id "+keyID(c.x.AuthorityKeyId), "the issuer, up to a root, in "+j.store().String()).
 			fix("import the certificate of %s%s and its issuers up to the root into %s", c.Issuer(), wantedKey(c), j.store())
+		if c.selfIssued() {
+			f.Detail = fmt.Sprintf("%s is in %s, but it is not self-signed: by its authority key identifier another certificate of its name has issued it, which is not there", short(c.Subject()), j.store())
+		}
 		if depth+1 < len(j.path) {
 			f.NearMisses = []string{fmt.Sprintf("%s was presented (SHA256 %s), and is not in %s", j.path[depth+1].Subject(), j.path[depth+1].SHA256(), j.store())}
 		} else {
@@ -154,10 +172,17 @@ func (j *judgement) noIssuer(c *Certificate, depth int) {
 
 // wantedKey names the issuer's key when c says which it is.
 func wantedKey(c *Certificate) string {
-	if len(c.x.AuthorityKeyId) == 0 {
+	var marks []string
+	if len(c.x.AuthorityKeyId) > 0 {
+		marks = append(marks, "key id "+keyID(c.x.AuthorityKeyId))
+	}
+	if c.akiIssuer != "" && c.akiSerial != nil {
+		marks = append(marks, "serial "+serialText(c.akiSerial))
+	}
+	if len(marks) == 0 {
 		return ""
 	}
-	return " (key id " + keyID(c.x.AuthorityKeyId) + ")"
+	return " (" + strings.Join(marks, ", ") + ")"
 }
 
 // location is where c says that its issuer's certificate can be had. Nothing is fetched from there.
@@ -292,8 +317,7 @@ func (j *judgement) authority(depth int, c *Certificate) {
 		j.add(newFault(r, c, depth, format, args...).values(actual, expected).
 			fix("have the certificate of %s issued again as that of a CA (basicConstraints CA:TRUE, keyUsage keyCertSign), or the one below it issued by a CA", c.Subject()))
 	}
-	anchor := !j.below(depth)
-	if c.x.Version < 3 && anchor {
+	if anchor := !j.below(depth) && c.claimsSelfSigned(); c.x.Version < 3 && anchor {
 		// An old root counts as CA because it is trusted; nothing in it could say so.
 		if j.profile() >= Strict {
 			noCA(&ruleAnchorVersion, fmt.Sprintf("version %d", c.x.Version), "version 3", "the anchor %s has version %d", c.Subject(), c.x.Version)
@@ -326,6 +350,9 @@ func (j *judgement) pathLengths() {
 			j.add(newFault(&rulePathLength, c, depth, "%s allows %s below itself, and the path has %s there", c.Subject(), countCAs(most), countCAs(below)).
 				values(countCAs(below), "at most "+countCAs(most)).
 				fix("have the leaf issued by a CA nearer to %s, or that CA's certificate issued again with a larger pathLenConstraint", c.Subject()))
+		}
+		if most, ok := c.maxPathLength(); ok && below == most && j.search.v.Usage == CA && !j.path[0].selfIssued() {
+			j.note(0, "%s allows %s below itself, so nothing that %s issues will be accepted", c.Subject(), countCAs(most), j.path[0].Subject())
 		}
 		if !c.selfIssued() {
 			below++

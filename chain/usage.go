@@ -18,7 +18,9 @@ func (u Usage) wanted() (x509.ExtKeyUsage, bool) {
 	}
 }
 
-// extendedUsage judges the extended key usage of a certificate; that of a CA limits what is below it.
+// extendedUsage judges the extended key usage of a certificate; that of a CA limits what is below it. An anchor is trusted
+// for what its owner has put it into the store for, whatever it says: call managers' CAPF certificates are for servers, and
+// issue what phones show as clients.
 func (j *judgement) extendedUsage(depth int, c *Certificate) {
 	wanted, ok := j.search.v.Usage.wanted()
 	if !ok || c.present&extEKU == 0 {
@@ -28,6 +30,10 @@ func (j *judgement) extendedUsage(depth int, c *Certificate) {
 		if u == wanted || u == x509.ExtKeyUsageAny && j.search.v.anyUsageAllowed() {
 			return
 		}
+	}
+	if depth > 0 && !j.below(depth) {
+		j.note(depth, "the extended key usage of the root %s is %s, which other verifiers take for a limit", c.Subject(), extendedText(c.x))
+		return
 	}
 	what := "of " + c.Subject() + " does not allow"
 	if depth > 0 {
@@ -78,7 +84,7 @@ func extendedText(x *x509.Certificate) string {
 	if len(names) == 0 {
 		return "none"
 	}
-	return strings.Join(names, ", ")
+	return join(names)
 }
 
 // keyUsageNames are in the order of the bits.
