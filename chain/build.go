@@ -71,6 +71,9 @@ const (
 func (s *search) run() {
 	s.extend(make([]*Certificate, 0, MaxPathLength), s.presented[0])
 	if s.best.path == nil {
+		if s.exhausted == "" { // cannot be, and must not be taken for a verdict
+			s.exhausted = "the search"
+		}
 		j := judgement{search: s, path: s.presented[:1], end: endGivenUp}
 		s.best = j.judge()
 	}

@@ -233,6 +233,16 @@ func pathCases() []conformance {
 			},
 		},
 
+		{
+			// Trusted by itself, but nothing says that it is a CA: another one has issued it.
+			rule: "ca_version", name: "version 1 anchor that is not self-signed", set: func(v *chain.Verifier) { v.PartialChain = true },
+			want: always("ca_version@1"),
+			make: func() sample {
+				top := root("Root").ca("Issuing", versioned(1), bare)
+				return sample{presented: [][]byte{top.leaf(with(authorityKey([]byte("any"), nil, nil)))}, store: [][]byte{top.cert}}
+			},
+		},
+
 		{rule: "anchor_version", name: "version 3"},
 		{
 			rule: "anchor_version", name: "version 1", root: []edit{versioned(1), bare}, middle: []edit{with(authorityKey([]byte("any"), nil, nil))},

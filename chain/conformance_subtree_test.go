@@ -204,6 +204,11 @@ func subtreeCases() []conformance {
 			set:  func(v *chain.Verifier) { v.Names = chain.NamesATS },
 			want: verdicts{"names_excluded@0", "names_excluded@0 dns_syntax@0", "names_excluded@0 dns_syntax@0"},
 		},
+		{
+			rule: "names_excluded", name: "address in a dNSName by the rules of Traffic Server", middle: excludes(gnRange("81.2.69.0/24")), leaf: only(gnDNS("81.2.69.160")),
+			set: func(v *chain.Verifier) { v.Names = chain.NamesATS }, target: "81.2.69.160", want: always("names_excluded@0"),
+		},
+		{rule: "names_understood", name: "wildcard as a subtree", middle: excludes(gnDNS("*.voice-lab.net")), want: always("names_understood@0")},
 		{rule: "names_excluded", name: "no address allowed, and there is none", middle: excludes(gnRange("0.0.0.0/0"), gnRange("::/0"))},
 		{rule: "names_excluded", name: "no address allowed, and there is one", middle: excludes(gnRange("0.0.0.0/0"), gnRange("::/0")), leaf: also(gnIP("81.2.69.160")), want: always("names_excluded@0")},
 		{rule: "names_excluded", name: "mail at an excluded host", middle: excludes(gnMail("voice-lab.net")), leaf: also(gnMail("ann@VOICE-lab.net")), want: plusTypes("names_excluded@0")},

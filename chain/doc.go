@@ -6,8 +6,8 @@
 // of signatures are crypto/x509's.
 //
 // It differs from crypto/x509 Verify on purpose: the key identifiers of issuer and certificate have to agree, a stored
-// certificate is an anchor only when it is self-signed (unless the policy says otherwise), RSA keys below 2048 bits are
-// refused, name constraints on directory names are applied, SHA-1 is accepted below anchors that are marked as
+// certificate is an anchor only when it is self-signed by its names and key identifiers (unless the policy says otherwise;
+// an anchor's own signature is not looked at), RSA keys below 2048 bits are refused, name constraints on directory names are applied, SHA-1 is accepted below anchors that are marked as
 // manufacturers' issuers and nowhere else, and all faults are reported, with their depth, the values that were compared
 // and what to do. A fault that follows from another one is folded under it.
 //
@@ -23,7 +23,9 @@
 // issues, WebPKI for certificates that public clients meet.
 //
 // Work is bounded: at most MaxSignatureChecks signatures are verified for one call, paths have at most MaxPathLength
-// certificates, and name constraints are compared at most MaxConstraintComparisons times. Nothing is ever fetched.
+// certificates, and names are compared with name constraints for at most MaxConstraintComparisons units of work. What a
+// message quotes of a certificate is cut at about 1000 octets, and control characters in it are replaced. Nothing is ever
+// fetched.
 //
 // A Verifier, a Store and a Certificate may be used by several goroutines at once as long as nobody changes their fields.
 package chain

@@ -173,17 +173,28 @@ func (f Fault) fix(format string, args ...any) Fault {
 	return f
 }
 
-// short cuts a text that somebody else has written, so that reports and logs do not grow with what a peer presents.
+// short cuts a text that somebody else has written, so that reports and logs do not grow with what a peer presents, and
+// replaces characters that would make a terminal or a log show something else than it says.
 func short(s string) string {
 	const longest = 1000 // octets
-	if len(s) <= longest {
-		return s
+	if len(s) > longest {
+		end := longest
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = fmt.Sprintf("%s... (%d octets)", s[:end], len(s))
 	}
-	end := longest
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
+	return strings.Map(visible, s)
+}
+
+// visible replaces control characters and those that change the direction of writing.
+func visible(r rune) rune {
+	switch {
+	case r < ' ', r >= 0x7F && r < 0xA0, r == 0x2028, r == 0x2029, r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069:
+		return '?'
+	default:
+		return r
 	}
-	return fmt.Sprintf("%s... (%d octets)", s[:end], len(s))
 }
 
 // shorten cuts the texts among the arguments of a format.

@@ -103,6 +103,10 @@ func (j *judgement) trust() {
 			fix("if it is the right certificate, import it itself (SHA256 %s) into %s; better, replace it by one that a trusted CA has issued", c.SHA256(), j.store())
 		f.NearMisses = j.namesakes(c)
 		j.add(f)
+	case j.end == endSelfSigned && j.search.signed(c, c) == signatureBad:
+		// It has its issuer's name, but not its issuer's key: an old key of the same CA, perhaps.
+		j.end = endNoIssuer
+		j.noIssuer(c, depth)
 	case j.end == endSelfSigned:
 		f := newFault(&ruleRootStored, c, depth, "the chain ends at the root %s, which is not in %s", c.Subject(), j.store()).
 			values("root SHA256 "+c.SHA256(), "a root in "+j.store().String()).

@@ -143,7 +143,7 @@ func (r *Result) Err() error {
 
 // Verify judges the first of the presented certificates; the others, in any order, help to build its path. name is the
 // DNS name or IP address that the certificate has to be for, empty for no name check; an IPv6 address may have brackets.
-// It never fails: everything that is wrong is a fault of the Result.
+// It never fails: everything that is wrong is a fault of the Result. No element of presented may be nil.
 func (v *Verifier) Verify(presented []*Certificate, name string) *Result {
 	now := time.Now
 	if v.Now != nil {
