@@ -215,9 +215,7 @@ func matchATS(pattern, name string) bool {
 func (c *Certificate) identities() string {
 	var names []string
 	all := len(c.x.DNSNames) + len(c.x.IPAddresses) + len(c.commonNames)
-	for _, n := range c.x.DNSNames[:min(len(c.x.DNSNames), mostListed)] {
-		names = append(names, n)
-	}
+	names = append(names, c.x.DNSNames[:min(len(c.x.DNSNames), mostListed)]...)
 	for _, ip := range c.x.IPAddresses[:min(len(c.x.IPAddresses), mostListed)] {
 		names = append(names, ip.String())
 	}

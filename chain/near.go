@@ -1,6 +1,9 @@
 package chain
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // mostNear is how many near misses are told.
 const mostNear = 5
@@ -22,7 +25,7 @@ func (l *nearList) add(text func() string) {
 // list returns the texts, and as the last one how many more there are; nil for none.
 func (l *nearList) list() []string {
 	if l.more > 0 {
-		return append(l.texts[:len(l.texts):len(l.texts)], fmt.Sprintf("and %d more", l.more))
+		return append(slices.Clip(l.texts), fmt.Sprintf("and %d more", l.more))
 	}
 	return l.texts
 }
