@@ -287,8 +287,6 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 		critical     = 34
 		notPermitted = 47
 		excluded     = 48
-		mismatch     = 62
-		address      = 64
 	)
 	if p.twins(ours) && (alone.ok || strings.Contains(alone.output, "error 7 at ")) {
 		return "issuer_found: every issuer of a name is tried"
@@ -304,14 +302,14 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 	}
 	at, anchor := ours.Path[alone.depth].X509(), ours.Path[len(ours.Path)-1].X509()
 	// OpenSSL finds the anchor before a CA below it that has its name, and speaks of it at that depth.
-	sameName := at.Subject.CommonName == anchor.Subject.CommonName
+	meantAnchor := at.Subject.CommonName == anchor.Subject.CommonName
 	switch alone.number {
 	case expired:
-		if at.NotAfter.Equal(noon) {
+		if at.NotAfter.Equal(noon) || meantAnchor && anchor.NotAfter.Equal(noon) {
 			return "validity_end: the last second is within"
 		}
 	case incomplete, noIssuer:
-		if sameName && anchor.CheckSignature(anchor.SignatureAlgorithm, anchor.RawTBSCertificate, anchor.Signature) != nil {
+		if meantAnchor && anchor.CheckSignature(anchor.SignatureAlgorithm, anchor.RawTBSCertificate, anchor.Signature) != nil {
 			return "anchor_complete: the anchor's own signature is not looked at"
 		}
 	case unknownRoot:
@@ -319,21 +317,20 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 			return "root_stored: a root is known by a stored one of its name and key"
 		}
 	case critical:
-		if sameName && len(anchor.UnhandledCriticalExtensions) > 0 {
+		if meantAnchor && len(anchor.UnhandledCriticalExtensions) > 0 {
 			return "anchor_critical_extension: the anchor's extensions are not looked at"
 		}
 	case purpose:
 		if slices.Contains(at.ExtKeyUsage, x509.ExtKeyUsageAny) {
 			return "extended_key_usage: anyExtendedKeyUsage stands for every use"
 		}
-		if sameName && len(anchor.ExtKeyUsage) > 0 {
+		if meantAnchor && len(anchor.ExtKeyUsage) > 0 {
 			return "extended_key_usage: that of the anchor is no limit"
 		}
 	case notPermitted, excluded:
 		if alone.depth == 0 && len(at.DNSNames) == 0 && at.Subject.CommonName != p.name {
 			return "names_permitted: a common name is constrained only where it is the name"
 		}
-	case mismatch, address:
 	}
 	return ""
 }
