@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -194,13 +195,17 @@ func TestValidityNote(t *testing.T) {
 		{time.Date(2027, 3, 15, 0, 0, 0, 0, time.UTC), 101, true},
 		{time.Date(2029, 3, 15, 0, 0, 0, 0, time.UTC), 47, false},
 		{time.Date(2029, 3, 15, 0, 0, 0, 0, time.UTC), 48, true},
+		{time.Date(2029, 3, 15, 0, 0, 0, 0, time.UTC), 106_752, true}, // longer than a time.Duration
+		{time.Date(2029, 3, 15, 0, 0, 0, 0, time.UTC), 2_911_000, true},
 	} {
 		top := root("Root", valid(noon.AddDate(-10, 0, 0), noon.AddDate(10, 0, 0)))
 		// Both ends belong to the time: a whole number of days ends one second early.
 		leaf := top.leaf(valid(tc.from, tc.from.AddDate(0, 0, tc.days).Add(-time.Second)))
 		v := &chain.Verifier{Anchors: storeOf(top.cert), Profile: chain.WebPKI, Now: at(tc.from)}
 		r := v.Verify([]*chain.Certificate{chain.Parse(leaf)}, host)
-		noted := slices.ContainsFunc(r.Notes, func(n chain.Note) bool { return strings.Contains(n.Text, "public CAs may issue") })
+		noted := slices.ContainsFunc(r.Notes, func(n chain.Note) bool {
+			return strings.HasPrefix(n.Text, fmt.Sprintf("the certificate is valid for %d days; public CAs may issue for at most ", tc.days))
+		})
 		if !r.OK() || noted != tc.noted {
 			t.Errorf("%s for %d days: faults %v, notes %v, want one: %v", tc.from, tc.days, texts(r), r.Notes, tc.noted)
 		}

@@ -175,8 +175,10 @@ func (j *judgement) webLeaf(c *Certificate) {
 			j.breach(&ruleEKUPresent, 0, "critical", "the extended key usage of %s is critical", c.Subject())
 		}
 	}
-	if most, ok := longestValidity(x.NotBefore); ok && validity(x) > most {
-		j.note(0, "the certificate is valid for %d days; public CAs may issue for at most %d", int(validity(x).Hours()/24), int(most.Hours()/24))
+	// Both ends belong to the time of validity.
+	if most, ok := longestValidity(x.NotBefore); ok && x.NotAfter.After(x.NotBefore.AddDate(0, 0, most).Add(-time.Second)) {
+		const secondsOfDay = 24 * 60 * 60 // a Duration ends at 292 years
+		j.note(0, "the certificate is valid for %d days; public CAs may issue for at most %d", (x.NotAfter.Unix()-x.NotBefore.Unix()+1)/secondsOfDay, most)
 	}
 }
 
@@ -268,15 +270,14 @@ var reservedNets = []netip.Prefix{
 	netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("3fff::/20"), netip.MustParsePrefix("100::/64"),
 }
 
-// longestValidity is what public CAs may issue for, by the day of issue: ballot SC-081v3.
-func longestValidity(issued time.Time) (time.Duration, bool) {
-	const oneDay = 24 * time.Hour
+// longestValidity is how many days public CAs may issue for, by the day of issue: ballot SC-081v3.
+func longestValidity(issued time.Time) (days int, ok bool) {
 	for _, step := range []struct {
 		from string
 		days int
 	}{{"2029-03-15", 47}, {"2027-03-15", 100}, {"2026-03-15", 200}, {"2020-09-01", 398}} {
 		if issued.UTC().Format(time.DateOnly) >= step.from {
-			return time.Duration(step.days) * oneDay, true
+			return step.days, true
 		}
 	}
 	return 0, false

@@ -239,6 +239,3 @@ func pointsText(c *Certificate) string {
 	}
 	return "; the certificate says that it is at " + c.x.CRLDistributionPoints[0]
 }
-
-// validity is how long a certificate is valid, both ends included.
-func validity(x *x509.Certificate) time.Duration { return x.NotAfter.Sub(x.NotBefore) + time.Second }
