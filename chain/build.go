@@ -26,6 +26,10 @@ type search struct {
 	comparisons int    // names compared with name constraints
 	exhausted   string // the limit that was reached, "" for none
 
+	crls        map[string][]*crl // by the canonical name of their issuer; nil until one is looked for
+	crlOctets   int               // of CRLs that were verified
+	tooManyCRLs *Certificate      // the CA at whose CRLs a limit was reached, nil for none
+
 	best judged
 	done bool // best is without faults
 
@@ -80,6 +84,9 @@ func (s *search) run() {
 	if s.exhausted != "" && !s.done {
 		f := newFault(&ruleLimits, s.presented[0], 0, "no path was found within the limit of %s", s.exhausted).
 			fix("present only the certificates of this one chain, and remove other CAs of the same name from %s", s.v.Anchors)
+		if s.tooManyCRLs != nil {
+			f = s.crlLimit()
+		}
 		s.best.faults = fold(append(s.best.faults, f))
 	}
 }

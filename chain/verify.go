@@ -17,6 +17,8 @@ const (
 	maxLooked = 50_000 // certificates of an issuer's name looked at
 	maxSteps  = 2000   // certificates added to a path while one is looked for
 	maxPaths  = 64     // paths judged
+
+	maxCRLOctets = 512 << 20 // octets of CRLs that are verified, each as often as it is
 )
 
 // Usage is what the first certificate is used for.
@@ -87,7 +89,8 @@ type Verifier struct {
 	MinRSABits int
 
 	// CRLs are used when they are at hand. With RequireCRL, a certificate without a current CRL of its issuer is a
-	// fault as well; without it that is a note.
+	// fault as well; without it that is a note. A delta CRL, one of a distribution point that is not the certificate's or
+	// one signed with SHA-1 revokes what it lists, and counts neither as current nor as a release from a hold.
 	CRLs       []*x509.RevocationList
 	RequireCRL bool
 
