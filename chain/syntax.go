@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
@@ -67,11 +68,11 @@ func (c *Certificate) peek(der []byte) {
 	if !tbs.ReadASN1(&skipped, cbasn1.SEQUENCE) || !tbs.ReadASN1Element(&issuer, cbasn1.SEQUENCE) {
 		return
 	}
-	c.issuer, c.err.Issuer = canonical(issuer), nameText(issuer)
+	c.issuer, c.err.Issuer = canonical(issuer), cmp.Or(nameText(issuer), "(empty)")
 	if !tbs.ReadASN1(&skipped, cbasn1.SEQUENCE) || !tbs.ReadASN1Element(&subject, cbasn1.SEQUENCE) {
 		return
 	}
-	c.subject, c.err.Subject = canonical(subject), nameText(subject)
+	c.subject, c.err.Subject = canonical(subject), cmp.Or(nameText(subject), "(empty)")
 }
 
 // nameText is a distinguished name in DER as text: that of pkix.Name, "" for an empty one. Of a name with many or long
