@@ -340,11 +340,11 @@ func (p *randomPKI) milderThanOpenSSL(ours *chain.Result, alone opensslVerdict) 
 func (p *randomPKI) twins(ours *chain.Result) bool {
 	count := map[string]int{}
 	for _, der := range slices.Concat(p.store, p.sent) {
-		if c, err := x509.ParseCertificate(der); err == nil {
-			count[c.Subject.CommonName]++ // all that tells the names of CAs apart here
-		}
+		// The common name is all that tells the names of CAs apart here. Not every damaged certificate parses for us.
+		common, _, _ := strings.Cut(chain.Parse(der).Subject(), ",O=")
+		count[common]++
 	}
-	return slices.ContainsFunc(ours.Path[1:], func(c *chain.Certificate) bool { return count[c.X509().Subject.CommonName] > 1 })
+	return slices.ContainsFunc(ours.Path[1:], func(c *chain.Certificate) bool { return count["CN="+c.X509().Subject.CommonName] > 1 })
 }
 
 // opensslVerdict is what openssl verify says.
