@@ -23,9 +23,9 @@
 // issues, WebPKI for certificates that public clients meet.
 //
 // Work is bounded: at most MaxSignatureChecks signatures are verified for one call, paths have at most MaxPathLength
-// certificates, and names are compared with name constraints for at most MaxConstraintComparisons units of work. What a
-// message quotes of a certificate is cut at about 1000 octets, and control characters in it are replaced. Nothing is ever
-// fetched.
+// certificates, names are compared with name constraints for at most MaxConstraintComparisons units of work, and CRLs are
+// read up to 512 MiB. What a message quotes of a certificate is cut at about 1000 octets, and control characters in it are
+// replaced. Nothing is ever fetched.
 //
 // A Verifier, a Store and a Certificate may be used by several goroutines at once as long as nobody changes their fields.
 package chain
