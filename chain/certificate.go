@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -180,7 +181,7 @@ func (c *Certificate) Subject() string {
 	if len(c.x.DNSNames) > 0 {
 		return "(empty subject, for " + c.x.DNSNames[0] + ")"
 	}
-	return "(empty subject, serial " + serialText(c.x.SerialNumber) + ")"
+	return "(empty subject, serial " + SerialText(c.x.SerialNumber) + ")"
 }
 
 // Issuer returns the issuer as text, of a long one the first part; what could be made out of a certificate that does not
@@ -192,8 +193,9 @@ func (c *Certificate) Issuer() string {
 	return nameText(c.x.RawIssuer)
 }
 
-// serialText is a serial number as this product writes them: hexadecimal, without colons.
-func serialText(n *big.Int) string {
+// SerialText is a serial number as this product writes them: hexadecimal octets without colons, and a sign when it is
+// negative; empty for nil.
+func SerialText(n *big.Int) string {
 	if n == nil {
 		return ""
 	}
@@ -291,15 +293,19 @@ func (c *Certificate) parseAuthorityKey(value []byte) {
 	}
 }
 
-// KeyText names the key of a certificate: "RSA 2048", "EC P-256", "Ed25519".
-func KeyText(x *x509.Certificate) string {
-	switch k := x.PublicKey.(type) {
+// KeyText is kind and size of a key: "RSA 2048", "EC P-256", "Ed25519". algorithm names a key of another kind.
+func KeyText(key crypto.PublicKey, algorithm x509.PublicKeyAlgorithm) string {
+	switch k := key.(type) {
 	case *rsa.PublicKey:
 		return fmt.Sprintf("RSA %d", k.N.BitLen())
 	case *ecdsa.PublicKey:
 		return "EC " + k.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	case nil:
+		return "of an unknown kind"
 	default:
-		return x.PublicKeyAlgorithm.String()
+		return algorithm.String()
 	}
 }
 
@@ -312,12 +318,12 @@ func unusableKind(x *x509.Certificate) string {
 		if k.Curve == elliptic.P256() || k.Curve == elliptic.P384() || k.Curve == elliptic.P521() {
 			return ""
 		}
-		return KeyText(x)
+		return KeyText(k, x.PublicKeyAlgorithm)
 	default:
 		if x.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm {
 			return "of an unknown algorithm"
 		}
-		return KeyText(x)
+		return KeyText(k, x.PublicKeyAlgorithm)
 	}
 }
 

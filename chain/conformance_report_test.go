@@ -400,7 +400,8 @@ func TestStrings(t *testing.T) {
 		t.Errorf("store %v", s.Certificates())
 	}
 	for want, key := range map[string][]byte{"RSA 2048": inventedRSA(2048), "EC P-256": spkiOf(ecKey("leaf").Public()), "Ed25519": spkiOf(ed().Public()), "DSA": spkiDSA()} {
-		if got := chain.KeyText(parsed(t, root("Root").leaf(forKey(key)))); got != want {
+		x := parsed(t, root("Root").leaf(forKey(key)))
+		if got := chain.KeyText(x.PublicKey, x.PublicKeyAlgorithm); got != want {
 			t.Errorf("key %s, want %s", got, want)
 		}
 	}

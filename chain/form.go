@@ -50,7 +50,7 @@ func (j *judgement) strictAny(depth int, c *Certificate) {
 	}
 	const longest = 20
 	if n := serialOctets(c); x.SerialNumber.Sign() <= 0 || n > longest {
-		j.breach(&ruleSerial, depth, serialText(x.SerialNumber), "the serial number of %s is %s: zero, or longer than %d octets", c.Subject(), serialText(x.SerialNumber), longest)
+		j.breach(&ruleSerial, depth, SerialText(x.SerialNumber), "the serial number of %s is %s: zero, or longer than %d octets", c.Subject(), SerialText(x.SerialNumber), longest)
 	}
 	// Older versions have no extensions, which is a fault of their own.
 	if x.Version == 3 && len(x.AuthorityKeyId) == 0 && !c.claimsSelfSigned() {
@@ -73,7 +73,7 @@ func (j *judgement) strictCA(depth int, c *Certificate) {
 		return // a fault of anchor_version or ca_version
 	}
 	if c.subject == "" {
-		j.breach(&ruleCASubject, depth, "empty", "a CA has an empty subject (serial %s)", serialText(x.SerialNumber))
+		j.breach(&ruleCASubject, depth, "empty", "a CA has an empty subject (serial %s)", SerialText(x.SerialNumber))
 	}
 	if len(x.SubjectKeyId) == 0 || c.present&extSubjectKey == 0 {
 		j.breach(&ruleSubjectKey, depth, "none", "the CA %s has no subject key identifier", c.Subject())

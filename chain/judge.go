@@ -181,7 +181,7 @@ func wantedKey(c *Certificate) string {
 		marks = append(marks, "key id "+keyID(c.x.AuthorityKeyId))
 	}
 	if c.akiIssuer != "" && c.akiSerial != nil {
-		marks = append(marks, "serial "+serialText(c.akiSerial))
+		marks = append(marks, "serial "+SerialText(c.akiSerial))
 	}
 	if len(marks) == 0 {
 		return ""

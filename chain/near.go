@@ -51,7 +51,7 @@ func (j *judgement) namesakes(c *Certificate) []string {
 			case d.x == nil:
 				return fmt.Sprintf("a certificate with this subject is in %s, but it does not parse: %s", j.store(), d.err)
 			case c.sameAuthority(d):
-				return fmt.Sprintf("a certificate with this subject and key is in %s, but it is not this one: serial %s, valid until %s", j.store(), serialText(d.x.SerialNumber), day(d.x.NotAfter))
+				return fmt.Sprintf("a certificate with this subject and key is in %s, but it is not this one: serial %s, valid until %s", j.store(), SerialText(d.x.SerialNumber), day(d.x.NotAfter))
 			default:
 				return fmt.Sprintf("a certificate with this subject is in %s, with another key (key id %s)", j.store(), keyID(d.x.SubjectKeyId))
 			}
@@ -71,7 +71,7 @@ func (j *judgement) nearMisses(c *Certificate) []string {
 			text := fmt.Sprintf("a CA with this subject is %s, its key identifier differs: %s, looked for %s", where, keyID(d.x.SubjectKeyId), keyID(c.x.AuthorityKeyId))
 			if c.keyIDFits(d) {
 				text = fmt.Sprintf("a CA with this subject is %s, but its issuer and serial number are not those in the authority key identifier: serial %s, looked for %s",
-					where, serialText(d.x.SerialNumber), serialText(c.akiSerial))
+					where, SerialText(d.x.SerialNumber), SerialText(c.akiSerial))
 			}
 			// A few, so that this does not use up what the search may need.
 			if len(near.texts) < 3 && j.search.checks < MaxSignatureChecks && j.search.signed(c, d) == signatureGood {

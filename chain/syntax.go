@@ -64,7 +64,7 @@ func (c *Certificate) peek(der []byte) {
 		!tbs.SkipOptionalASN1(cbasn1.Tag(0).ContextSpecific().Constructed()) || !tbs.ReadASN1Integer(serial) {
 		return
 	}
-	c.err.Serial = serialText(serial)
+	c.err.Serial = SerialText(serial)
 	if !tbs.ReadASN1(&skipped, cbasn1.SEQUENCE) || !tbs.ReadASN1Element(&issuer, cbasn1.SEQUENCE) {
 		return
 	}

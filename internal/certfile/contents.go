@@ -2,11 +2,10 @@ package certfile
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+
+	"callsign/chain"
 )
 
 // Kind says what an Object is.
@@ -69,7 +68,7 @@ func (o *Object) Describe() string {
 	case o.RevocationList != nil:
 		return fmt.Sprintf("%s of %q", kind, o.RevocationList.Issuer)
 	case o.Key != nil:
-		return keyName(o.Key.Public()) + " " + kind
+		return chain.KeyText(o.Key.Public(), x509.UnknownPublicKeyAlgorithm) + " " + kind
 	case o.Kind == PrivateKey && o.Err != nil:
 		return "encrypted " + kind
 	case o.Kind == Other && o.Label != "":
@@ -78,20 +77,6 @@ func (o *Object) Describe() string {
 		return kind + " that does not parse"
 	default:
 		return kind
-	}
-}
-
-// keyName returns kind and size of a key.
-func keyName(public crypto.PublicKey) string {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA %d", k.N.BitLen())
-	case *ecdsa.PublicKey:
-		return "EC " + k.Params().Name
-	case ed25519.PublicKey:
-		return "Ed25519"
-	default:
-		return fmt.Sprintf("%T", public)
 	}
 }
 

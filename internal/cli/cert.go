@@ -1,16 +1,11 @@
 package cli
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/url"
 	"slices"
@@ -217,7 +212,7 @@ func newItem(source string, o *certfile.Object, now time.Time) any {
 	case certfile.Request:
 		i := requestItem{Source: source, Kind: kind, Line: o.Line, Names: []string{}, Error: why}
 		if x := o.Request; x != nil {
-			i.Subject, i.Key, i.Signature = x.Subject.String(), publicKeyName(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm.String()
+			i.Subject, i.Key, i.Signature = x.Subject.String(), chain.KeyText(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm.String()
 			i.Names = nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses)
 			if err := x.CheckSignature(); err != nil {
 				i.Error = "the request's own signature is wrong: " + strings.TrimPrefix(err.Error(), "x509: ")
@@ -240,7 +235,7 @@ func newItem(source string, o *certfile.Object, now time.Time) any {
 	case certfile.PrivateKey:
 		i := keyItem{Source: source, Kind: kind, Line: o.Line, Encrypted: o.Key == nil}
 		if o.Key != nil {
-			i.Key = publicKeyName(o.Key.Public(), 0)
+			i.Key = chain.KeyText(o.Key.Public(), 0)
 		}
 		return i
 	default:
@@ -272,10 +267,10 @@ func malformedItem(source string, o *certfile.Object) certItem {
 func newCertItem(source string, c *x509.Certificate, now time.Time) certItem {
 	sum := sha256.Sum256(c.Raw)
 	i := certItem{
-		Source: source, Kind: kindNames[certfile.Certificate], Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: serialHex(c.SerialNumber),
+		Source: source, Kind: kindNames[certfile.Certificate], Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: chain.SerialText(c.SerialNumber),
 		NotBefore: utc(c.NotBefore), NotAfter: utc(c.NotAfter), ExpiresIn: int64(c.NotAfter.Sub(now).Seconds()),
-		Key: publicKeyName(c.PublicKey, c.PublicKeyAlgorithm), Signature: c.SignatureAlgorithm.String(), CA: c.IsCA,
-		Names: nameList(c.DNSNames, c.IPAddresses, c.URIs, c.EmailAddresses), KeyUsage: keyUsages(c.KeyUsage), ExtKeyUse: []string{},
+		Key: chain.KeyText(c.PublicKey, c.PublicKeyAlgorithm), Signature: c.SignatureAlgorithm.String(), CA: c.IsCA,
+		Names: nameList(c.DNSNames, c.IPAddresses, c.URIs, c.EmailAddresses), KeyUsage: chain.KeyUsageNames(c.KeyUsage), ExtKeyUse: []string{},
 		SubjectKey: hex.EncodeToString(c.SubjectKeyId), Authority: hex.EncodeToString(c.AuthorityKeyId), SHA256: hex.EncodeToString(sum[:]),
 		x: c,
 	}
@@ -286,14 +281,6 @@ func newCertItem(source string, c *x509.Certificate, now time.Time) certItem {
 		i.ExtKeyUse = append(i.ExtKeyUse, u.String())
 	}
 	return i
-}
-
-// serialHex is a serial number as everywhere here: hexadecimal octets without colons.
-func serialHex(n *big.Int) string {
-	if n.Sign() == 0 {
-		return "00"
-	}
-	return hex.EncodeToString(n.Bytes())
 }
 
 // nameList is the names of a certificate or request, each with its kind.
@@ -312,35 +299,6 @@ func nameList(dns []string, ips []net.IP, uris []*url.URL, emails []string) []st
 		names = append(names, "email:"+n)
 	}
 	return names
-}
-
-// publicKeyName is kind and size of a key: "RSA 2048", "EC P-256", "Ed25519".
-func publicKeyName(key crypto.PublicKey, algorithm x509.PublicKeyAlgorithm) string {
-	switch k := key.(type) {
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA %d", k.N.BitLen())
-	case *ecdsa.PublicKey:
-		return "EC " + k.Params().Name
-	case ed25519.PublicKey:
-		return "Ed25519"
-	case nil:
-		return "of an unknown kind"
-	default:
-		return algorithm.String()
-	}
-}
-
-func keyUsages(u x509.KeyUsage) []string {
-	names := []string{
-		"digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment", "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
-	}
-	used := []string{}
-	for i, n := range names {
-		if u&(1<<i) != 0 {
-			used = append(used, n)
-		}
-	}
-	return used
 }
 
 // object writes an item for people.

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"callsign/chain"
 )
 
 // matchItem is an object with a key, in JSON.
@@ -98,7 +100,7 @@ func (in *certInput) matchItems() []matchItem {
 // setKey sets name and fingerprint of the key. One key may be written in several ways (parameters of its algorithm, forms
 // of a point), so it is written anew; raw stands in for keys that crypto/x509 does not know.
 func (i *matchItem) setKey(key crypto.PublicKey, algorithm x509.PublicKeyAlgorithm, raw []byte) {
-	i.Key = publicKeyName(key, algorithm)
+	i.Key = chain.KeyText(key, algorithm)
 	if der, err := x509.MarshalPKIXPublicKey(key); err == nil {
 		raw = der
 	}

@@ -69,7 +69,7 @@ func (r *report) links(j *judgement) {
 		r.line(head+r.env.paint(r.out, fmt.Sprintf("%-4s", mark))+" ", indent, text)
 		if x := c.X509(); x != nil {
 			r.line(sub, indent, "valid "+span(x.NotBefore, x.NotAfter, res.Time))
-			r.line(sub, indent, fmt.Sprintf("%s, %s, serial %s", publicKeyName(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm, serialHex(x.SerialNumber)))
+			r.line(sub, indent, fmt.Sprintf("%s, %s, serial %s", chain.KeyText(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm, chain.SerialText(x.SerialNumber)))
 			if names := nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses); depth == 0 && len(names) > 0 {
 				r.line(sub+"for ", indent+4, strings.Join(names, ", "))
 			}
