@@ -32,7 +32,6 @@ type Certificate struct {
 	altRaw        []byte       // value of subjectAltName, nil without
 	akiIssuer     string       // canonical directory name in authorityCertIssuer; "" for none
 	akiSerial     *big.Int     // authorityCertSerialNumber; nil for none
-	akiKeyID      bool         // keyIdentifier is present
 	present       extension    // extensions that are there
 	critical      extension    // of these, the critical ones
 	unhandled     []string     // critical extensions that nobody here knows, as dotted OIDs
@@ -263,14 +262,11 @@ func (c *Certificate) markedCA() bool {
 // crypto/x509 has checked keyIdentifier already; a part that does not parse counts as absent.
 func (c *Certificate) parseAuthorityKey(value []byte) {
 	in := cryptobyte.String(value)
-	var seq, id, names, serial cryptobyte.String
-	var hasID, hasNames, hasSerial bool
+	var seq, names, serial cryptobyte.String
+	var hasNames, hasSerial bool
 	context := func(n uint8) cbasn1.Tag { return cbasn1.Tag(n).ContextSpecific() }
-	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadOptionalASN1(&id, &hasID, context(0)) {
-		return
-	}
-	c.akiKeyID = hasID
-	if !seq.ReadOptionalASN1(&names, &hasNames, context(1).Constructed()) || !seq.ReadOptionalASN1(&serial, &hasSerial, context(2)) {
+	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.SkipOptionalASN1(context(0)) ||
+		!seq.ReadOptionalASN1(&names, &hasNames, context(1).Constructed()) || !seq.ReadOptionalASN1(&serial, &hasSerial, context(2)) {
 		return
 	}
 	for hasNames && !names.Empty() {
