@@ -288,7 +288,7 @@ func (e *env) phoneList() *cobra.Command {
 				return usage(fmt.Errorf("--limit %d: use 0 for all or a positive number", limit))
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
-				devices, total, err := s.Phones.Devices(ctx, limit)
+				devices, total, err := s.Phones.Devices(ctx, fleet.Query{Limit: limit})
 				if err != nil {
 					return err
 				}
@@ -519,7 +519,7 @@ func (e *env) phoneNames(limit int) cobra.CompletionFunc {
 		}
 		// What goes wrong here shows when the command runs.
 		_ = e.withStore(ctx, func(ctx context.Context, s *app.Records) error {
-			devices, _, err := s.Phones.Devices(ctx, 0)
+			devices, _, err := s.Phones.Devices(ctx, fleet.Query{})
 			for _, d := range devices {
 				if strings.HasPrefix(d.Name, strings.ToUpper(prefix)) && !slices.Contains(args, d.Name) {
 					names = append(names, cobra.CompletionWithDesc(d.Name, stateSentence(d, nil)))

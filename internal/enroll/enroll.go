@@ -60,7 +60,8 @@ type Enrolment struct {
 	RetryAfter  time.Duration // what the authority asked for, when Pending or when it was too busy; 0: nothing
 	Created     time.Time
 	Updated     time.Time
-	Version     int64 // grows by one with every change; Journal.Update refuses a stale one
+	Dismissed   time.Time // when an administrator took it off the list of stale certificates; zero: never
+	Version     int64     // grows by one with every change; Journal.Update refuses a stale one
 }
 
 // Failure is what went wrong, as kept in a row.
@@ -104,6 +105,18 @@ type Journal interface {
 	Due(ctx context.Context, now time.Time, limit int) ([]Enrolment, error)
 	// HighestRequestID returns the highest numeric request id recorded for the authority, 0 for none.
 	HighestRequestID(ctx context.Context, authority string) (int64, error)
+	// Find returns the rows that f picks in the order of their arrival, and how many there are whatever f.Limit says.
+	Find(ctx context.Context, f Filter) (rows []Enrolment, total int, err error)
+}
+
+// Filter picks rows of a Journal. The zero value picks all; several fields must all fit.
+type Filter struct {
+	Authority   string
+	OwnerPrefix string  // e.g. "phone:"
+	States      []State // any of them; empty: all
+	Certified   bool    // only rows with a certificate
+	Undismissed bool    // only rows that nobody has dismissed
+	Limit       int     // 0: all
 }
 
 // Errors for control flow.

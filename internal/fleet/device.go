@@ -42,6 +42,8 @@ type AuthMode string
 const (
 	AuthNull   AuthMode = "null"   // By Null String
 	AuthString AuthMode = "string" // By Authentication String
+	AuthLSC    AuthMode = "lsc"    // By Existing Certificate (Precedence to LSC)
+	AuthMIC    AuthMode = "mic"    // By Existing Certificate (Precedence to MIC)
 )
 
 // KeyOrder is which kind of key is asked for ("Key Order").
@@ -49,16 +51,28 @@ type KeyOrder string
 
 // The key orders that phones may be given.
 const (
-	KeyOrderRSA KeyOrder = "rsa" // RSA Only
-	KeyOrderEC  KeyOrder = "ec"  // EC Only
+	KeyOrderRSA   KeyOrder = "rsa"    // RSA Only
+	KeyOrderEC    KeyOrder = "ec"     // EC Only
+	KeyOrderECRSA KeyOrder = "ec_rsa" // EC Preferred, RSA Backup
+)
+
+// Origin is who set an operation.
+type Origin string
+
+// The origins of an operation.
+const (
+	OriginAdministrator Origin = ""        // by a command
+	OriginRenewal       Origin = "renewal" // by the schedule of renewals
 )
 
 // Certificate is an LSC on record.
 type Certificate struct {
-	DER      []byte
-	Serial   string    // lower-case hex, no colons
-	Issuer   string    // RFC 4514 form
-	NotAfter time.Time // end of validity
+	DER       []byte
+	Serial    string    // lower-case hex, no colons
+	Issuer    string    // RFC 4514 form
+	IssuerID  string    // ID of the Issuer; empty when the authority gave no certificate of its own with it
+	NotBefore time.Time // begin of validity
+	NotAfter  time.Time // end of validity
 }
 
 // Shown is a certificate that a phone showed for a Troubleshoot operation.
@@ -79,7 +93,9 @@ type Note struct {
 type Device struct {
 	Name        string // SEP and 12 hex digits, or a soft phone's name; upper case
 	Model       string // e.g. "8865"; may be empty
+	Description string // for people; at most 128 characters, may be empty
 	Operation   Operation
+	Origin      Origin // who set Operation, or the last one
 	Status      Status
 	Auth        AuthMode
 	AuthString  capf.Secret // for AuthString; cleared when the operation ends
@@ -96,6 +112,10 @@ type Device struct {
 	Note      *Note
 	LSC       *Certificate
 	Shown     []Shown // from the last Troubleshoot
+	// NoMIC tells that the phone is known to have no MIC, so that its LSC is good enough where the MIC goes first.
+	NoMIC bool
+	// RenewAt is when the schedule of renewals looks at the phone again; zero: never. It is made anew with every LSC.
+	RenewAt time.Time
 	// Offered is the enrolment whose certificate was offered by message 9 without message 3 and not confirmed. It is
 	// not offered that way again.
 	Offered string

@@ -377,7 +377,7 @@ func (x *session) endWith(ctx context.Context, ok bool, r capf.Result, enrolment
 	}
 	var err error
 	if enrolment != "" {
-		_, err = x.s.Store.FinishDevice(ctx, x.d.Name, enrolment, update)
+		_, err = x.s.Store.FinishDevice(ctx, x.d.Name, Finish{Enrolment: enrolment}, update)
 		if errors.Is(err, enroll.ErrState) {
 			// Another call of the phone has superseded this one's request. What the phone holds is recorded all the same;
 			// the operation is left to the other call.
