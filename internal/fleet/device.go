@@ -3,8 +3,10 @@ package fleet
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"callsign/capf"
 )
@@ -123,6 +125,9 @@ type Device struct {
 	Updated time.Time
 }
 
+// MaxDescription is how many characters a description may have.
+const MaxDescription = 128
+
 // NewDevice returns the record of a phone with the defaults: no operation, null string, RSA 2048.
 func NewDevice(name string) Device {
 	return Device{
@@ -143,42 +148,39 @@ func (d *Device) Validate() error {
 		return problem("fleet.device-name", fmt.Sprintf("%q is no device name", d.Name),
 			"use SEP and the 12 hexadecimal digits of the MAC address, e.g. SEP001122334455, or a CSF, TCT, BOT or TAB name")
 	}
-	switch d.Operation {
-	case OperationNone, OperationInstall, OperationDelete, OperationTroubleshoot:
-	default:
+	if n := utf8.RuneCountInString(d.Description); n > MaxDescription || !utf8.ValidString(d.Description) {
+		return problem("fleet.description", fmt.Sprintf("the description of %s has %d characters", d.Name, n),
+			fmt.Sprintf("use at most %d characters of UTF-8", MaxDescription))
+	}
+	if operationLabels[d.Operation] == "" {
 		return problem("fleet.operation", fmt.Sprintf("%q is no operation", d.Operation), "use install, delete, troubleshoot or none")
 	}
-	switch d.Auth {
-	case AuthNull:
-	case AuthString:
-		if len(d.AuthString) == 0 && d.Operation != OperationNone {
-			return problem("fleet.string-missing", fmt.Sprintf("%s is to authenticate by string and has none", d.Name),
-				"put 4 to 10 digits into a file of mode 0600 and name it with --auth-string-file")
-		}
-		if len(d.AuthString) > 0 && !authString.Match(d.AuthString) {
-			return problem("fleet.string-form", "an authentication string has 4 to 10 digits and nothing else",
-				"put 4 to 10 digits into the file, as the user will type them on the phone")
-		}
-	default:
-		return problem("fleet.auth-mode", fmt.Sprintf("%q is no authentication mode", d.Auth), "use null or string")
+	if authLabels[d.Auth] == "" {
+		return problem("fleet.auth-mode", fmt.Sprintf("%q is no authentication mode", d.Auth), "use null, string, lsc or mic")
 	}
-	switch d.KeyOrder {
-	case KeyOrderRSA, KeyOrderEC:
-	default:
-		return problem("fleet.key-order", fmt.Sprintf("%q is no key order", d.KeyOrder), "use rsa or ec")
+	if len(d.AuthString) > 0 && !authString.Match(d.AuthString) {
+		return problem("fleet.string-form", "an authentication string has 4 to 10 digits and nothing else",
+			"put 4 to 10 digits into the file, as the user will type them on the phone")
 	}
-	if _, ok := rsaSizeNames[d.RSABits]; !ok {
+	if d.Auth == AuthString && len(d.AuthString) == 0 && d.Operation != OperationNone {
+		return problem("fleet.string-missing", fmt.Sprintf("%s is to authenticate by string and has none", d.Name),
+			"put 4 to 10 digits into a file of mode 0600 and name it with --auth-string-file")
+	}
+	if keyOrderLabels[d.KeyOrder] == "" {
+		return problem("fleet.key-order", fmt.Sprintf("%q is no key order", d.KeyOrder), "use rsa, ec or ec_rsa")
+	}
+	if !slices.Contains(RSASizes(), d.RSABits) {
 		return problem("fleet.key-size", fmt.Sprintf("RSA keys of %d bits cannot be asked for", d.RSABits), "use 512, 1024, 2048, 3072 or 4096")
 	}
-	if d.ECBits != 256 && d.ECBits != 384 && d.ECBits != 521 {
+	if !slices.Contains(ECSizes(), d.ECBits) {
 		return problem("fleet.key-size", fmt.Sprintf("EC keys of %d bits cannot be asked for", d.ECBits), "use 256, 384 or 521")
 	}
 	return nil
 }
 
-// Schedule sets a new operation: it forgets the wrong strings of the one before and its result.
+// Schedule sets a new operation for an administrator: it forgets the wrong strings of the one before and its result.
 func (d *Device) Schedule(op Operation, now time.Time) {
-	d.Operation, d.Scheduled = op, now
+	d.Operation, d.Origin, d.Scheduled = op, OriginAdministrator, now
 	d.Status = StatusPending
 	if op == OperationNone {
 		d.Status = StatusNone
