@@ -1,7 +1,11 @@
 package trace
 
 import (
+	"encoding/pem"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 )
 
 // The directory that the original names in its trace: the appliance's temporary one.
@@ -221,6 +225,29 @@ func fetched(_ *core, p *page, e event) {
 		text += " sha256=" + sum
 	}
 	lines(p, e).phone(text)
+	if der := e.bytes("certificate"); len(der) > 0 {
+		p.certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		p.certificateName = fileName(e.text("device")) + "-" + strings.ToLower(kind) + "-" + e.at.Format("20060102-150405.000") + ".pem"
+	}
+}
+
+// fileName keeps of a device's name what a file's may have.
+func fileName(device string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '-' || r == '_' {
+			return r
+		}
+		return '_'
+	}, device)
+}
+
+// writeCertificate makes the file of a certificate that a phone has shown.
+func (p *page) writeCertificate(dir string) error {
+	path := filepath.Join(dir, p.certificateName)
+	if err := os.WriteFile(path, p.certificate, 0o640); err != nil { //nolint:gosec // certificates are public; the group reads logs
+		return fileError(path, err)
+	}
+	return nil
 }
 
 func result(_ *core, p *page, e event) {

@@ -20,6 +20,9 @@
 // the handshake unless the event says otherwise. Requests of the RA to the CA carry the connection's number and the tail
 // "while SSL EST handshaking" when the event names the peer they are made for.
 //
+// A certificate that a phone shows for Troubleshoot (capf.fetched, attribute "certificate" in DER) also becomes a file of
+// its own in the directory of Files.
+//
 // A Handler is safe for concurrent use; the lines of one event are written by one Write to each file. Files follow
 // rotation by themselves: logrotate needs neither copytruncate nor a signal.
 package trace

@@ -22,6 +22,7 @@ const lookEvery = time.Second
 // Files are the open files of a trace directory. A file that was renamed or removed, as logrotate does it, is made again
 // under its name with the first line that is written a second or more after the last look.
 type Files struct {
+	dir                 string
 	capf, start, errors *file
 }
 
@@ -36,7 +37,7 @@ func openFiles(dir string, now func() time.Time) (*Files, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fileError(dir, err)
 	}
-	var f Files
+	f := Files{dir: dir}
 	for _, each := range []struct {
 		name string
 		to   **file
@@ -50,9 +51,9 @@ func openFiles(dir string, now func() time.Time) (*Files, error) {
 	return &f, nil
 }
 
-// Handler returns a Handler that writes to the files; o's own writers are not used.
+// Handler returns a Handler that writes to the files and puts certificates beside them; o's own writers are not used.
 func (f *Files) Handler(o Options) *Handler {
-	o.CAPF, o.RAStart, o.ErrorLog = f.capf, f.start, f.errors
+	o.CAPF, o.RAStart, o.ErrorLog, o.Certificates = f.capf, f.start, f.errors, f.dir
 	return New(o)
 }
 

@@ -17,6 +17,9 @@ type Options struct {
 	CAPF     io.Writer // CAPF trace (capf.txt); nil: not written
 	RAStart  io.Writer // start log of the RA (nginx.txt); nil: not written
 	ErrorLog io.Writer // nginx's error.log; nil: not written
+	// Certificates is the directory for the certificates that phones show for Troubleshoot, one file each:
+	// DEVICE-lsc-TIME.pem or DEVICE-mic-TIME.pem. Empty: not written.
+	Certificates string
 
 	Now      func() time.Time // time of a line; nil: the record's
 	Location *time.Location   // zone of the printed times; nil: time.Local
@@ -119,12 +122,17 @@ func (c *core) write(render func(*core, *page, event), e event) error {
 			errs = append(errs, err)
 		}
 	}
+	if c.Certificates != "" && len(p.certificate) > 0 {
+		errs = append(errs, p.writeCertificate(c.Certificates))
+	}
 	return errors.Join(errs...)
 }
 
 // page collects the lines of one event for each file.
 type page struct {
 	capf, start, errors bytes.Buffer
+	certificate         []byte // PEM, goes into a file of its own
+	certificateName     string
 }
 
 // renderer returns what writes the lines of an event, nil when there are none.

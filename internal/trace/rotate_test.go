@@ -124,3 +124,35 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	}
 }
+
+// TestShownCertificates: what a phone shows for Troubleshoot stands beside the trace, one file each, named after the
+// device whatever that sends.
+func TestShownCertificates(t *testing.T) {
+	t.Parallel()
+	r := newRotation(t)
+	der := []byte{0x30, 0x03, 0x02, 0x01, 0x07}
+	show := func(device, kind string, certificate []byte) {
+		r.log.Info("x", "event", "capf.fetched", "device", device, "type", kind, "certificate", certificate)
+	}
+	show("SEP001122334455", "lsc", der)
+	show("SEP001122334455", "mic", append(der[:4:4], 0x08))
+	show("../../etc/x", "lsc", der)
+	show("SEP001122334456", "lsc", nil)
+	names, err := filepath.Glob(filepath.Join(r.dir, "*.pem"))
+	if err != nil || len(names) != 3 {
+		t.Fatalf("files %v, %v; want 3", names, err)
+	}
+	for i, prefix := range []string{"______etc_x-lsc-", "SEP001122334455-lsc-", "SEP001122334455-mic-"} {
+		found := false
+		for _, n := range names {
+			found = found || strings.HasPrefix(filepath.Base(n), prefix)
+		}
+		if !found {
+			t.Errorf("%d: no file %s* among %v", i, prefix, names)
+		}
+	}
+	b, err := os.ReadFile(names[len(names)-1])
+	if err != nil || !strings.HasPrefix(string(b), "-----BEGIN CERTIFICATE-----\n") {
+		t.Errorf("%s: %v", b, err)
+	}
+}
