@@ -21,8 +21,11 @@
 // TLS record (up to the 16 KiB that a record holds), no client certificate is asked for, version 2 clients get no
 // element that they do not know.
 //
-// Not implemented: the verification of certificate authentication (the elements are decoded and handed to the
-// Service), and the commands whose bytes nobody has published (5 to 8, 16, 19, 21 to 23): the server logs them in hex
+// A phone that authenticates by certificate is handed to the Service as it showed itself; [Credential.VerifySignatures]
+// and [SUDI.Verify] check its signatures. Whose certificate it is, who issued it and whether it is still valid is the
+// Service's to judge.
+//
+// Not implemented: the commands whose bytes nobody has published (5 to 8, 16, 19, 21 to 23): the server logs them in hex
 // and ends the session.
 //
 // A Server is safe for concurrent use, a Client runs one session at a time. Nothing in this package keeps an

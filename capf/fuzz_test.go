@@ -100,3 +100,44 @@ func FuzzPublicKey(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCredential: no credential is accepted but one that says what the recorded ones say. The parts come from a whole
+// AUTH_RESPONSE, as from a phone.
+func FuzzCredential(f *testing.F) {
+	known := map[string][]byte{} // certificate to what may be signed over it
+	for _, r := range recordedCredentials(f) {
+		f.Add(r.bytes(f, 1), r.Device, r.session)
+		known[r.Device+string(r.credential.Certificate)] = r.credential.Certificate
+		s, _, err := r.credential.SUDI()
+		if err != nil {
+			f.Fatal(err)
+		}
+		known[string(s.SignedBytes(r.session))] = s.Certificate
+	}
+	f.Fuzz(func(t *testing.T, b []byte, device string, session uint32) {
+		m, err := ParseMessage(b)
+		if err != nil {
+			return
+		}
+		c, err := credentialOf(m)
+		if err != nil {
+			return
+		}
+		for _, allow := range []bool{false, true} {
+			err := c.VerifySignatures(device, allow)
+			if err != nil && (code(err) == "" || err.(coder).Remedy() == "") { //nolint:errorlint // its own error, not a wrapped one
+				t.Errorf("error without a code or a remedy: %v", err)
+			}
+			if err == nil && known[device+string(c.Certificate)] == nil {
+				t.Errorf("accepted for %q: %x", device, b)
+			}
+		}
+		s, present, err := c.SUDI()
+		if err != nil || !present {
+			return
+		}
+		if s.Verify(session) == nil && known[string(s.SignedBytes(session))] == nil {
+			t.Errorf("SUDI data accepted for session %d: %x", session, b)
+		}
+	})
+}

@@ -31,6 +31,9 @@ const (
 	CodeRetryLater         = "capf.retry-later"         // server asked to call again later
 	CodeUnreachable        = "capf.unreachable"         // no connection to the server
 	CodeCertificateMisfit  = "capf.certificate-misfit"  // certificate for a key that the phone does not hold
+	CodeBadCredential      = "capf.bad-credential"      // certificate authentication that is malformed or has no certificate
+	CodeBadSignature       = "capf.bad-signature"       // signature that does not fit the certificate shown
+	CodeSignatureMissing   = "capf.signature-missing"   // certificate shown without the signature that is wanted
 	CodeNoCertificate      = "capf.no-certificate"      // fetch: the phone has none
 	CodeFailed             = "capf.failed"              // CAPF_OP_FAIL
 	CodeInvalidAuthString  = "capf.invalid-auth-string" // CAPF_OP_FAIL_INVALID_AUTH_STR
@@ -49,7 +52,7 @@ func Codes() []string {
 		CodeDuplicateElement, CodeMissingElement, CodeBadElement, CodeUnexpectedCommand, CodeSilentPeer,
 		CodeConnectionLost, CodeHandshakeFailed, CodeBadPublicKey, CodeOtherKey, CodeNoUsableKey, CodePhoneFailure,
 		CodeNotReady, CodeServerStopping, CodeInternalError, CodeUnknownDevice, CodeRefused, CodeRetryLater,
-		CodeUnreachable, CodeCertificateMisfit, CodeNoCertificate, CodeFailed, CodeInvalidAuthString, CodeInvalidLSC,
+		CodeUnreachable, CodeCertificateMisfit, CodeBadCredential, CodeBadSignature, CodeSignatureMissing, CodeNoCertificate, CodeFailed, CodeInvalidAuthString, CodeInvalidLSC,
 		CodeInvalidMIC, CodeInvalidCredentials, CodePhoneComm, CodeTimedOut, CodeLateRequest,
 	}
 }
@@ -90,6 +93,12 @@ func remedyOf(code string) string {
 		return "check the server's address and port (3804) and that it is running"
 	case CodeCertificateMisfit:
 		return "call again: the server then asks for a new key"
+	case CodeBadCredential:
+		return "let the phone authenticate another way (null string, authentication string) and install a new certificate; keep the log line as evidence"
+	case CodeBadSignature:
+		return "delete the phone's certificate and install a new one by another authentication mode; if other phones are affected too somebody replays what they sent"
+	case CodeSignatureMissing:
+		return "update the phone's firmware, or allow SHA-1 signatures (capf.allow_sha1_auth) if it knows no better"
 	}
 	return ""
 }
