@@ -117,7 +117,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if a.config.CAPF.Listen != "" {
+	if a.config.ServesCAPF() {
 		if err := a.startCAPF(ctx, o.CAPF); err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func (a *App) learnChain(ctx context.Context) error {
 	if err := certfile.WriteFile(path, certfile.EncodeCertificates(certs...), 0o644); err != nil {
 		return fmt.Errorf("write the CA's chain: %w", err)
 	}
-	if a.config.CAPF.Listen != "" && a.config.CAPF.Issuer == config.IssuerOnlineCA {
+	if a.config.ServesCAPF() && a.config.CAPF.Issuer == config.IssuerOnlineCA {
 		p7, err := cmc.CertsOnly(certs...)
 		if err != nil {
 			return fmt.Errorf("encode the CA's chain: %w", err)

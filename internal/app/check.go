@@ -91,7 +91,7 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 	if c.UsesADCS() {
 		k.adcs(ctx)
 	}
-	if c.CAPF.Listen != "" && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
+	if c.ServesCAPF() && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
 		k.upstream(ctx)
 	}
 	return k.steps
@@ -296,7 +296,7 @@ type certificateKeys struct {
 // certificates looks at each certificate of our own: key, dates, and what its work demands of it.
 func (k *checker) certificates() {
 	c := k.c
-	if c.CAPF.Listen != "" {
+	if c.ServesCAPF() {
 		k.capf = k.pair(certificateKeys{"capf", "capf.certificate_file", "capf.key_file", c.CAPF.CertificateFile, c.CAPF.KeyFile}, capfUsage)
 	}
 	if c.EST.Listen != "" {
@@ -305,7 +305,7 @@ func (k *checker) certificates() {
 	if c.UsesLocalCA() {
 		k.pair(certificateKeys{"ca", "ca.certificate_file", "ca.key_file", c.CA.CertificateFile, c.CA.KeyFile}, nil)
 	}
-	if c.CAPF.Listen != "" && c.CAPF.RAURL != "" {
+	if c.ServesCAPF() && c.CAPF.RAURL != "" {
 		k.pair(certificateKeys{"capf ra", "capf.ra_certificate_file", "capf.ra_key_file", c.CAPF.RACertificateFile, c.CAPF.RAKeyFile}, nil)
 	}
 	if c.EST.Listen != "" && len(c.RA.Vouchers) > 0 {

@@ -77,7 +77,7 @@ func (a *App) openIssuers() (*issuers, error) {
 		i.adcs, i.byName[adcs.Name] = w, w
 		i.web = client
 	}
-	if c.CAPF.Listen != "" && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
+	if c.ServesCAPF() && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
 		u, client, err := a.openUpstream()
 		if err != nil {
 			return nil, err

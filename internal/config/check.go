@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -25,35 +26,52 @@ func (c *Config) Check() error {
 func (c *Config) CheckFiles() error {
 	var problems Errors
 	for _, k := range table() {
-		path, ok := k.value(c).(string)
-		if !ok || path == "" {
-			continue
+		for _, path := range k.paths(c) {
+			problems = append(problems, c.checkFile(&k, path)...)
 		}
-		var err error
-		switch k.path {
-		case secretIn:
-			err = secret.CheckFile(path)
-		case inFile:
-			err = checkReadable(path)
-		}
-		if err == nil {
-			continue
-		}
-		text := err.Error()
-		if f, ok := errors.AsType[*FileError](err); ok { // which speaks of configuration files
-			text = "file " + f.Path + ": " + f.Detail
-		}
-		p := c.problem(k.full(), text, "")
-		var remedy interface{ Remedy() string }
-		if errors.As(err, &remedy) {
-			p.Fix = remedy.Remedy()
-		}
-		problems = append(problems, p)
 	}
 	if len(problems) > 0 {
 		return problems
 	}
 	return nil
+}
+
+// paths are the files that the key's value names.
+func (k *key) paths(c *Config) []string {
+	switch v := k.value(c).(type) {
+	case string:
+		if v != "" {
+			return []string{v}
+		}
+	case []string:
+		return v
+	}
+	return nil
+}
+
+// checkFile reports what is wrong with one file of a key.
+func (c *Config) checkFile(k *key, path string) Errors {
+	var err error
+	switch k.path {
+	case secretIn:
+		err = secret.CheckFile(path)
+	case inFile:
+		err = checkReadable(path)
+	case notPath, outPath:
+	}
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if f, ok := errors.AsType[*FileError](err); ok { // which speaks of configuration files
+		text = "file " + f.Path + ": " + f.Detail
+	}
+	p := c.problem(k.full(), text, "")
+	var remedy interface{ Remedy() string }
+	if errors.As(err, &remedy) {
+		p.Fix = remedy.Remedy()
+	}
+	return Errors{p}
 }
 
 func checkReadable(path string) error {
@@ -155,7 +173,7 @@ func (r *rules) all() {
 	r.est()
 	if c.UsesLocalCA() {
 		reason := `capf.issuer = "local"`
-		if c.CAPF.Listen == "" || c.CAPF.Issuer != IssuerLocal {
+		if !c.ServesCAPF() || c.CAPF.Issuer != IssuerLocal {
 			reason = `ra.authority = "local"`
 		}
 		r.needs(reason, "ca.certificate_file", "ca.key_file")
@@ -166,13 +184,13 @@ func (r *rules) all() {
 			reason = `capf.issuer = "online-ca" without capf.ra_url`
 		}
 		r.needs(reason, "adcs.url", "adcs.template", "adcs.username", "adcs.password_file")
-		if c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" || len(c.RA.Vouchers) > 0 {
+		if c.ServesCAPF() && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" || len(c.RA.Vouchers) > 0 {
 			r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
 				"adcs.agent_certificate_file", "adcs.agent_key_file")
 		}
 	}
 	r.pairs()
-	if c.CAPF.Listen == "" && c.EST.Listen == "" {
+	if !c.ServesCAPF() && c.EST.Listen == "" {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
 	}
 	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !portZero(c.EST.Listen) {
@@ -182,10 +200,16 @@ func (r *rules) all() {
 
 func (r *rules) capf() {
 	c := r.c
-	if c.CAPF.Listen == "" {
+	if !c.ServesCAPF() {
 		return
 	}
-	r.needs("capf.listen", "capf.certificate_file", "capf.key_file")
+	if c.CAPF.Listen != "" || c.CAPF.LegacyListen != "" {
+		r.needs("capf.listen", "capf.certificate_file", "capf.key_file")
+	}
+	r.capfListeners()
+	if c.Renewal.Enabled && c.Renewal.Fallback == FallbackMIC && len(c.CAPF.MICFiles) == 0 {
+		r.add("renewal.fallback", `is "mic", and no MIC can be checked: capf.mic_files is empty`, "name the manufacturing CAs in capf.mic_files, or choose another fallback")
+	}
 	if c.CAPF.Issuer != IssuerOnlineCA || c.CAPF.RAURL == "" {
 		return
 	}
@@ -196,6 +220,24 @@ func (r *rules) capf() {
 	}
 	if c.EST.Listen != "" && len(c.RA.Vouchers) > 0 && !r.silent("ra.voucher_subject") {
 		r.subject()
+	}
+}
+
+// capfListeners judges the addresses besides capf.listen.
+func (r *rules) capfListeners() {
+	c := r.c
+	if a := c.CAPF.PlainListen; a != "" && !r.silent("capf.plain_listen") {
+		host, _, _ := net.SplitHostPort(a)
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !c.CAPF.PlainBeyondLoopback {
+			r.add("capf.plain_listen", "is no loopback address, and what passes there is not encrypted"+got(a),
+				"use 127.0.0.1 or ::1 with the TLS terminator on this machine; or set capf.plain_beyond_loopback = true when the network between them is as safe")
+		}
+		if !portZero(a) && (a == c.CAPF.Listen || a == c.CAPF.LegacyListen || a == c.EST.Listen) {
+			r.add("capf.plain_listen", "is the address of another listener"+got(a), "give each listener its own port")
+		}
+	}
+	if a := c.CAPF.LegacyListen; a != "" && a == c.EST.Listen && !portZero(a) {
+		r.add("capf.legacy_listen", "is the address of est.listen"+got(a), "give each listener its own port")
 	}
 }
 

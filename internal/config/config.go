@@ -10,6 +10,15 @@ import (
 const (
 	IssuerLocal    = "local"     // CAPF signs with the CA of section [ca]
 	IssuerOnlineCA = "online-ca" // certificates come from an RA (ra_url) or from AD CS
+	IssuerOffline  = "offline"   // requests are exported, signed elsewhere and imported
+)
+
+// The values of Renewal.Fallback: how a phone authenticates whose LSC has expired.
+const (
+	FallbackNone   = "none" // not at all: an administrator decides
+	FallbackMIC    = "mic"
+	FallbackString = "string"
+	FallbackNull   = "null"
 )
 
 // The values of RA.Authority.
@@ -42,14 +51,15 @@ type Config struct {
 	Path string // main file, as it was given to Load; empty for a Config made in memory
 	Dir  string // directory that relative paths are relative to
 
-	Store Store
-	Log   Log
-	Trace Trace
-	CAPF  CAPF
-	CA    CA
-	ADCS  ADCS
-	EST   EST
-	RA    RA
+	Store   Store
+	Log     Log
+	Trace   Trace
+	CAPF    CAPF
+	Renewal Renewal
+	CA      CA
+	ADCS    ADCS
+	EST     EST
+	RA      RA
 
 	origins map[string]position // where keys and sections ("capf") were set
 }
@@ -81,23 +91,54 @@ type Trace struct {
 
 // CAPF is section [capf]: the listener for phones and how their certificates are issued.
 type CAPF struct {
-	Listen            string // empty: no listener
-	CertificateFile   string
-	KeyFile           string
-	Issuer            string // IssuerLocal or IssuerOnlineCA
-	ValidityDays      int
-	AnswerWithin      time.Duration
-	Subject           string
-	AcceptOtherKey    bool
-	WrongStrings      int
-	KeyWait           time.Duration
-	MaxConnections    int
-	HandshakeTimeout  time.Duration
-	RAURL             string
-	RACAFile          string
-	RACertificateFile string
-	RAKeyFile         string
-	RAResponderCAFile string
+	Listen              string // empty: no listener
+	LegacyListen        string // empty: none; may be Listen
+	PlainListen         string // empty: none
+	PlainBeyondLoopback bool
+	CertificateFile     string
+	KeyFile             string
+	Issuer              string // IssuerLocal, IssuerOnlineCA or IssuerOffline
+	OfflineCAFile       string
+	CARate              string // form of enroll.ParseRate; empty: no limit
+	ValidityDays        int
+	AnswerWithin        time.Duration
+	Subject             string
+	SubjectFor          []string // PATTERN=TEMPLATE
+	ProgressFor         []string // patterns
+	RetryLaterFor       []string // patterns
+	RetryLater          time.Duration
+	TrustFiles          []string
+	MICFiles            []string
+	Distrusted          []string // SHA-256 in hex
+	RequireSUDI         bool
+	AllowSHA1Auth       bool
+	MICBesideLSC        bool
+	ExpiresDays         int
+	MaxPerAddress       int
+	RecordDir           string // empty: sessions are not recorded
+	AcceptOtherKey      bool
+	WrongStrings        int
+	KeyWait             time.Duration
+	MaxConnections      int
+	HandshakeTimeout    time.Duration
+	RAURL               string
+	RACAFile            string
+	RACertificateFile   string
+	RAKeyFile           string
+	RAResponderCAFile   string
+}
+
+// Renewal is section [renewal]: when LSCs are renewed.
+type Renewal struct {
+	Enabled    bool
+	Percent    int
+	DaysBefore int
+	SpreadDays int
+	PerHour    int
+	Windows    []string // form of fleet.ParseWindow
+	Zone       string
+	Fallback   string // one of the Fallback constants
+	RetryHours int
 }
 
 // CA is section [ca]: the local issuing CA.
@@ -164,15 +205,20 @@ func Default() Config {
 	return c
 }
 
+// ServesCAPF reports whether there is a listener for phones.
+func (c *Config) ServesCAPF() bool {
+	return c.CAPF.Listen != "" || c.CAPF.LegacyListen != "" || c.CAPF.PlainListen != ""
+}
+
 // UsesADCS reports whether anything asks AD CS: CAPF directly, or the RA.
 func (c *Config) UsesADCS() bool {
-	return c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" ||
+	return c.ServesCAPF() && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" ||
 		c.EST.Listen != "" && c.RA.Authority == AuthorityADCS
 }
 
 // UsesLocalCA reports whether anything issues with the CA of section [ca].
 func (c *Config) UsesLocalCA() bool {
-	return c.CAPF.Listen != "" && c.CAPF.Issuer == IssuerLocal ||
+	return c.ServesCAPF() && c.CAPF.Issuer == IssuerLocal ||
 		c.EST.Listen != "" && c.RA.Authority == AuthorityLocal
 }
 
@@ -214,8 +260,22 @@ func (c *Config) resolve() {
 		if k.path == notPath {
 			continue
 		}
-		if p, ok := k.field(c).(*string); ok && *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(c.Dir, *p)
+		switch p := k.field(c).(type) {
+		case *string:
+			if *p != "" {
+				*p = c.absolute(*p)
+			}
+		case *[]string:
+			for i, path := range *p {
+				(*p)[i] = c.absolute(path)
+			}
 		}
 	}
+}
+
+func (c *Config) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Dir, path)
 }

@@ -192,6 +192,7 @@ func sections() []section {
 		{name: "log", doc: "The structured log on stderr.", keys: logKeys()},
 		{name: "trace", doc: "Log files in the formats of CAPF and of the Cisco RA, for existing analysers.", keys: traceKeys()},
 		{name: "capf", doc: "The listener for phones, and how their certificates (LSCs) are issued.", keys: capfKeys()},
+		{name: "renewal", doc: "When LSCs are renewed.", keys: renewalKeys()},
 		{name: "ca", doc: `The local issuing CA: for capf.issuer = "local" and ra.authority = "local".`, keys: caKeys()},
 		{name: "adcs", doc: "Microsoft AD CS web enrollment (/certsrv).", keys: adcsKeys()},
 		{name: "est", doc: "The listener for EST clients (RFC 7030): the registration authority's door.", keys: estKeys()},

@@ -106,3 +106,46 @@ func vouching(subject, pattern string) config.Config {
 		}
 	})
 }
+
+// TestPhoneListeners: what of the listeners for phones is refused, and why.
+func TestPhoneListeners(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		change func(*config.Config)
+		want   string // part of the problem; empty: none
+	}{
+		{"plain on loopback", func(c *config.Config) { c.CAPF.PlainListen = "127.0.0.1:3806" }, ""},
+		{"plain on IPv6 loopback", func(c *config.Config) { c.CAPF.PlainListen = "[::1]:3806" }, ""},
+		{"plain on localhost", func(c *config.Config) { c.CAPF.PlainListen = "localhost:3806" }, ""},
+		{"plain for others", func(c *config.Config) { c.CAPF.PlainListen = "192.0.2.1:3806" }, "no loopback address"},
+		{"plain for all", func(c *config.Config) { c.CAPF.PlainListen = ":3806" }, "no loopback address"},
+		{"plain under a name", func(c *config.Config) { c.CAPF.PlainListen = "pbx:3806" }, "no loopback address"},
+		{"plain for others on purpose", func(c *config.Config) { c.CAPF.PlainListen, c.CAPF.PlainBeyondLoopback = "192.0.2.1:3806", true }, ""},
+		{"plain where TLS is", func(c *config.Config) { c.CAPF.PlainListen = c.CAPF.Listen }, "another listener"},
+		{"plain alone", func(c *config.Config) {
+			c.CAPF.Listen, c.CAPF.PlainListen, c.CAPF.CertificateFile, c.CAPF.KeyFile = "", "127.0.0.1:3806", "", ""
+		}, ""},
+		{"old phones beside", func(c *config.Config) { c.CAPF.LegacyListen = "192.0.2.1:3805" }, ""},
+		{"old phones at the same door", func(c *config.Config) { c.CAPF.LegacyListen = c.CAPF.Listen }, ""},
+		{"old phones without a certificate", func(c *config.Config) {
+			c.CAPF.Listen, c.CAPF.LegacyListen, c.CAPF.CertificateFile, c.CAPF.KeyFile = "", "127.0.0.1:3805", "", ""
+		}, "capf.certificate_file"},
+		{"a fallback that cannot be", func(c *config.Config) { c.Renewal.Enabled, c.Renewal.Fallback = true, config.FallbackMIC }, "capf.mic_files is empty"},
+		{"the same without renewal", func(c *config.Config) { c.Renewal.Fallback = config.FallbackMIC }, ""},
+		{"fingerprints as tools print them", func(c *config.Config) { c.CAPF.Distrusted = []string{strings.Repeat("AB:", 31) + "ab"} }, ""},
+		{"a short fingerprint", func(c *config.Config) { c.CAPF.Distrusted = []string{"abcd"} }, "no SHA-256 fingerprint"},
+		{"a subject without a name", func(c *config.Config) { c.CAPF.SubjectFor = []string{"CSF*={model}"} }, "must contain {name}"},
+		{"a subject without a pattern", func(c *config.Config) { c.CAPF.SubjectFor = []string{"{name}"} }, "not PATTERN=TEMPLATE"},
+		{"a zone that is none", func(c *config.Config) { c.Renewal.Zone = "Mars/Olympus" }, "no time zone"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := issuing(tc.change)
+			err := c.Check()
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}

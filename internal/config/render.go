@@ -44,8 +44,8 @@ func Render(c Config) string {
 			if equal(value, k.value(&def)) && (k.shown == nil || !k.shown(&c)) {
 				continue
 			}
-			if path, ok := value.(string); ok && k.path != notPath {
-				value = relative(c.Dir, path)
+			if k.path != notPath {
+				value = belowDir(c.Dir, value)
 			}
 			sentence, _, _ := strings.Cut(k.doc, ". ")
 			fmt.Fprintf(&b, "%s# %s\n%s\n", head, strings.TrimSuffix(sentence, ".")+".", assignment(k.name, value))
@@ -53,6 +53,21 @@ func Render(c Config) string {
 		}
 	}
 	return b.String()
+}
+
+// belowDir writes the paths of a value relative to dir.
+func belowDir(dir string, value any) any {
+	switch v := value.(type) {
+	case string:
+		return relative(dir, v)
+	case []string:
+		paths := make([]string, len(v))
+		for i, path := range v {
+			paths[i] = relative(dir, path)
+		}
+		return paths
+	}
+	return value
 }
 
 // relative returns path relative to dir when it lies below it.

@@ -19,7 +19,7 @@ import (
 func TestReferenceIsComplete(t *testing.T) {
 	t.Parallel()
 	text := config.Reference()
-	key := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+	key := regexp.MustCompile(`(?m)^#([a-z0-9_]+ = )`)
 	on := key.ReplaceAllString(text, "$1")
 	// An empty certificate file is as good as none, so the reference alone lacks what the default listener needs.
 	on = strings.Replace(on, `listen = "127.0.0.1:3804"`, `listen = ""`, 1)
@@ -71,6 +71,14 @@ func TestRenderRoundTrip(t *testing.T) {
 		ValidityDays: 30, AnswerWithin: 6500 * time.Millisecond, Subject: "{model}-{name}", AcceptOtherKey: true, WrongStrings: 3,
 		KeyWait: 90 * time.Minute / 2, MaxConnections: 1, HandshakeTimeout: time.Minute, RAURL: "https://ra.example.com:8084/.well-known/est",
 		RACAFile: in("ra.pem"), RACertificateFile: in("v.pem"), RAKeyFile: in("v.key"), RAResponderCAFile: in("r.pem"),
+		LegacyListen: "[::1]:0", PlainListen: "10.0.0.1:3806", PlainBeyondLoopback: true, OfflineCAFile: in("offline.pem"), CARate: "10/s",
+		SubjectFor: []string{"CSF*={name}"}, ProgressFor: []string{"SEP*", "model:88*"}, RetryLaterFor: []string{"BOT*"}, RetryLater: time.Hour,
+		TrustFiles: []string{in("old.pem"), "/elsewhere/older.pem"}, MICFiles: []string{in("mic.pem")}, Distrusted: []string{strings.Repeat("0a", 32)},
+		RequireSUDI: true, AllowSHA1Auth: true, MICBesideLSC: true, ExpiresDays: 3, MaxPerAddress: 7, RecordDir: in("sessions"),
+	}
+	full.Renewal = config.Renewal{
+		Enabled: true, Percent: 50, DaysBefore: 30, SpreadDays: 2, PerHour: 10, Windows: []string{"Mo-Fr 22:00-05:00"}, Zone: "Europe/Paris",
+		Fallback: config.FallbackMIC, RetryHours: 2,
 	}
 	full.CA = config.CA{CertificateFile: in("ca.pem"), KeyFile: in("ca.key"), ChainFile: in("chain.pem")}
 	full.ADCS = config.ADCS{
@@ -125,8 +133,13 @@ listen = "127.0.0.1:3804"
 certificate_file = "capf.pem"
 # Its private key.
 key_file = "capf.key"
-# Who signs: local (the CA of section [ca]) or online-ca (the RA at ra_url; without ra_url the CA of section [adcs]).
+# Who signs: local (the CA of section [ca]), online-ca (the RA at ra_url; without ra_url the CA of section [adcs]) or offline (requests are exported, signed elsewhere and imported: callsign capf csr).
 issuer = "local"
+
+# When LSCs are renewed.
+[renewal]
+# Set Install/Upgrade for phones whose LSC is due for renewal.
+enabled = false
 
 # The local issuing CA: for capf.issuer = "local" and ra.authority = "local".
 [ca]

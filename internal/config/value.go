@@ -122,3 +122,53 @@ func vouchers(value any) string {
 	}
 	return ""
 }
+
+// fingerprints are SHA-256 fingerprints, in the forms in which tools print them.
+func fingerprints(value any) string {
+	for _, v := range value.([]string) {
+		if sum, err := hex.DecodeString(Fingerprint(v)); err != nil || len(sum) != 32 {
+			return fmt.Sprintf("%q is no SHA-256 fingerprint (64 hex digits)", v)
+		}
+	}
+	return ""
+}
+
+// Fingerprint brings a fingerprint into its one form: lower-case hex without colons and blanks.
+func Fingerprint(text string) string {
+	return strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(text))
+}
+
+func rate(_ any) string {
+	return ""
+}
+
+func groups(_ any) string {
+	return ""
+}
+
+func subjectsFor(value any) string {
+	for _, v := range value.([]string) {
+		pattern, template, ok := strings.Cut(v, "=")
+		if !ok {
+			return fmt.Sprintf("%q is not PATTERN=TEMPLATE", v)
+		}
+		if text := groups([]string{pattern}); text != "" {
+			return text
+		}
+		if text := subjectTemplate(template); text != "" {
+			return fmt.Sprintf("%q: the template %s", v, text)
+		}
+	}
+	return ""
+}
+
+func windows(_ any) string {
+	return ""
+}
+
+func zone(value any) string {
+	if _, err := time.LoadLocation(value.(string)); err != nil {
+		return "is no time zone: use Local, UTC or a name such as Europe/Paris"
+	}
+	return ""
+}
