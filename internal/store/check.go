@@ -19,10 +19,6 @@ const checkWait = 5 * time.Second
 // newest one that this program knows. Version 0 means that there is no file yet, or nothing in it. Errors that a user can
 // act on are *Error.
 func Check(ctx context.Context, path string) (version, newest int64, err error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return 0, 0, fmt.Errorf("read the embedded migrations: %w", err)
-	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, 0, nil
 	}
@@ -36,9 +32,9 @@ func Check(ctx context.Context, path string) (version, newest int64, err error) 
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = ?", goose.DefaultTablename).Scan(&tables); err != nil {
 		return 0, 0, explain(path, err)
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	p, err := provider(db)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the embedded migrations: %w", err)
+		return 0, 0, err
 	}
 	sources := p.ListSources()
 	newest = sources[len(sources)-1].Version

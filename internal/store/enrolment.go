@@ -27,16 +27,16 @@ var _ enroll.Journal = (*Journal)(nil)
 // The columns of a row in the order in which scanEnrolment reads them.
 const enrolmentColumns = `id, authority, owner, label, public_key, subject, extensions, csr, vouch, reuse_ms, created,
 	state, submitted, resubmitted, ca_request, mark, certificate, chain, serial, issuer, not_after, pop, failure,
-	attempts, next_attempt, retry_after_ms, updated, version`
+	attempts, next_attempt, retry_after_ms, dismissed, updated, version`
 
 const (
 	insertEnrolment = `INSERT INTO enrolment (id, authority, owner, label, public_key, subject, extensions, csr, vouch, reuse_ms, created, request_hash,
 		state, submitted, resubmitted, ca_request, ca_number, mark, certificate, chain, serial, issuer, not_after, pop, failure,
-		attempts, next_attempt, retry_after_ms, updated, version)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		attempts, next_attempt, retry_after_ms, dismissed, updated, version)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	updateEnrolment = `UPDATE enrolment SET state = ?, submitted = ?, resubmitted = ?, ca_request = ?, ca_number = ?, mark = ?,
 		certificate = ?, chain = ?, serial = ?, issuer = ?, not_after = ?, pop = ?, failure = ?,
-		attempts = ?, next_attempt = ?, retry_after_ms = ?, updated = ?, version = ?
+		attempts = ?, next_attempt = ?, retry_after_ms = ?, dismissed = ?, updated = ?, version = ?
 		WHERE id = ? AND version = ?`
 	lastEnrolment = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE request_hash = ? ORDER BY seq DESC LIMIT 1`
 	getEnrolment  = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE id = ?`
@@ -99,7 +99,7 @@ func openEnrolment(ctx context.Context, tx *tx, e enroll.Enrolment) (enroll.Enro
 		return enroll.Enrolment{}, false, err
 	}
 	// As it will be read: times cut to the millisecond, in UTC.
-	for _, t := range []*time.Time{&e.Created, &e.Updated, &e.NextAttempt, &e.NotAfter} {
+	for _, t := range []*time.Time{&e.Created, &e.Updated, &e.NextAttempt, &e.NotAfter, &e.Dismissed} {
 		*t = timeOf(millis(*t))
 	}
 	return e, true, nil
@@ -122,7 +122,7 @@ func columns(e *enroll.Enrolment) ([]any, error) {
 	return []any{
 		string(e.State), e.Progress.Submitted, e.Progress.Resubmitted, e.Progress.RequestID, number, e.Progress.Mark,
 		e.Certificate, bytes.Join(e.Chain, nil), e.Serial, e.Issuer, millis(e.NotAfter), string(e.POP), failure,
-		e.Attempts, millis(e.NextAttempt), e.RetryAfter.Milliseconds(), millis(e.Updated),
+		e.Attempts, millis(e.NextAttempt), e.RetryAfter.Milliseconds(), millis(e.Dismissed), millis(e.Updated),
 	}, nil
 }
 
@@ -160,7 +160,7 @@ func (j *Journal) Update(ctx context.Context, e enroll.Enrolment) (enroll.Enrolm
 	}
 	row = e
 	row.Login, row.Version = nil, e.Version+1
-	for _, t := range []*time.Time{&row.Created, &row.Updated, &row.NextAttempt, &row.NotAfter} {
+	for _, t := range []*time.Time{&row.Created, &row.Updated, &row.NextAttempt, &row.NotAfter, &row.Dismissed} {
 		*t = timeOf(millis(*t))
 	}
 	return row, nil
@@ -230,8 +230,13 @@ func (j *Journal) list(ctx context.Context, query string, args ...any) (list []e
 		return nil, err
 	}
 	rows, err := st.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, explain(j.s.path, err)
+	return j.collect(rows, err)
+}
+
+// collect reads the rows of a query, whose error it hands on, and closes them.
+func (j *Journal) collect(rows *sql.Rows, failure error) (list []enroll.Enrolment, err error) {
+	if failure != nil {
+		return nil, explain(j.s.path, failure)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -258,19 +263,21 @@ func scanEnrolment(row interface{ Scan(...any) error }) (enroll.Enrolment, error
 		extensions, chain                    []byte
 		reuse, retryAfter                    int64
 		created, updated, notAfter, nextAtMs sql.NullInt64
+		dismissed                            sql.NullInt64
 		state, pop                           string
 		failure                              sql.NullString
 	)
 	err := row.Scan(&e.ID, &e.Authority, &e.Owner, &e.Label, &e.PublicKey, &e.Subject, &extensions, &e.CSR, &e.Vouch, &reuse, &created,
 		&state, &e.Progress.Submitted, &e.Progress.Resubmitted, &e.Progress.RequestID, &e.Progress.Mark,
 		&e.Certificate, &chain, &e.Serial, &e.Issuer, &notAfter, &pop, &failure,
-		&e.Attempts, &nextAtMs, &retryAfter, &updated, &e.Version)
+		&e.Attempts, &nextAtMs, &retryAfter, &dismissed, &updated, &e.Version)
 	if err != nil {
 		return enroll.Enrolment{}, err
 	}
 	e.State, e.POP = enroll.State(state), ca.POP(pop)
 	e.Reuse, e.RetryAfter = time.Duration(reuse)*time.Millisecond, time.Duration(retryAfter)*time.Millisecond
 	e.Created, e.Updated, e.NotAfter, e.NextAttempt = timeOf(created), timeOf(updated), timeOf(notAfter), timeOf(nextAtMs)
+	e.Dismissed = timeOf(dismissed)
 	if len(extensions) > 0 {
 		var list []pkix.Extension
 		if rest, err := asn1.Unmarshal(extensions, &list); err != nil || len(rest) > 0 {

@@ -60,6 +60,8 @@ type Store struct {
 	once  sync.Once
 	stats stats
 	err   error // of Close
+
+	issuers sync.Map // IDs of issuers that are on disk, so that they are not added with every LSC
 }
 
 // Open opens the database file at path, creates it with mode 0600 if there is none, and brings its schema up to date.

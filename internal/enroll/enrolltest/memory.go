@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ func clone(e enroll.Enrolment) enroll.Enrolment {
 		f := *e.Failure
 		e.Failure = &f
 	}
-	for _, t := range []*time.Time{&e.NotAfter, &e.NextAttempt, &e.Created, &e.Updated} {
+	for _, t := range []*time.Time{&e.NotAfter, &e.NextAttempt, &e.Created, &e.Updated, &e.Dismissed} {
 		*t = t.UTC().Truncate(time.Millisecond)
 	}
 	return e
@@ -177,6 +178,24 @@ func (m *Memory) HighestRequestID(ctx context.Context, authority string) (int64,
 		}
 	}
 	return highest, nil
+}
+
+// Find implements enroll.Journal.
+func (m *Memory) Find(ctx context.Context, f enroll.Filter) (rows []enroll.Enrolment, total int, err error) {
+	if err := m.enter(ctx, "Find"); err != nil {
+		return nil, 0, err
+	}
+	for _, r := range m.All() {
+		if f.Authority != "" && r.Authority != f.Authority || !strings.HasPrefix(r.Owner, f.OwnerPrefix) ||
+			len(f.States) > 0 && !slices.Contains(f.States, r.State) ||
+			f.Certified && len(r.Certificate) == 0 || f.Undismissed && !r.Dismissed.IsZero() {
+			continue
+		}
+		if total++; f.Limit <= 0 || len(rows) < f.Limit {
+			rows = append(rows, r)
+		}
+	}
+	return rows, total, nil
 }
 
 // All returns every row in order of arrival.

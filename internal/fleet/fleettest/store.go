@@ -124,7 +124,7 @@ func allOrNothing(t *testing.T, s Stores) {
 
 func listing(t *testing.T, s Stores) {
 	ctx := t.Context()
-	if d, n, err := s.Phones.Devices(ctx, 0); err != nil || n != 0 || len(d) != 0 {
+	if d, n, err := s.Phones.Devices(ctx, fleet.Query{}); err != nil || n != 0 || len(d) != 0 {
 		t.Fatalf("empty: %d devices, total %d, %v", len(d), n, err)
 	}
 	for _, name := range []string{"SEP00000000000C", "SEP00000000000A", "SEP00000000000B"} {
@@ -133,7 +133,7 @@ func listing(t *testing.T, s Stores) {
 	for limit, want := range map[int][]string{
 		0: {"SEP00000000000A", "SEP00000000000B", "SEP00000000000C"}, 2: {"SEP00000000000A", "SEP00000000000B"},
 	} {
-		d, n, err := s.Phones.Devices(ctx, limit)
+		d, n, err := s.Phones.Devices(ctx, fleet.Query{Limit: limit})
 		must(t, err)
 		var got []string
 		for _, x := range d {
@@ -200,7 +200,7 @@ func finishing(t *testing.T, s Stores) {
 	ctx := t.Context()
 	must(t, s.Phones.AddDevices(ctx, []fleet.Device{full("SEP00000000000A")}))
 	row := issued(ctx, t, s.Journal, fmt.Sprintf("%032x", 1), "phone:SEP00000000000A", []byte("a key of at least thirty-two octets"))
-	_, err := s.Phones.FinishDevice(ctx, "SEP00000000000A", row.ID, func(d *fleet.Device) error { d.Operation = fleet.OperationNone; return nil })
+	_, err := s.Phones.FinishDevice(ctx, "SEP00000000000A", fleet.Finish{Enrolment: row.ID}, func(d *fleet.Device) error { d.Operation = fleet.OperationNone; return nil })
 	must(t, err)
 	d, err := s.Phones.Device(ctx, "SEP00000000000A")
 	must(t, err)
@@ -214,7 +214,7 @@ func finishing(t *testing.T, s Stores) {
 func finishingNothing(t *testing.T, s Stores) {
 	ctx := t.Context()
 	must(t, s.Phones.AddDevices(ctx, []fleet.Device{full("SEP00000000000A")}))
-	_, err := s.Phones.FinishDevice(ctx, "SEP00000000000A", fmt.Sprintf("%032x", 7), func(d *fleet.Device) error { d.Operation = fleet.OperationNone; return nil })
+	_, err := s.Phones.FinishDevice(ctx, "SEP00000000000A", fleet.Finish{Enrolment: fmt.Sprintf("%032x", 7)}, func(d *fleet.Device) error { d.Operation = fleet.OperationNone; return nil })
 	if !errors.Is(err, enroll.ErrNotFound) {
 		t.Fatalf("got %v, want enroll.ErrNotFound", err)
 	}

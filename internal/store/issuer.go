@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"callsign/internal/fleet"
+)
+
+const (
+	insertIssuer = `INSERT INTO issuer (id, der, subject, not_after, added) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+	// The phones are counted in the index, which has no row for those without an LSC.
+	selectIssuers = `SELECT id, der, subject, not_after, added, (SELECT count(*) FROM device WHERE lsc_issuer_id = issuer.id AND lsc IS NOT NULL) FROM issuer`
+	selectIssuer  = selectIssuers + ` WHERE id = ?`
+	orderIssuers  = selectIssuers + ` ORDER BY seq`
+)
+
+// addIssuer keeps a certificate that issues LSCs and returns its ID, unless it is known to be there: then nothing is done.
+// The caller adds the ID to s.issuers when the transaction is on disk.
+func (s *Store) addIssuer(ctx context.Context, tx *tx, der []byte, now time.Time) (string, error) {
+	id := issuerID(der)
+	if _, known := s.issuers.Load(id); known {
+		return "", nil
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return "", fmt.Errorf("read the issuer's certificate: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, insertIssuer, id, der, c.Subject.String(), millis(c.NotAfter), millis(now)); err != nil {
+		return "", fmt.Errorf("add issuer %s: %w", c.Subject, err)
+	}
+	return id, nil
+}
+
+func issuerID(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// Issuers implements fleet.Store.
+func (r *Devices) Issuers(ctx context.Context) (list []fleet.Issuer, err error) {
+	rows, err := r.s.read.QueryContext(ctx, orderIssuers)
+	if err != nil {
+		return nil, fmt.Errorf("list issuers: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		i, err := scanIssuer(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list issuers: %w", err)
+		}
+		list = append(list, i)
+	}
+	return list, rows.Err()
+}
+
+// Issuer implements fleet.Store.
+func (r *Devices) Issuer(ctx context.Context, id string) (fleet.Issuer, error) {
+	i, err := scanIssuer(r.s.read.QueryRowContext(ctx, selectIssuer, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return i, fleet.ErrNotFound
+	}
+	if err != nil {
+		return i, fmt.Errorf("read issuer %s: %w", id, err)
+	}
+	return i, nil
+}
+
+func scanIssuer(row interface{ Scan(...any) error }) (fleet.Issuer, error) {
+	var i fleet.Issuer
+	var notAfter, added sql.NullInt64
+	err := row.Scan(&i.ID, &i.DER, &i.Subject, &notAfter, &added, &i.Phones)
+	i.NotAfter, i.Added = timeOf(notAfter), timeOf(added)
+	return i, err
+}

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+
+	"callsign/internal/enroll"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// provider knows every migration: the SQL files, and what SQL cannot do.
+func provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(5, &goose.GoFunc{RunTx: readLSCs}, nil)))
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	return p, nil
+}
+
+// readLSCs is migration 5. Records of schema 3 have their LSC and nothing of its begin and of who issued it: the begin is
+// in the certificate, the issuer's certificate in the journal's row. An LSC of which one of them cannot be read stays without it.
+func readLSCs(ctx context.Context, tx *sql.Tx) error {
+	type held struct {
+		name string
+		lsc  []byte
+	}
+	for after, more := "", true; more; {
+		var batch []held
+		rows, err := tx.QueryContext(ctx, `SELECT name, lsc FROM device WHERE lsc IS NOT NULL AND name > ? ORDER BY name LIMIT ?`, after, replanBatch)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var h held
+			if err := rows.Scan(&h.name, &h.lsc); err != nil {
+				return errors.Join(err, rows.Close()) //nolint:sqlclosecheck // closed in each round of the loop
+			}
+			batch = append(batch, h)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // closed in each round of the loop
+			return err
+		}
+		for _, h := range batch {
+			if err := readLSC(ctx, tx, h.name, h.lsc); err != nil {
+				return fmt.Errorf("read the LSC of %s: %w", h.name, err)
+			}
+		}
+		if more = len(batch) == replanBatch; more {
+			after = batch[len(batch)-1].name
+		}
+	}
+	return nil
+}
+
+func readLSC(ctx context.Context, tx *sql.Tx, name string, lsc []byte) error {
+	if c, err := x509.ParseCertificate(lsc); err == nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE device SET lsc_not_before = ? WHERE name = ?`, millis(c.NotBefore), name); err != nil {
+			return err
+		}
+	}
+	var row enroll.Enrolment
+	var err error
+	row, err = scanEnrolment(tx.QueryRowContext(ctx,
+		`SELECT `+enrolmentColumns+` FROM enrolment WHERE owner = ? AND certificate = ? ORDER BY seq DESC LIMIT 1`, "phone:"+name, lsc))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	case len(row.Chain) == 0 || bytes.Equal(row.Chain[0], lsc):
+		return nil
+	}
+	issuer, err := x509.ParseCertificate(row.Chain[0])
+	if err != nil {
+		return nil //nolint:nilerr // nothing to be learnt from it
+	}
+	id := issuerID(row.Chain[0])
+	if _, err := tx.ExecContext(ctx, insertIssuer, id, row.Chain[0], issuer.Subject.String(), millis(issuer.NotAfter), millis(row.Updated)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE device SET lsc_issuer_id = ? WHERE name = ?`, id, name)
+	return err
+}
