@@ -23,6 +23,18 @@
 // certificate, and the confirmation, which the owner's room makes part of its own transaction or leaves to [Engine.Confirm]. At another
 // authority the row and the certificate are a commit each, and there is one more for each [ca.Ledger] record.
 //
+// # Rates
+//
+// An authority may have a rate ([Engine].Rates), which the engine keeps exactly: one new request at a time, an interval apart, and the first
+// one an interval after the start, so that neither a crowd of callers nor a series of restarts exceeds it. A request that has to
+// wait is on record as requested. Who waits for it longer than he can finds it issued at his next call, because [Engine.Run] takes up what
+// nobody waits for. A private authority with a rate signs nothing before there is a row.
+//
+// # Answers from outside
+//
+// [Engine.Settle] brings an answer that came by another way, as a certificate that people had signed with an offline CA. It may be called in
+// another process than the one that runs the engine.
+//
 // # Concurrency
 //
 // An [Engine] is safe for concurrent use. Within a process a row is worked by one goroutine at a time. Two processes on
@@ -33,6 +45,7 @@
 //
 // Every durable write is framed by two log records with an attribute "event": enroll.write before it (level debug, attribute
 // "write" tells which) and after it one of enroll.requested, enroll.submitted, enroll.recorded, enroll.issued, enroll.pending,
-// enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale. All carry op, request_id (the row's ID),
+// enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale, enroll.dismissed. enroll.paced (level debug) tells that a
+// request waits for the rate of its authority. All carry op, request_id (the row's ID),
 // owner, ca and state. Faults of our own are enroll.journal (a row cannot be read or written) and enroll.panic.
 package enroll

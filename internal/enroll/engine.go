@@ -34,6 +34,11 @@ type Engine struct {
 	// Workers is how many rows are worked at the same time for each authority; 0 means 16. It is a bound for each
 	// authority, so that a silent one does not hold up the others.
 	Workers int
+	// Rates bound, by authority, how often a new request may be put to it: never two closer together than Rate.Interval, and after a start
+	// the first one an interval later. Every attempt counts that may submit, whether it succeeds or not; asking for what is pending does not (see
+	// PendingPoll and what the authority itself says). Requests that wait for their time stay requested and are taken up by [Engine.Run]
+	// when nobody waits for them any more. An authority without an entry, or with the zero Rate, is without limit.
+	Rates map[string]Rate
 	// AttemptTimeout ends an attempt that an authority does not end itself; 0 means 5 minutes.
 	AttemptTimeout time.Duration
 	// Backoff is the pause between attempts.
@@ -53,6 +58,7 @@ type Engine struct {
 	once   sync.Once
 	log    *slog.Logger
 	slots  map[string]chan struct{} // by authority: a bounded pool
+	paces  map[string]*pace         // by authority: those with a rate
 	wake   chan struct{}            // buffered, 1
 	closed chan struct{}            // closed by Shutdown
 
@@ -63,6 +69,8 @@ type Engine struct {
 	tracks  map[string]*track          // by row ID: rows with a worker or a waiter
 	asking  map[[32]byte]chan struct{} // by Request.Key: an attempt is under way until the channel is closed
 	backlog map[string][]Enrolment     // by authority: rows that the last sweep found no free worker for
+	held    map[string][]Enrolment     // by authority: the first of the rows that wait for its rate
+	holding int                        // how many rows the last sweep left to the rates
 	workers sync.WaitGroup
 }
 
@@ -94,6 +102,13 @@ func (e *Engine) init() {
 		e.closed = make(chan struct{})
 		e.tracks = make(map[string]*track)
 		e.backlog = make(map[string][]Enrolment)
+		e.held = make(map[string][]Enrolment)
+		e.paces = make(map[string]*pace, len(e.Rates))
+		for name, r := range e.Rates {
+			if !r.IsZero() {
+				e.paces[name] = newPace(r, e.clock())
+			}
+		}
 		e.asking = make(map[[32]byte]chan struct{})
 	})
 }
@@ -107,11 +122,7 @@ func orDefault[T int | time.Duration](v, d T) T {
 
 // now is the engine's clock at the journal's resolution.
 func (e *Engine) now() time.Time {
-	t := time.Now
-	if e.Now != nil {
-		t = e.Now
-	}
-	return t().UTC().Truncate(time.Millisecond)
+	return e.clock().UTC().Truncate(time.Millisecond)
 }
 
 func (e *Engine) random(b []byte) error {
@@ -436,6 +447,8 @@ func (e *Engine) change(ctx context.Context, id, write string, edit func(*Enrolm
 		switch err := edit(&row); {
 		case errors.Is(err, errUnchanged):
 			return row, false, nil
+		case err != nil && !errors.Is(err, ErrState):
+			return row, false, err
 		case err != nil:
 			return row, false, fmt.Errorf("enrolment %s is %s: %w", id, row.State, err)
 		}

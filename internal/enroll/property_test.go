@@ -111,6 +111,13 @@ func (l *life) HighestRequestID(ctx context.Context, authority string) (int64, e
 	return l.journal.HighestRequestID(ctx, authority)
 }
 
+func (l *life) Find(ctx context.Context, f enroll.Filter) ([]enroll.Enrolment, int, error) {
+	if err := l.alive(); err != nil {
+		return nil, 0, err
+	}
+	return l.journal.Find(ctx, f)
+}
+
 // A world is an authority and a journal with processes that come and go.
 type world struct {
 	journal *enrolltest.Memory

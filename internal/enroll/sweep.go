@@ -42,13 +42,16 @@ func (e *Engine) Wake() {
 const (
 	sweepRows    = 256     // rows read at once
 	sweepRowsMax = 1 << 14 // when many rows of a busy authority stand before those of another
+	heldRowsMax  = 1 << 16 // rows that wait for a rate and are read over to get at those behind them
 )
 
-// sweep starts a worker for every due row whose authority has a free one. The others are kept, for workers that get free before the next sweep.
+// sweep starts a worker for every due row whose authority has a free one and may be asked. The others are kept, for workers that get free, and
+// for turns that come, before the next sweep.
 func (e *Engine) sweep(ctx context.Context) error {
 	e.mu.Lock()
-	clear(e.backlog)
-	limit := sweepRows + len(e.tracks) // rows under work are due, too, until they are written
+	e.forget()
+	// Rows under work are due, too, until they are written, and so are those that wait for a rate.
+	limit := sweepRows + len(e.tracks) + min(e.holding, heldRowsMax)
 	e.mu.Unlock()
 	for {
 		rows, err := e.Journal.Due(ctx, e.now(), limit)
@@ -56,10 +59,11 @@ func (e *Engine) sweep(ctx context.Context) error {
 			return fmt.Errorf("look for due enrolments: %w", err)
 		}
 		e.mu.Lock()
-		clear(e.backlog)
+		e.forget()
+		e.holding = 0
 		for _, row := range rows {
 			if !e.resume(ctx, row) {
-				e.backlog[row.Authority] = append(e.backlog[row.Authority], row)
+				e.keep(row)
 			}
 		}
 		e.mu.Unlock()
@@ -70,26 +74,56 @@ func (e *Engine) sweep(ctx context.Context) error {
 	}
 }
 
-// next gives a worker's free place to a row of the backlog. After the last one the sweep looks whether there are more.
-func (e *Engine) next(ctx context.Context, authority string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	rows := e.backlog[authority]
-	if len(rows) == 0 {
+// forget drops what the last sweep kept. Engine.mu is held.
+func (e *Engine) forget() {
+	clear(e.backlog)
+	clear(e.held)
+}
+
+// keep notes a row that could not be resumed. Of those that wait for a rate the first ones are enough: they go one by one. Engine.mu is held.
+func (e *Engine) keep(row Enrolment) {
+	if e.paced(&row) == nil {
+		e.backlog[row.Authority] = append(e.backlog[row.Authority], row)
 		return
 	}
-	for len(rows) > 0 && e.resume(ctx, rows[0]) {
-		rows = rows[1:]
-	}
-	e.backlog[authority] = rows
-	if len(rows) == 0 {
-		e.Wake()
+	e.holding++
+	if len(e.held[row.Authority]) < sweepRows {
+		e.held[row.Authority] = append(e.held[row.Authority], row)
 	}
 }
 
-// resume starts a worker for row, unless it has one. It returns false when there is no free place. Engine.mu is held.
+// next gives a worker's free place to a row of the backlog, and a free turn to one that waits for it. After the last one the sweep
+// looks whether there are more.
+func (e *Engine) next(ctx context.Context, authority string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, kept := range []map[string][]Enrolment{e.backlog, e.held} {
+		rows := kept[authority]
+		if len(rows) == 0 {
+			continue
+		}
+		for len(rows) > 0 && e.resume(ctx, rows[0]) {
+			rows = rows[1:]
+		}
+		kept[authority] = rows
+		if len(rows) == 0 {
+			e.Wake()
+		}
+	}
+}
+
+// resume starts a worker for row, unless it has one. It returns false when there is no free place, or no free turn. Engine.mu is held.
 func (e *Engine) resume(ctx context.Context, row Enrolment) bool {
 	if t := e.tracks[row.ID]; e.closing || t != nil && t.working {
+		return true
+	}
+	if pace := e.paced(&row); pace != nil {
+		select {
+		case pace.turn <- struct{}{}:
+		default:
+			return false
+		}
+		e.start(ctx, e.track(row), commission{turn: true})
 		return true
 	}
 	if slots := e.slots[row.Authority]; slots != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"callsign/internal/ca"
@@ -18,6 +19,7 @@ type commission struct {
 	login *ca.Login
 	fresh bool // the caller has just inserted the row and had reserved it before: there is nothing newer to read
 	held  bool // a place in the authority's pool was taken already
+	turn  bool // the turn of the authority's pace was taken already
 }
 
 // start gives t's row a worker. Engine.mu is held, t has none, and the engine is not closing.
@@ -34,8 +36,24 @@ func (e *Engine) start(ctx context.Context, t *track, c commission) {
 	})
 }
 
-// work is the life of a worker: wait for a free place, make one attempt, tell the result.
+// work is the life of a worker: wait for the rate and for a free place, make one attempt, tell the result.
 func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission) {
+	pace := e.paced(&row)
+	yield := func() {} // gives the turn to another worker
+	if pace != nil {
+		if !c.turn && !e.acquire(pace.turn, t) {
+			return
+		}
+		yield = sync.OnceFunc(func() {
+			<-pace.turn
+			e.next(ctx, row.Authority)
+		})
+		defer yield()
+		if !e.await(ctx, pace, &row) {
+			e.leave(t, row)
+			return
+		}
+	}
 	slots := e.slots[row.Authority] // nil for an authority that is not configured: never free
 	if slots != nil {
 		if !c.held && !e.acquire(slots, t) {
@@ -65,6 +83,15 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 		}
 	}
 	if due && row.State.Open() {
+		switch now := e.paced(&row); {
+		case now == nil:
+		case pace == nil: // it was pending when this worker began: it has no turn
+			e.leave(t, row)
+			return
+		default:
+			now.take(e.clock())
+		}
+		yield()
 		row = e.attempt(ctx, row)
 	}
 	e.leave(t, row)
@@ -214,36 +241,26 @@ func (e *Engine) settle(ctx context.Context, row Enrolment, out ca.Outcome, err 
 	if err != nil {
 		return e.fail(ctx, row, judge(err))
 	}
-	row.Attempts, row.NextAttempt, row.RetryAfter, row.Failure = 0, time.Time{}, 0, nil
-	switch out.Status {
-	case ca.Issued:
-		row.State = Issued
-		next, ok := e.save(ctx, "issued", row)
+	if out.Status != ca.Pending {
+		row.conclude(out)
+		next, ok := e.save(ctx, string(row.State), row)
 		if ok {
-			e.log.LogAttrs(ctx, slog.LevelInfo, "certificate issued", attrs("enroll.issued", &next)...)
-		}
-		return next
-	case ca.Pending:
-		row.State, row.Progress.Submitted = Pending, true
-		row.RetryAfter = out.RetryAfter
-		if row.RetryAfter <= 0 {
-			row.RetryAfter = orDefault(e.PendingPoll, 5*time.Minute)
-		}
-		row.NextAttempt = now.Add(row.RetryAfter)
-		next, ok := e.save(ctx, "pending", row)
-		if ok {
-			e.log.LogAttrs(ctx, slog.LevelInfo, "authority keeps the request pending", attrs("enroll.pending", &next)...)
-		}
-		return next
-	default: // ca.Denied
-		f := refusal(out.Denial)
-		row.State, row.Failure = Denied, &f
-		next, ok := e.save(ctx, "denied", row)
-		if ok {
-			e.log.LogAttrs(ctx, slog.LevelWarn, "authority denied the request", attrs("enroll.denied", &next)...)
+			e.logConclusion(ctx, &next)
 		}
 		return next
 	}
+	row.Attempts, row.Failure = 0, nil
+	row.State, row.Progress.Submitted = Pending, true
+	row.RetryAfter = out.RetryAfter
+	if row.RetryAfter <= 0 {
+		row.RetryAfter = orDefault(e.PendingPoll, 5*time.Minute)
+	}
+	row.NextAttempt = now.Add(row.RetryAfter)
+	next, ok := e.save(ctx, "pending", row)
+	if ok {
+		e.log.LogAttrs(ctx, slog.LevelInfo, "authority keeps the request pending", attrs("enroll.pending", &next)...)
+	}
+	return next
 }
 
 // fail writes a failed attempt: the row is tried again later, or has failed for good.
