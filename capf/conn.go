@@ -63,8 +63,9 @@ func (c *conn) address() string {
 	return host
 }
 
-// serve conducts the connection from the handshake to the close. A panic ends this session only.
-func (c *conn) serve(ctx context.Context, config *tls.Config) {
+// serve conducts the connection from the handshake to the close. whole sends each message in one TCP write also when it
+// takes several records. A panic ends this session only.
+func (c *conn) serve(ctx context.Context, config *tls.Config, whole bool) {
 	defer c.raw.Close()
 	defer c.recoverPanic(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -75,11 +76,18 @@ func (c *conn) serve(ctx context.Context, config *tls.Config) {
 
 	var state tls.ConnectionState
 	if config != nil {
-		t := tls.Server(c.raw, config)
+		below := c.raw
+		if whole {
+			below = &held{Conn: c.raw}
+		}
+		t := tls.Server(below, config)
 		if !c.handshake(ctx, t) {
 			return
 		}
 		c.nc, state = t, t.ConnectionState()
+		if h, ok := below.(*held); ok {
+			c.nc = &wholeWrites{Conn: t, below: h}
+		}
 	}
 	c.id = c.srv.nextSession()
 	x := &exchange{conn: c, caller: Caller{
@@ -92,7 +100,9 @@ func (c *conn) serve(ctx context.Context, config *tls.Config) {
 func (c *conn) handshake(ctx context.Context, t *tls.Conn) bool {
 	c.setReadDeadline(time.Now().Add(or(c.srv.HandshakeTimeout, DefaultHandshakeTimeout)))
 	_ = c.raw.SetWriteDeadline(time.Now().Add(or(c.srv.HandshakeTimeout, DefaultHandshakeTimeout)))
-	err := t.HandshakeContext(ctx)
+	var hello greeting
+	// Its end is not needed: whoever ends ctx cuts the connection as well.
+	err := t.HandshakeContext(context.WithValue(context.WithoutCancel(ctx), helloKey{}, &hello))
 	if err == nil {
 		return true
 	}
@@ -105,6 +115,8 @@ func (c *conn) handshake(ctx context.Context, t *tls.Conn) bool {
 		level, p = slog.LevelDebug, &ProtocolError{ErrCode: CodeConnectionLost, Detail: "closed before the TLS handshake", Err: err}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p = &ProtocolError{ErrCode: CodeSilentPeer, Detail: "no TLS handshake in time", Err: err}
+	case hello.newest > 0 && hello.newest < tls.VersionTLS12:
+		p = &ProtocolError{ErrCode: CodeOldTLS, Detail: "the phone knows nothing later than " + tls.VersionName(hello.newest), Err: err}
 	}
 	c.srv.logger.LogAttrs(ctx, level, "no session", slog.String("event", "capf.no_session"), slog.String("peer", c.peer),
 		slog.String("code", p.Code()), slog.String("err", p.Error()), slog.String("remedy", p.Remedy()), c.elapsed())

@@ -73,13 +73,13 @@ func Example() {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CAPF-example"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now(), NotAfter: time.Now().AddDate(5, 0, 0), KeyUsage: x509.KeyUsageCertSign,
 	}
-	server := &capf.Server{Service: &signer{ca: ca, key: key}, Plain: true}
+	server := &capf.Server{Service: &signer{ca: ca, key: key}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
 	done := make(chan error)
-	go func() { done <- server.Serve(context.Background(), listener) }()
+	go func() { done <- server.Serve(context.Background(), listener, capf.Transport{Plain: true}) }()
 
 	for _, name := range []string{"SEP0000000000D1", "SEP0000000000D2"} {
 		conn, err := net.Dial("tcp", listener.Addr().String())

@@ -17,19 +17,29 @@ import (
 	"time"
 )
 
+// serverTLS is a server's configuration with the authority's own certificate.
+func (a *authority) serverTLS() *tls.Config {
+	return &tls.Config{ //nolint:gosec // the lowest version is what is tested
+		Certificates: []tls.Certificate{{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}},
+	}
+}
+
 // serveTLS runs a server on a loopback port for the length of a test and returns its address and a configuration that
 // trusts it.
 func serveTLS(tb testing.TB, s *Server, a *authority) (string, *tls.Config) {
 	tb.Helper()
-	s.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}},
-	}
+	return serveTransport(tb, s, a, Transport{TLS: a.serverTLS()})
+}
+
+// serveTransport is serveTLS with a transport of one's own.
+func serveTransport(tb testing.TB, s *Server, a *authority, t Transport) (string, *tls.Config) {
+	tb.Helper()
 	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(context.WithoutCancel(tb.Context()), l) }()
+	go func() { done <- s.Serve(context.WithoutCancel(tb.Context()), l, t) }()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 5*time.Second)
 		defer cancel()
@@ -247,12 +257,9 @@ func TestOneWritePerMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Server{Service: largeService(t, a, rsa2048)}
-	s.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}},
-	}
 	l := newPipes()
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l) }()
+	go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l, Transport{TLS: a.serverTLS()}) }()
 	ours, theirs := net.Pipe()
 	count := &countingConn{Conn: theirs}
 	l.queue <- count
@@ -298,39 +305,6 @@ func (c *countingConn) writes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
-}
-
-// TestOldTLS shows that TLS below 1.2 is off unless asked for, and that asking is enough.
-func TestOldTLS(t *testing.T) {
-	t.Parallel()
-	a, err := rsaAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Service: &service{}}
-	address, config := serveTLS(t, s, a)
-	config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	c := Client{Device: "SEP1", Keeper: &Memory{}, TLS: config}
-	_, err = c.Dial(t.Context(), address)
-	if p, ok := errors.AsType[*ProtocolError](err); !ok || p.Code() != CodeHandshakeFailed {
-		t.Errorf("TLS 1.1 by default: %v", err)
-	}
-	old := &Server{TLS: &tls.Config{MinVersion: tls.VersionTLS10}}
-	got, err := old.tlsConfig()
-	if err != nil || got.MinVersion != tls.VersionTLS10 || !got.DynamicRecordSizingDisabled {
-		t.Errorf("asked for TLS 1.0: %v", err)
-	}
-	// A configuration that is chosen by the client's hello gets the same care.
-	old.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return &tls.Config{ClientAuth: tls.RequireAnyClientCert}, nil
-	}}
-	if got, err = old.tlsConfig(); err != nil {
-		t.Fatal(err)
-	}
-	chosen, err := got.GetConfigForClient(nil)
-	if err != nil || !chosen.DynamicRecordSizingDisabled || chosen.ClientAuth != tls.NoClientCert || chosen.MinVersion != tls.VersionTLS12 {
-		t.Errorf("chosen configuration: %+v, %v", chosen, err)
-	}
 }
 
 // TestSilentConnections holds 200 connections that say nothing while a phone enrolls.

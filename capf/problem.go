@@ -19,6 +19,7 @@ const (
 	CodeSilentPeer         = "capf.silent-peer"         // peer said nothing in time
 	CodeConnectionLost     = "capf.connection-lost"     // connection closed or reset within a session
 	CodeHandshakeFailed    = "capf.handshake-failed"    // TLS did not come up
+	CodeOldTLS             = "capf.old-tls"             // peer offers nothing later than TLS 1.1, and the listener wants TLS 1.2
 	CodeBadPublicKey       = "capf.bad-public-key"      // element 9 is no usable key
 	CodeOtherKey           = "capf.other-key"           // key of another type or size than was asked for
 	CodeNoUsableKey        = "capf.no-usable-key"       // phone can make none of the keys that are wanted
@@ -50,7 +51,7 @@ func Codes() []string {
 	return []string{
 		CodeBadProtocolID, CodeWrongSessionID, CodeMessageTooLong, CodeElementOverEnd, CodeElementLength,
 		CodeDuplicateElement, CodeMissingElement, CodeBadElement, CodeUnexpectedCommand, CodeSilentPeer,
-		CodeConnectionLost, CodeHandshakeFailed, CodeBadPublicKey, CodeOtherKey, CodeNoUsableKey, CodePhoneFailure,
+		CodeConnectionLost, CodeHandshakeFailed, CodeOldTLS, CodeBadPublicKey, CodeOtherKey, CodeNoUsableKey, CodePhoneFailure,
 		CodeNotReady, CodeServerStopping, CodeInternalError, CodeUnknownDevice, CodeRefused, CodeRetryLater,
 		CodeUnreachable, CodeCertificateMisfit, CodeBadCredential, CodeBadSignature, CodeSignatureMissing, CodeNoCertificate, CodeFailed, CodeInvalidAuthString, CodeInvalidLSC,
 		CodeInvalidMIC, CodeInvalidCredentials, CodePhoneComm, CodeTimedOut, CodeLateRequest,
@@ -69,6 +70,8 @@ func remedyOf(code string) string {
 		return "look at the network between phone and server; the operation stays as it was and the phone calls again"
 	case CodeHandshakeFailed:
 		return "check that the phone trusts the CAPF certificate (role CAPF in its ITL or CTL file) and which TLS versions it offers"
+	case CodeOldTLS:
+		return "if these are phones of the 7900 series give them a listener for TLS 1.0 (capf.legacy_listen); it is off by default"
 	case CodeBadPublicKey:
 		return "the phone made a key that must not be certified: reset the phone so that it makes a new one"
 	case CodeOtherKey:

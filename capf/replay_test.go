@@ -17,10 +17,9 @@ import (
 // serveFor runs a server without TLS on connections in memory for the length of a test.
 func serveFor(tb testing.TB, s *Server) *pipes {
 	tb.Helper()
-	s.Plain = true
 	l := newPipes()
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(context.WithoutCancel(tb.Context()), l) }()
+	go func() { done <- s.Serve(context.WithoutCancel(tb.Context()), l, Transport{Plain: true}) }()
 	tb.Cleanup(func() {
 		if err := s.Shutdown(context.WithoutCancel(tb.Context())); err != nil {
 			tb.Errorf("shutdown: %v", err)

@@ -2,7 +2,6 @@ package capf
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,12 +31,6 @@ var ErrServerClosed = errors.New("server stopped")
 type Server struct {
 	// Service decides about phones. Required.
 	Service Service
-	// TLS is the server's TLS configuration; it needs a certificate. Required unless Plain. A copy is used, with what
-	// phones need: no dynamic record sizes, no client certificate, no session tickets, and TLS 1.2 as the lowest version
-	// unless MinVersion is set.
-	TLS *tls.Config
-	// Plain serves without TLS, for a listener behind a TLS terminator on the same machine.
-	Plain bool
 	// Log gets the server's records; nil discards them. Steps are at debug level, the end of each session at info,
 	// peers that misbehave at warn.
 	Log *slog.Logger
@@ -101,19 +94,21 @@ func or(d, zero time.Duration) time.Duration {
 	return zero
 }
 
-// Serve accepts connections on l until Shutdown, and then returns ErrServerClosed; it closes l. When ctx ends it stops
+// Serve accepts connections on l until Shutdown, and then returns ErrServerClosed; it closes l. t is how phones are spoken
+// to on this listener. When ctx ends it stops
 // accepting, cuts the sessions of this listener as Shutdown does at its limit, and returns the context's error at once:
 // call Shutdown to wait for them. Several listeners may be served at the same time.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener, t Transport) error {
 	defer l.Close()
 	s.init()
 	if s.Service == nil {
 		return errors.New("capf: Server.Service is nil")
 	}
-	config, err := s.tlsConfig()
+	config, err := t.config()
 	if err != nil {
 		return err
 	}
+	t.announce(ctx, s.logger, l)
 	if !s.track(l) {
 		return ErrServerClosed
 	}
@@ -142,7 +137,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		go func() {
 			defer s.remove(c)
-			c.serve(ctx, config)
+			c.serve(ctx, config, t.OldPhones)
 		}()
 	}
 }
@@ -172,41 +167,6 @@ func (s *Server) accept(ctx context.Context, l net.Listener) (net.Conn, error) {
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// tlsConfig returns the configuration for sessions, nil for a plain listener.
-func (s *Server) tlsConfig() (*tls.Config, error) {
-	if s.Plain {
-		return nil, nil //nolint:nilnil // no TLS is a valid configuration
-	}
-	if s.TLS == nil {
-		return nil, errors.New("capf: Server.TLS is nil and Server.Plain is not set")
-	}
-	config := forPhones(s.TLS)
-	if inner := config.GetConfigForClient; inner != nil {
-		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			chosen, err := inner(hello)
-			if chosen == nil || err != nil {
-				return chosen, err
-			}
-			return forPhones(chosen), nil
-		}
-	}
-	return config, nil
-}
-
-// forPhones returns a copy of c with what phones need, see Server.TLS. Record sizes matter most: clients that take one
-// read for one message fail on messages that come in pieces.
-func forPhones(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.DynamicRecordSizingDisabled = true
-	c.ClientAuth = tls.NoClientCert
-	c.SessionTicketsDisabled = true // a phone calls once; a ticket would be one more record before our first message
-	c.NextProtos = nil
-	if c.MinVersion == 0 {
-		c.MinVersion = tls.VersionTLS12
-	}
-	return c
 }
 
 // Shutdown stops accepting, closes connections on which no operation has begun, lets running operations finish, and

@@ -3,6 +3,7 @@ package capf
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -636,11 +637,11 @@ func TestServeContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		svc := &service{task: Task{Operation: OperationDelete}}
-		s := &Server{Service: svc, Plain: true}
+		s := &Server{Service: svc}
 		ctx, cancel := context.WithCancel(context.Background())
 		l := newPipes()
 		done := make(chan error, 1)
-		go func() { done <- s.Serve(ctx, l) }()
+		go func() { done <- s.Serve(ctx, l, Transport{Plain: true}) }()
 		p := &peer{tb: t, conn: l.dial()}
 		p.hello(3)
 		p.expect(DeleteCertificateRequest)
@@ -660,9 +661,19 @@ func TestServeContext(t *testing.T) {
 
 func TestServeNeedsItsFields(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*Server{"service": {Plain: true}, "TLS": {Service: &service{}}} {
-		if err := s.Serve(t.Context(), newPipes()); err == nil || errors.Is(err, ErrServerClosed) {
-			t.Errorf("without %s: %v", name, err)
+	good := &Server{Service: &service{}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	for name, tt := range map[string]struct {
+		server    *Server
+		transport Transport
+	}{
+		"no service":              {&Server{}, Transport{Plain: true}},
+		"no TLS":                  {good, Transport{}},
+		"TLS on a plain listener": {good, Transport{TLS: config, Plain: true}},
+		"old phones without TLS":  {good, Transport{Plain: true, OldPhones: true}},
+	} {
+		if err := tt.server.Serve(t.Context(), newPipes(), tt.transport); err == nil || errors.Is(err, ErrServerClosed) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -196,12 +196,13 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 		return err
 	}
 	a.capfAddr = l.Addr()
+	config := &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}
 	a.capf = &capf.Server{
-		Service: a.newFleet(), TLS: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, Log: a.log,
+		Service: a.newFleet(), Log: a.log,
 		HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin, MaxConnections: c.CAPF.MaxConnections,
 	}
 	a.announceIssuer(ctx)
-	a.goRun("CAPF listener", func() error { return a.capf.Serve(ctx, l) })
+	a.goRun("CAPF listener", func() error { return a.capf.Serve(ctx, l, capf.Transport{TLS: config}) })
 	a.Ready = append(a.Ready, "capf "+l.Addr().String())
 	return nil
 }

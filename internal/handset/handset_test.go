@@ -63,7 +63,8 @@ func newWorld(t *testing.T) *world {
 	if w.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	s := &capf.Server{Service: w, TLS: &tls.Config{
+	s := &capf.Server{Service: w}
+	transport := capf.Transport{TLS: &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 	}}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -72,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.address = l.Addr().String()
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l) }()
+	go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l, transport) }()
 	t.Cleanup(func() {
 		if err := s.Shutdown(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
