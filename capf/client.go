@@ -24,6 +24,11 @@ type Client struct {
 	Version uint8
 	// String is the authentication string; empty for a null string.
 	String Secret
+	// Identity is the certificate by which the phone authenticates (elements 4, 6 and 20); nil for the string modes.
+	Identity *Identity
+	// SUDI is the certificate whose key the phone proves to hold in this session (element 16), RSA only; nil for none.
+	// Phones with a MIC of the newer kind send it along with any Identity. Phones below version 3 do not know it.
+	SUDI *Identity
 	// Keeper has the phone's key and certificate. Required.
 	Keeper Keeper
 	// TLS is the configuration for Dial; nil checks the server against the system's roots. Phones check against a trust
@@ -185,7 +190,11 @@ func (p *call) run(ctx context.Context) error {
 func (p *call) answer(ctx context.Context, m Message) (done bool, err error) {
 	switch m.Command {
 	case AuthRequest:
-		return false, p.send(ctx, AuthResponse, p.identity()...)
+		elements, err := p.introduce()
+		if err != nil {
+			return false, err
+		}
+		return false, p.send(ctx, AuthResponse, elements...)
 	case KeyGenerateRequest:
 		p.out.Operation = OperationInstall
 		return false, p.offerKey(ctx, m)
@@ -228,20 +237,44 @@ func (p *call) ended(m Message) error {
 	return &EndError{Device: p.Device, Operation: p.out.Operation, Reason: r, KeySent: p.keySent, Err: p.own}
 }
 
-// identity is AUTH_RESPONSE, in the order of elements of the clients in the field.
-func (p *call) identity() []Element {
+// introduce returns AUTH_RESPONSE, in the order of elements of the clients in the field.
+func (p *call) introduce() ([]Element, error) {
+	reason, version := reasonElement(ReasonUpdateCertificate), byteElement(TagVersion, p.version())
 	name := textElement(TagDeviceName, []byte(p.Device))
-	if v := p.version(); v < 3 {
-		elements := []Element{byteElement(TagVersion, v), name, reasonElement(ReasonUpdateCertificate)}
+	var certificate, sha1Signed Element
+	var sha512Signed *Element
+	if p.Identity != nil {
+		var err error
+		if certificate, sha1Signed, sha512Signed, err = p.Identity.elements(p.Device, p.version()); err != nil {
+			return nil, err
+		}
+	}
+	if p.version() < 3 {
+		elements := []Element{version, name, reason}
 		if len(p.String) > 0 {
 			elements = append(elements, textElement(TagPassword, p.String))
 		}
-		return elements
+		if p.Identity != nil {
+			elements = append(elements, certificate, sha1Signed)
+		}
+		return elements, nil
 	}
-	return []Element{
-		reasonElement(ReasonUpdateCertificate), byteElement(TagVersion, p.version()),
-		textElement(TagPassword, p.String), name,
+	elements := []Element{reason}
+	if p.Identity != nil {
+		elements = append(elements, certificate, sha1Signed)
 	}
+	elements = append(elements, version, textElement(TagPassword, p.String), name)
+	if p.SUDI != nil {
+		sudi, err := p.SUDI.sudi(p.out.Session)
+		if err != nil {
+			return nil, err
+		}
+		elements = append(elements, sudi)
+	}
+	if sha512Signed != nil {
+		elements = append(elements, *sha512Signed)
+	}
+	return elements, nil
 }
 
 func (p *call) version() uint8 {

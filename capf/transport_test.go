@@ -99,7 +99,9 @@ func TestOldPhones(t *testing.T) {
 			s := &Server{Service: largeService(t, a, rsa2048), Log: log.logger(slog.LevelInfo)}
 			l := newPipes()
 			done := make(chan error, 1)
-			go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l, Transport{TLS: a.serverTLS(), OldPhones: true}) }()
+			go func() {
+				done <- s.Serve(context.WithoutCancel(t.Context()), l, Transport{TLS: a.serverTLS(), OldPhones: true})
+			}()
 			ours, theirs := net.Pipe() // where every write is a read of its own
 			count := &countingConn{Conn: theirs}
 			l.queue <- count
