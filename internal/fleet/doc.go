@@ -6,6 +6,7 @@
 // for the next call. The operation and the certificate become final only when the phone has confirmed
 // (spec: CAPF section 9, "When to write the database").
 //
-// Certificates as means of authentication are not judged here yet: a device is authenticated by its string or by the
-// null string.
+// A phone authenticates by its string, by the null string, or by a certificate that it has: then the room chain judges
+// the path and this one whose certificate it is (spec: CAPF section 6). Each call that finds an operation due leaves an
+// Attempt: what was done, how long it took and where it failed.
 package fleet

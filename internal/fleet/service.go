@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,8 +35,29 @@ type Service struct {
 	Mode string
 	// Subject makes the DER subject of a phone's certificate. Nil: CN = device name and nothing else.
 	Subject func(Device) ([]byte, error)
+	// SubjectFor are the subjects of groups of phones; the first that fits goes before Subject.
+	SubjectFor []SubjectRule
 	// WrongStrings is after how many wrong strings an operation is locked. 0: 5.
 	WrongStrings int
+	// Trust is what the certificates are judged by with which phones authenticate.
+	Trust Trust
+	// RequireSUDI turns a phone away that authenticates by certificate and sends no SUDI data, which alone is bound to the
+	// session. Phones that authenticate by string or null string send none and are not asked for it.
+	RequireSUDI bool
+	// AllowSHA1Auth accepts what old phones can do: a signature with SHA-1 alone (protocol version 2), and an RSA key below
+	// 1024 bits in the phone's own certificate, which cannot carry any other. Whoever wants to can find such a key out.
+	AllowSHA1Auth bool
+	// MICBesideLSC accepts a MIC in mode lsc although an LSC is on record, as after a factory reset.
+	MICBesideLSC bool
+	// Progress are phones that are told by REQUEST_IN_PROGRESS to wait for the authority.
+	Progress Group
+	// RetryLater are phones that are told by RETRY_LATER when to call again while the authority has not decided, and
+	// RetryLaterAfter is when. 0: nobody is told.
+	RetryLater      Group
+	RetryLaterAfter time.Duration
+	// RenewAt says when the schedule of renewals is to look at a phone again whose LSC has just been put on record. Nil: the
+	// zero time, never.
+	RenewAt func(*Device) time.Time
 	// AcceptOtherKey takes keys of another type or size than asked for.
 	AcceptOtherKey bool
 	// LibEST gives the libEST number and name under which a failed enrolment is traced. Nil: 94, EST_ERR_UNKNOWN.
@@ -47,6 +66,7 @@ type Service struct {
 	Now    func() time.Time // nil: time.Now
 
 	claims sync.Map // SHA-256 of a public key -> name of the device that is enrolling it
+	trust  trustCache
 }
 
 // Owner is the journal's owner of a phone's enrolments.
@@ -88,116 +108,97 @@ func (s *Service) Open(ctx context.Context, c capf.Caller) (capf.Session, error)
 	if d.Operation == OperationNone {
 		return &session{s: s, d: d, caller: c, task: capf.Task{Operation: capf.OperationNone}}, nil
 	}
+	t := s.tell(c, &d)
 	if !d.CompletesBy.IsZero() && s.now().After(d.CompletesBy) {
-		return nil, s.late(ctx, d)
+		return nil, s.late(ctx, &d, t)
 	}
-	if err := s.authenticate(ctx, c, d); err != nil {
+	if err := s.authenticate(ctx, c, &d, t); err != nil {
 		return nil, err
 	}
-	t, offered, err := s.task(ctx, &d)
+	task, offered, err := s.task(ctx, &d, t)
 	if err != nil {
 		return nil, err
 	}
-	return &session{s: s, d: d, caller: c, task: t, enrolment: offered, offering: len(t.Offer) > 0}, nil
+	return newSession(s, d, c, t, task, offered), nil
 }
 
-// errAuthentic ends the judging of a string without a change to the record: the string is right.
-var errAuthentic = errors.New("the authentication string is right")
+// turning is how a phone is turned away whose operation is due.
+type turning struct {
+	step       StepName // that failed
+	result     capf.Result
+	problem    *Problem
+	ends       bool // the operation; else it stays due
+	noteResult bool // the result goes into the record although the operation stays due
+}
 
-// authenticate judges the phone's string and counts a wrong one. Judging and counting are one transaction: however many
-// calls come at once, no more strings are judged than the limit allows.
-func (s *Service) authenticate(ctx context.Context, c capf.Caller, d Device) error {
-	if d.Auth == AuthNull {
-		return nil
-	}
-	var p *Problem
-	_, err := s.Store.UpdateDevice(ctx, d.Name, func(now *Device) error {
-		p = nil
+// turnAway refuses a phone and puts that on record. What an administrator has set meanwhile stays.
+func (s *Service) turnAway(ctx context.Context, t *story, d *Device, how turning) error {
+	note := s.noteOf(how.problem)
+	_, err := s.Store.FinishDevice(ctx, d.Name, Finish{Attempt: t.fail(how.step, how.result, note)}, func(now *Device) error {
+		if !sameOperation(now, d) {
+			return nil
+		}
 		switch {
-		case now.Auth != d.Auth || now.Operation != d.Operation || !now.Scheduled.Equal(d.Scheduled):
-			return errSuperseded
-		case now.WrongTries >= s.wrongLimit():
-			p = locked(now, c)
-			return p
-		case sameString(now.AuthString, c.String):
-			return errAuthentic
+		case how.ends:
+			now.finish(now.Operation, false, how.result)
+		case how.noteResult:
+			now.Result, now.HasResult = how.result, true
 		}
-		now.WrongTries++
-		now.Result, now.HasResult = capf.ResultInvalidAuthString, true
-		p = problem("fleet.wrong-string", fmt.Sprintf("wrong authentication string for %s from %s, attempt %d of %d", now.Name, c.Peer, now.WrongTries, s.wrongLimit()),
-			"type the string again on the phone, or set a new one with: callsign phone set "+now.Name+" --auth-string-file FILE")
-		if now.WrongTries >= s.wrongLimit() {
-			p = locked(now, c)
-			now.Status = finalStatus(now.Operation, false)
-		}
-		now.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
+		now.Note = note
 		return nil
 	})
-	switch {
-	case errors.Is(err, errAuthentic):
-		return nil
-	case p != nil && (err == nil || errors.Is(err, p)):
-		return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultInvalidAuthString, p)
-	default:
-		return fmt.Errorf("judge the authentication string of %s: %w", d.Name, err)
+	if err != nil {
+		return fmt.Errorf("record why %s was turned away: %w", d.Name, err)
 	}
+	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, how.result, how.problem)
 }
 
-// sameString compares in constant time, whatever the lengths. A phone without a string on record is never authentic.
-func sameString(want, got capf.Secret) bool {
-	a, b := sha256.Sum256(want), sha256.Sum256(got)
-	return len(want) > 0 && subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
-func locked(d *Device, c capf.Caller) *Problem {
-	return problem("fleet.locked", fmt.Sprintf("%s is locked after %d wrong authentication strings, the last one from %s", d.Name, d.WrongTries, c.Peer),
-		fmt.Sprintf("find out who tried, then run: callsign phone set %s --operation %s --auth-string-file FILE", d.Name, d.Operation))
+// sameOperation reports whether the operation that was due is still the one that is: nobody has set another meanwhile.
+func sameOperation(now, then *Device) bool {
+	return now.Operation == then.Operation && now.Scheduled.Equal(then.Scheduled)
 }
 
 // late ends an operation whose time has passed.
-func (s *Service) late(ctx context.Context, d Device) error {
-	p := problem("fleet.late", fmt.Sprintf("%s called after %s, the time by which its operation was to complete", d.Name, d.CompletesBy.UTC().Format(time.RFC3339)),
-		"schedule it again: callsign phone set "+d.Name+" --operation "+string(d.Operation))
-	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
-		d.finish(d.Operation, false, capf.ResultLateRequest)
-		d.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("record late call of %s: %w", d.Name, err)
-	}
-	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultLateRequest, p)
+func (s *Service) late(ctx context.Context, d *Device, t *story) error {
+	return s.turnAway(ctx, t, d, turning{step: StepAuthenticate, result: capf.ResultLateRequest, ends: true, problem: problem("fleet.late",
+		fmt.Sprintf("%s called after %s, the time by which its operation was to complete", d.Name, d.CompletesBy.UTC().Format(time.RFC3339)),
+		"schedule it again: callsign phone set "+d.Name+" --operation "+string(d.Operation))})
 }
 
 // task makes the work order of an authenticated phone. An install may begin with a certificate that an earlier call
-// did not confirm; its enrolment is the second result.
-func (s *Service) task(ctx context.Context, d *Device) (capf.Task, string, error) {
+// did not confirm; its row is the second result.
+func (s *Service) task(ctx context.Context, d *Device, t *story) (capf.Task, *enroll.Enrolment, error) {
 	switch d.Operation {
 	case OperationDelete:
-		return capf.Task{Operation: capf.OperationDelete}, "", nil
+		return capf.Task{Operation: capf.OperationDelete}, nil, nil
 	case OperationTroubleshoot:
-		return capf.Task{Operation: capf.OperationTroubleshoot}, "", nil
+		return capf.Task{Operation: capf.OperationTroubleshoot}, nil, nil
 	}
-	t := capf.Task{Operation: capf.OperationInstall, Keys: []capf.KeySpec{d.keySpec()}, AcceptOtherKey: s.AcceptOtherKey}
+	task := capf.Task{Operation: capf.OperationInstall, Keys: d.keySpecs(), AcceptOtherKey: s.AcceptOtherKey}
 	rows, err := s.Engine.ByOwner(ctx, Owner(d.Name))
 	if err != nil {
-		return t, "", fmt.Errorf("read enrolments of %s: %w", d.Name, err)
+		return task, nil, fmt.Errorf("read enrolments of %s: %w", d.Name, err)
 	}
-	for i, e := range rows {
+	for i := range rows {
+		e := &rows[i]
 		switch {
-		case i == 0 && deniedMeanwhile(*d, e):
-			return t, "", s.denied(ctx, *d, e)
+		case i == 0 && deniedMeanwhile(*d, *e):
+			// To ask again would be another request at the CA at each call.
+			t.a.Enrolment = e.ID
+			return task, nil, s.turnAway(ctx, t, d, turning{step: StepIssue, result: capf.ResultFail, ends: true,
+				problem: problem(e.Failure.Code, e.Failure.Detail, e.Failure.Remedy)})
 		case e.Authority != s.Authority:
 			// Asked of another authority, before the issuer was switched: superseded when the phone brings its key.
 		case e.State == enroll.Pending && !e.Created.Before(d.Scheduled):
 			// The CA waits for a person. Asking for another key would only make another request of it.
-			return t, "", s.stillPending(ctx, *d, e)
+			t.a.Enrolment = e.ID
+			return task, nil, s.turnAway(ctx, t, d, turning{step: StepIssue, result: capf.ResultFail, problem: approvalPending(d.Name, *e)})
 		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()):
-			t.Offer = e.Certificate
-			return t, e.ID, nil
+			task.Offer = e.Certificate
+			return task, e, nil
 		}
 	}
-	return t, "", nil
+	return task, nil, nil
 }
 
 // deniedMeanwhile tells that the newest request of a due operation was refused while no phone was there to hear it.
@@ -207,36 +208,6 @@ func deniedMeanwhile(d Device, row enroll.Enrolment) bool {
 
 // ownFault tells that the authority refused our own account, which is no verdict on the phone: it may ask again.
 func ownFault(f *enroll.Failure) bool { return f.Code == ca.CodeLoginRefused }
-
-// denied ends an operation whose request was refused after the phone had hung up. To ask again would be another request
-// at the CA at each call.
-func (s *Service) denied(ctx context.Context, d Device, row enroll.Enrolment) error {
-	f := row.Failure
-	_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
-		d.finish(d.Operation, false, capf.ResultFail)
-		d.Note = &Note{Code: f.Code, Detail: f.Detail, Remedy: f.Remedy, At: s.now()}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("record the refusal of %s: %w", d.Name, err)
-	}
-	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, problem(f.Code, f.Detail, f.Remedy))
-}
-
-// stillPending refuses a phone whose request the authority keeps, and puts that on record unless it is there already.
-func (s *Service) stillPending(ctx context.Context, d Device, row enroll.Enrolment) error {
-	p := approvalPending(d.Name, row)
-	if d.Note == nil || d.Note.Code != p.ErrCode {
-		_, err := s.Store.UpdateDevice(ctx, d.Name, func(d *Device) error {
-			d.Note = &Note{Code: p.ErrCode, Detail: p.Detail, Remedy: p.Fix, At: s.now()}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("record what %s waits for: %w", d.Name, err)
-		}
-	}
-	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, p)
-}
 
 // approvalPending says what a phone waits for whose request is pending.
 func approvalPending(name string, row enroll.Enrolment) *Problem {
@@ -248,11 +219,18 @@ func approvalPending(name string, row enroll.Enrolment) *Problem {
 		"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call")
 }
 
-func (d *Device) keySpec() capf.KeySpec {
-	if d.KeyOrder == KeyOrderEC {
-		return capf.KeySpec{Type: capf.KeyEC, Bits: d.ECBits}
+// keySpecs are the keys to ask for, in order. A client that knows no EC keys is asked for the RSA key at once, and one
+// that answers with a reason is asked for the next (spec: CAPF section 9).
+func (d *Device) keySpecs() []capf.KeySpec {
+	ec, rsa := capf.KeySpec{Type: capf.KeyEC, Bits: d.ECBits}, capf.KeySpec{Type: capf.KeyRSA, Bits: d.RSABits}
+	switch d.KeyOrder {
+	case KeyOrderEC:
+		return []capf.KeySpec{ec}
+	case KeyOrderECRSA:
+		return []capf.KeySpec{ec, rsa}
+	default:
+		return []capf.KeySpec{rsa}
 	}
-	return capf.KeySpec{Type: capf.KeyRSA, Bits: d.RSABits}
 }
 
 // refuse logs a refusal and wraps it for the protocol.
@@ -277,8 +255,8 @@ func printable(s string) string {
 }
 
 // noteOf keeps an error for a person to read.
-func noteOf(err error, now time.Time) *Note {
-	n := &Note{Code: "fleet.failed", Detail: err.Error(), At: now}
+func (s *Service) noteOf(err error) *Note {
+	n := &Note{Code: "fleet.failed", Detail: err.Error(), At: s.now()}
 	type coder interface {
 		error
 		Code() string

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"callsign/capf"
+	"callsign/chain"
 	"callsign/cmc"
 	"callsign/internal/enroll"
 )
@@ -26,12 +28,29 @@ type session struct {
 	d      Device
 	caller capf.Caller
 	task   capf.Task
-	// enrolment is the row whose certificate is on its way to the phone; empty before one is known.
-	enrolment string
-	offering  bool   // that certificate went out without message 3
-	spki      []byte // key of message 4
-	// issued is the certificate that the engine gave for that key, nil before; so it is read once and not at each use.
-	issued *Certificate
+	story  *story
+	at     StepName // the step under way
+	// row is the enrolment whose certificate is on its way to the phone; nil before one is known.
+	row      *enroll.Enrolment
+	offering bool   // that certificate went out without message 3
+	spki     []byte // key of message 4
+	recorded bool   // the end of the call is on record
+}
+
+// newSession makes the session of an authenticated phone. offered is the row of the task's Offer.
+func newSession(s *Service, d Device, c capf.Caller, t *story, task capf.Task, offered *enroll.Enrolment) *session {
+	x := &session{s: s, d: d, caller: c, task: task, story: t, row: offered, offering: offered != nil}
+	switch {
+	case task.Operation == capf.OperationTroubleshoot:
+		x.at = StepFetch
+	case task.Operation == capf.OperationDelete:
+		x.at = StepDelete
+	case x.offering:
+		x.at = StepOffer
+	default:
+		x.at = StepKey
+	}
+	return x
 }
 
 // Task implements capf.Session.
@@ -40,13 +59,15 @@ func (x *session) Task() capf.Task { return x.task }
 // Issue implements capf.Session.
 func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	s, name, log := x.s, x.d.Name, x.s.log()
-	x.spki, x.enrolment, x.offering, x.issued = spki, "", false, nil
+	x.spki, x.row, x.offering = spki, nil, false
 	owner := Owner(name)
 	release, err := x.claimKey(ctx, owner, spki)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	x.story.step(StepKey, "", keyText(spki))
+	x.at = StepIssue
 	if err := x.supersedeOthers(ctx, owner, spki); err != nil {
 		return nil, err
 	}
@@ -60,27 +81,44 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	}
 	log.DebugContext(ctx, "enrolment begins", slog.String("event", "capf.enroll"), slog.String("device", name), slog.String("mode", s.Mode))
 	row, err := s.Engine.Enroll(ctx, enroll.Request{
-		Authority: s.Authority, Owner: owner, PublicKey: spki, Subject: subject, Extensions: san, Vouch: string(x.d.Auth),
+		Authority: s.Authority, Owner: owner, PublicKey: spki, Subject: subject, Extensions: san, Vouch: x.vouch(),
 	})
 	if err != nil {
-		n := noteOf(err, s.now())
+		n := s.noteOf(err)
 		x.traceFailure(ctx, &enroll.Failure{Code: n.Code, Detail: n.Detail, Remedy: n.Remedy})
 		return nil, fmt.Errorf("enrol %s: %w", name, err)
 	}
-	x.enrolment = row.ID
+	x.row, x.story.a.Enrolment = &row, row.ID
 	switch row.State {
 	case enroll.Issued, enroll.Confirmed:
-		x.issued = &Certificate{DER: row.Certificate, Serial: row.Serial, Issuer: row.Issuer, NotAfter: row.NotAfter}
+		x.story.step(StepIssue, "", fmt.Sprintf("%s, serial %s", s.Authority, row.Serial))
+		x.at = StepStore
 		x.traceIssued(ctx, row)
 		return row.Certificate, nil
 	case enroll.Denied, enroll.Failed:
 		if row.Failure != nil && ownFault(row.Failure) {
-			return nil, x.deferred(ctx, row)
+			return nil, x.deferred(ctx)
 		}
-		return nil, x.denied(ctx, row)
+		return nil, x.denied(ctx)
 	default:
-		return nil, x.deferred(ctx, row)
+		return nil, x.deferred(ctx)
 	}
+}
+
+// keyText says what kind of key it is.
+func keyText(spki []byte) string {
+	if _, k, err := capf.ParsePublicKey(spki); err == nil {
+		return k.String()
+	}
+	return ""
+}
+
+// vouch says how the owner of the bare key was authenticated.
+func (x *session) vouch() string {
+	if c := x.story.a.Credential; c == CredentialLSC || c == CredentialMIC {
+		return c // which of the two the phone had
+	}
+	return string(x.d.Auth)
 }
 
 // claimKey refuses a key that another device has, on record or at this moment in a call of its own. The claim is held
@@ -90,7 +128,7 @@ func (x *session) claimKey(ctx context.Context, owner string, spki []byte) (rele
 	key := sha256.Sum256(spki)
 	holder, held := s.claims.LoadOrStore(key, name)
 	if held && holder != name {
-		return nil, s.keyOfAnother(ctx, name, Owner(fmt.Sprint(holder)))
+		return nil, x.keyOfAnother(ctx, Owner(fmt.Sprint(holder)))
 	}
 	release = func() {
 		if !held {
@@ -102,7 +140,7 @@ func (x *session) claimKey(ctx context.Context, owner string, spki []byte) (rele
 	case err != nil:
 		err = fmt.Errorf("look for the key of %s: %w", name, err)
 	case other != "":
-		err = s.keyOfAnother(ctx, name, other)
+		err = x.keyOfAnother(ctx, other)
 	default:
 		return release, nil
 	}
@@ -110,10 +148,15 @@ func (x *session) claimKey(ctx context.Context, owner string, spki []byte) (rele
 	return nil, err
 }
 
-func (s *Service) keyOfAnother(ctx context.Context, name, owner string) error {
-	return s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultFail, problem("fleet.key-of-another-device",
-		fmt.Sprintf("%s sent the public key of %s", name, owner),
-		"two devices with one key are a cloned or broken device: delete the certificate on "+name+" and let it make a new key"))
+// keyOfAnother turns the phone away. The operation stays due: with a key of its own the phone gets its certificate.
+func (x *session) keyOfAnother(ctx context.Context, owner string) error {
+	name := x.d.Name
+	p := problem("fleet.key-of-another-device", fmt.Sprintf("%s sent the public key of %s", name, owner),
+		"two devices with one key are a cloned or broken device: delete the certificate on "+name+" and let it make a new key")
+	if err := x.record(ctx, outcome{end: stays, result: capf.ResultFail, note: x.s.noteOf(p)}); err != nil {
+		return err
+	}
+	return x.s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultFail, p)
 }
 
 // supersedeOthers makes the phone's older unfinished requests stale: it came back with another key.
@@ -137,10 +180,14 @@ func (x *session) supersedeOthers(ctx context.Context, owner string, spki []byte
 }
 
 func (x *session) subject() ([]byte, error) {
-	if x.s.Subject == nil {
+	subject := x.s.Subject
+	if i := slices.IndexFunc(x.s.SubjectFor, func(r SubjectRule) bool { return r.Group.Has(&x.d) }); i >= 0 {
+		subject = x.s.SubjectFor[i].Subject
+	}
+	if subject == nil {
 		return CommonName(x.d.Name)
 	}
-	der, err := x.s.Subject(x.d)
+	der, err := subject(x.d)
 	if err != nil {
 		return nil, fmt.Errorf("make the subject of %s: %w", x.d.Name, err)
 	}
@@ -185,39 +232,38 @@ func (x *session) traceFailure(ctx context.Context, f *enroll.Failure) {
 }
 
 // denied ends the operation: the authority has refused and will again until an administrator acts.
-func (x *session) denied(ctx context.Context, row enroll.Enrolment) error {
-	f := row.Failure
+func (x *session) denied(ctx context.Context) error {
+	ctx, cancel := recordContext(ctx)
+	defer cancel()
+	f := x.row.Failure
 	if f == nil {
 		f = &enroll.Failure{Code: "fleet.denied", Detail: "the authority refused the request", Remedy: "look into its log"}
 	}
 	x.traceFailure(ctx, f)
-	if err := x.end(ctx, false, capf.ResultFail, func(d *Device) {
-		d.Note = &Note{Code: f.Code, Detail: f.Detail, Remedy: f.Remedy, At: x.s.now()}
-	}); err != nil {
+	p := problem(f.Code, f.Detail, f.Remedy)
+	if err := x.record(ctx, outcome{end: ends, result: capf.ResultFail, note: x.s.noteOf(p)}); err != nil {
 		return err
 	}
-	return &capf.Refusal{Reason: capf.ReasonInvalidElement, Result: capf.ResultFail, Err: problem(f.Code, f.Detail, f.Remedy)}
+	return &capf.Refusal{Reason: capf.ReasonInvalidElement, Result: capf.ResultFail, Err: p}
 }
 
 // deferred keeps the operation pending: the authority has not answered within the phone's patience, or waits for a
 // person. The record says so until a call brings more.
-func (x *session) deferred(ctx context.Context, row enroll.Enrolment) error {
+func (x *session) deferred(ctx context.Context) error {
 	ctx, cancel := recordContext(ctx) // the deadline that brought us here has passed
 	defer cancel()
-	f := &enroll.Failure{
-		Code: "fleet.deferred", Timeout: true,
-		Detail: fmt.Sprintf("the CA has not answered for %s in time; the request goes on (state %s)", x.d.Name, row.State),
-		Remedy: "nothing, unless it stays so: the phone gets the certificate at its next call",
-	}
+	row, result := x.row, capf.ResultTimedOut
+	f := x.s.lateAuthority(x.d.Name, row.State)
 	switch {
 	case row.Failure != nil:
-		f = row.Failure
+		f, result = row.Failure, capf.ResultFail
 	case row.State == enroll.Pending && row.Progress.RequestID != "":
-		p := approvalPending(x.d.Name, row)
+		p := approvalPending(x.d.Name, *row)
 		f.Code, f.Detail, f.Remedy = p.ErrCode, p.Detail, p.Fix
+		result = capf.ResultFail
 	}
 	x.traceFailure(ctx, f)
-	if err := x.note(ctx, f); err != nil {
+	if err := x.record(ctx, outcome{end: waits, result: result, note: x.s.noteOf(problem(f.Code, f.Detail, f.Remedy))}); err != nil {
 		return err
 	}
 	x.s.log().InfoContext(ctx, "operation stays pending", slog.String("event", "capf.deferred"), slog.String("device", x.d.Name),
@@ -225,173 +271,241 @@ func (x *session) deferred(ctx context.Context, row enroll.Enrolment) error {
 	return capf.ErrNotReady
 }
 
-// note writes down why a call brought no certificate while its operation stays due.
-func (x *session) note(ctx context.Context, f *enroll.Failure) error {
-	_, err := x.s.Store.UpdateDevice(ctx, x.d.Name, func(d *Device) error {
-		if !x.current(d) {
-			return errSuperseded
-		}
-		d.Note = &Note{Code: f.Code, Detail: f.Detail, Remedy: f.Remedy, At: x.s.now()}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errSuperseded) {
-		return fmt.Errorf("record why %s has to wait: %w", x.d.Name, err)
+// lateAuthority is what is said while nobody knows more than that the authority takes its time.
+func (*Service) lateAuthority(name string, state enroll.State) *enroll.Failure {
+	return &enroll.Failure{
+		Code: "fleet.deferred", Timeout: true,
+		Detail: fmt.Sprintf("the CA has not answered for %s in time; the request goes on (state %s)", name, state),
+		Remedy: "nothing, unless it stays so: the phone gets the certificate at its next call",
 	}
-	return nil
 }
 
 // Stored implements capf.Session.
-func (x *session) Stored(ctx context.Context, der []byte, r capf.Reason) error {
+func (x *session) Stored(ctx context.Context, _ []byte, r capf.Reason) error {
 	ctx, cancel := recordContext(ctx)
 	defer cancel()
 	if r != capf.ReasonUpdateCertificate {
 		return x.notStored(ctx, r)
 	}
-	lsc := x.issued
-	if lsc == nil || !bytes.Equal(lsc.DER, der) { // one that an earlier call left
-		var err error
-		if lsc, err = newCertificate(der); err != nil {
-			return err
-		}
+	lsc, issuer, err := x.s.newCertificate(ctx, x.row)
+	if err != nil {
+		return err
 	}
 	x.traceResult(ctx, "capf.recording", capf.ResultSuccess)
-	return x.endWith(ctx, true, capf.ResultSuccess, x.enrolment, func(d *Device) { d.LSC, d.Note = lsc, nil })
+	x.story.a.Enrolment, x.story.a.Serial = x.row.ID, lsc.Serial
+	x.story.step(x.at, "", "")
+	err = x.record(ctx, outcome{end: ends, ok: true, result: capf.ResultSuccess, enrolment: x.row.ID, issuer: issuer, facts: func(d *Device) {
+		d.LSC, d.RenewAt = lsc, time.Time{}
+		if x.s.RenewAt != nil {
+			d.RenewAt = x.s.RenewAt(d)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	x.s.issued(lsc.IssuerID)
+	return nil
 }
 
 // notStored is a phone's refusal of the certificate. After an offer the install goes on with a new key; otherwise the
 // operation has failed.
 func (x *session) notStored(ctx context.Context, r capf.Reason) error {
-	if x.enrolment != "" {
-		if _, err := x.s.Engine.Supersede(ctx, x.enrolment); err != nil {
-			return fmt.Errorf("supersede enrolment %s of %s: %w", x.enrolment, x.d.Name, err)
-		}
+	x.story.a.Enrolment = x.row.ID
+	if _, err := x.s.Engine.Supersede(ctx, x.row.ID); err != nil && !errors.Is(err, enroll.ErrState) {
+		return fmt.Errorf("supersede enrolment %s of %s: %w", x.row.ID, x.d.Name, err)
 	}
+	p := problem("fleet.not-stored", fmt.Sprintf("the phone did not store its certificate (reason %d)", r),
+		"look at the phone's console, then run: callsign phone set "+x.d.Name+" --operation install")
 	if x.offering {
-		x.enrolment, x.offering = "", false
+		x.story.step(StepOffer, p.ErrCode, p.Detail)
+		x.row, x.offering, x.at = nil, false, StepKey
 		return nil
 	}
-	return x.end(ctx, false, capf.ResultPhoneCommError, func(d *Device) {
-		d.Note = &Note{
-			Code: "fleet.not-stored", At: x.s.now(), Detail: fmt.Sprintf("the phone did not store its certificate (reason %d)", r),
-			Remedy: "look at the phone's console, then run: callsign phone set " + d.Name + " --operation install",
-		}
-	})
+	return x.record(ctx, outcome{end: ends, result: capf.ResultPhoneCommError, note: x.s.noteOf(p)})
 }
 
 // Fetched implements capf.Session.
 func (x *session) Fetched(ctx context.Context, certs []capf.CertificateEntry, _ capf.Reason) error {
 	ctx, cancel := recordContext(ctx)
 	defer cancel()
+	j, err := x.s.judges(ctx)
+	if err != nil {
+		return err
+	}
 	shown := make([]Shown, 0, len(certs))
 	for _, c := range certs {
-		kind := "lsc"
+		kind := CredentialLSC
 		if c.Type == capf.CertificateMIC {
-			kind = "mic"
+			kind = CredentialMIC
+		}
+		leaf, err := x509.ParseCertificate(c.DER)
+		if err == nil {
+			kind = j.kindOf(leaf, x.d.LSC, kind)
 		}
 		shown = append(shown, Shown{Type: kind, DER: c.DER})
-		if leaf, err := x509.ParseCertificate(c.DER); err == nil {
-			x.s.log().InfoContext(ctx, "certificate shown", slog.String("event", "capf.fetched"), slog.String("device", x.d.Name),
-				slog.String("type", kind), slog.String("subject", leaf.Subject.String()), slog.String("issuer", leaf.Issuer.String()),
-				slog.String("serial", leaf.SerialNumber.Text(16)))
-		}
+		x.traceShown(ctx, kind, c.DER, leaf)
 	}
-	result := capf.ResultSuccess
-	if len(shown) == 0 {
-		result = capf.ResultFetchNoCertificate
+	result, detail := capf.ResultSuccess, fmt.Sprintf("%d certificates", len(shown))
+	switch len(shown) {
+	case 0:
+		result, detail = capf.ResultFetchNoCertificate, "no certificate on phone"
+	case 1:
+		detail = label(shown[0].Type)
 	}
-	return x.end(ctx, true, result, func(d *Device) { d.Shown, d.Note = shown, nil })
+	x.story.step(StepFetch, "", detail)
+	return x.record(ctx, outcome{end: ends, ok: true, result: result, facts: func(d *Device) { d.Shown = shown }})
+}
+
+// traceShown logs a certificate that the phone has shown; leaf is nil when it does not parse.
+func (x *session) traceShown(ctx context.Context, kind string, der []byte, leaf *x509.Certificate) {
+	sum := sha256.Sum256(der)
+	attrs := []slog.Attr{
+		slog.String("event", "capf.fetched"), slog.String("device", x.d.Name), slog.String("type", kind),
+		slog.String("sha256", hex.EncodeToString(sum[:])), slog.Any("certificate", der),
+	}
+	if leaf != nil {
+		attrs = append(attrs, slog.String("subject", short(leaf.Subject.String())), slog.String("issuer", short(leaf.Issuer.String())),
+			slog.String("serial", chain.SerialText(leaf.SerialNumber)))
+	}
+	x.s.log().LogAttrs(ctx, slog.LevelInfo, "certificate shown", attrs...)
 }
 
 // Deleted implements capf.Session.
 func (x *session) Deleted(ctx context.Context, r capf.Reason) error {
 	ctx, cancel := recordContext(ctx)
 	defer cancel()
-	return x.end(ctx, true, capf.ResultSuccess, func(d *Device) {
-		d.LSC, d.Note = nil, nil
-		if r != capf.ReasonUpdateCertificate {
-			d.Note = &Note{Code: "fleet.nothing-deleted", Detail: "no certificate on phone", At: x.s.now()}
-		}
-	})
+	o := outcome{end: ends, ok: true, result: capf.ResultSuccess, facts: func(d *Device) { d.LSC, d.RenewAt = nil, time.Time{} }}
+	detail := ""
+	if r != capf.ReasonUpdateCertificate {
+		o.note = &Note{Code: "fleet.nothing-deleted", Detail: "no certificate on phone", At: x.s.now()}
+		detail = o.note.Detail
+	}
+	x.story.step(StepDelete, "", detail)
+	return x.record(ctx, o)
 }
 
 // Abort implements capf.Session.
 func (x *session) Abort(ctx context.Context, cause error) {
 	ctx, cancel := recordContext(ctx)
 	defer cancel()
-	if err := x.abort(ctx, cause); err != nil {
+	if x.recorded {
+		return
+	}
+	if err := x.record(ctx, x.aborted(cause)); err != nil {
 		x.s.log().ErrorContext(ctx, "the end of a call was not recorded", slog.String("device", x.d.Name), slog.String("err", err.Error()))
 	}
 }
 
-func (x *session) abort(ctx context.Context, cause error) error {
-	var refusal *capf.Refusal
-	if errors.Is(cause, capf.ErrNotReady) || errors.As(cause, &refusal) {
-		return nil // recorded where it happened
+// aborted says what becomes of an operation that did not come to its end. Unless the phone itself has said that it
+// cannot, it stays due: the phone calls again by itself.
+func (x *session) aborted(cause error) outcome {
+	o := outcome{end: stays, result: capf.ResultFail, note: x.s.noteOf(cause)}
+	protocol, isProtocol := errors.AsType[*capf.ProtocolError](cause)
+	_, refused := errors.AsType[*capf.PhoneError](cause)
+	switch {
+	case refused:
+		o.end, o.result = ends, capf.ResultPhoneCommError
+	case isProtocol && protocol.Code() == capf.CodeNoUsableKey:
+		o.end = ends
+		o.note = x.s.noteOf(problem("fleet.ec-not-possible",
+			fmt.Sprintf("%s is to have an EC key, and its client of protocol version %d can make RSA keys only", x.d.Name, x.caller.Version),
+			"run: callsign phone set "+x.d.Name+" --key-order ec_rsa --operation install; or update the phone's firmware"))
+	case errors.Is(cause, capf.ErrNotReady):
+		f := x.s.lateAuthority(x.d.Name, enroll.Requested)
+		o.result, o.note = capf.ResultTimedOut, x.s.noteOf(problem(f.Code, f.Detail, f.Remedy))
+	case errors.Is(cause, context.DeadlineExceeded):
+		o.result = capf.ResultTimedOut
+	case isProtocol:
+		o.result = resultOf(protocol.Code())
 	}
-	note := noteOf(cause, x.s.now())
-	if _, ok := errors.AsType[*capf.PhoneError](cause); ok {
-		return x.end(ctx, false, capf.ResultPhoneCommError, func(d *Device) { d.Note = note })
+	return o
+}
+
+// resultOf is the result of a call that a fault of connection or message has ended.
+func resultOf(code string) capf.Result {
+	switch code {
+	case capf.CodeSilentPeer, capf.CodeTimedOut:
+		return capf.ResultTimedOut
+	case capf.CodeInternalError, capf.CodeBadPublicKey, capf.CodeOtherKey:
+		return capf.ResultFail
+	default:
+		return capf.ResultPhoneCommError
 	}
-	// The operation stays pending: the phone calls again by itself.
-	result := capf.ResultPhoneCommError
-	if errors.Is(cause, context.DeadlineExceeded) {
-		result = capf.ResultTimedOut
-	}
-	_, err := x.s.Store.UpdateDevice(ctx, x.d.Name, func(d *Device) error {
-		if !x.current(d) {
-			return errSuperseded
-		}
-		d.Result, d.HasResult, d.Note = result, true, note
-		if x.offering {
-			d.Offered = x.enrolment
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errSuperseded) {
-		return fmt.Errorf("record the end of the call of %s: %w", x.d.Name, err)
-	}
-	x.traceResult(ctx, "capf.aborted", result)
-	return nil
 }
 
 // errSuperseded leaves a record alone whose operation an administrator has changed during the call.
 var errSuperseded = errors.New("operation was changed during the call")
 
-func (x *session) current(d *Device) bool {
-	return d.Operation == x.d.Operation && d.Scheduled.Equal(x.d.Scheduled)
+// ending is what becomes of an operation at the end of a call.
+type ending int
+
+const (
+	ends  ending = iota // it is done, or has failed
+	stays               // it stays due, and the record says how the call ended
+	waits               // it stays due, and nothing has gone wrong yet
+)
+
+// outcome is how a call ends.
+type outcome struct {
+	end       ending
+	ok        bool
+	result    capf.Result
+	note      *Note
+	enrolment string        // to be confirmed; empty: none
+	issuer    []byte        // of the LSC that facts puts on record
+	facts     func(*Device) // what is so whatever an administrator has set meanwhile; nil: nothing
 }
 
-func (x *session) end(ctx context.Context, ok bool, r capf.Result, change func(*Device)) error {
-	return x.endWith(ctx, ok, r, "", change)
-}
-
-// endWith records the result of the operation, and confirms the enrolment in the same transaction. What an
-// administrator has scheduled during the call stays.
-func (x *session) endWith(ctx context.Context, ok bool, r capf.Result, enrolment string, change func(*Device)) error {
-	update := func(d *Device) error {
-		if x.current(d) {
-			d.finish(d.Operation, ok, r)
-		}
-		change(d)
-		return nil
+// record writes the end of the call, with the attempt and the confirmation of the enrolment in the same transaction. What
+// an administrator has scheduled during the call stays.
+func (x *session) record(ctx context.Context, o outcome) error {
+	f := Finish{Enrolment: o.enrolment, Issuer: o.issuer, Attempt: x.story.end(o.ok, o.result, o.note)}
+	if !o.ok {
+		f.Attempt = x.story.fail(x.at, o.result, o.note)
 	}
-	var err error
-	if enrolment != "" {
-		_, err = x.s.Store.FinishDevice(ctx, x.d.Name, Finish{Enrolment: enrolment}, update)
-		if errors.Is(err, enroll.ErrState) {
-			// Another call of the phone has superseded this one's request. What the phone holds is recorded all the same;
-			// the operation is left to the other call.
-			x.s.log().WarnContext(ctx, "certificate stored that another call had superseded", slog.String("device", x.d.Name), slog.String("request_id", enrolment))
-			_, err = x.s.Store.UpdateDevice(ctx, x.d.Name, func(d *Device) error { change(d); return nil })
+	_, err := x.s.Store.FinishDevice(ctx, x.d.Name, f, func(d *Device) error {
+		if sameOperation(d, &x.d) {
+			x.apply(d, o)
 		}
-	} else {
-		_, err = x.s.Store.UpdateDevice(ctx, x.d.Name, update)
+		if o.facts != nil {
+			o.facts(d)
+		}
+		return nil
+	})
+	if errors.Is(err, enroll.ErrState) && o.facts != nil {
+		// Another call of the phone has superseded this one's request. What the phone holds is recorded all the same;
+		// the operation is left to the other call.
+		x.s.log().WarnContext(ctx, "certificate stored that another call had superseded", slog.String("device", x.d.Name), slog.String("request_id", o.enrolment))
+		f.Enrolment = ""
+		_, err = x.s.Store.FinishDevice(ctx, x.d.Name, f, func(d *Device) error { o.facts(d); return nil })
 	}
 	if err != nil {
-		return fmt.Errorf("record the result of %s: %w", x.d.Name, err)
+		return fmt.Errorf("record the end of the call of %s: %w", x.d.Name, err)
 	}
-	x.traceResult(ctx, "capf.result", r)
+	x.recorded = true
+	switch o.end {
+	case ends:
+		x.traceResult(ctx, "capf.result", o.result)
+	case stays:
+		x.traceResult(ctx, "capf.aborted", o.result)
+	case waits:
+	}
 	return nil
+}
+
+// apply writes the outcome into the record for whose operation the phone called.
+func (x *session) apply(d *Device, o outcome) {
+	switch o.end {
+	case ends:
+		d.finish(d.Operation, o.ok, o.result)
+	case stays:
+		d.Result, d.HasResult = o.result, true
+		if x.offering {
+			d.Offered = x.row.ID
+		}
+	case waits:
+	}
+	d.Note = o.note
 }
 
 func (x *session) traceResult(ctx context.Context, event string, r capf.Result) {
@@ -426,14 +540,6 @@ func innerKey(spki []byte) []byte {
 		}
 	}
 	return spki
-}
-
-func newCertificate(der []byte) (*Certificate, error) {
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parse the issued certificate: %w", err)
-	}
-	return &Certificate{DER: der, Serial: hex.EncodeToString(leaf.SerialNumber.Bytes()), Issuer: leaf.Issuer.String(), NotAfter: leaf.NotAfter}, nil
 }
 
 // recordContext outlives the session's own context: what happened is written down even when the phone is gone.

@@ -50,10 +50,16 @@ func (s Status) VendorNumber() int { return statusNumbers[s].number }
 
 // vendorAuth returns an authentication mode as the trace prints it, e.g. AUTH_BY_NULL_STR:2.
 func vendorAuth(m AuthMode) string {
-	if m == AuthString {
+	switch m {
+	case AuthString:
 		return "AUTH_BY_STR:1"
+	case AuthLSC:
+		return "AUTH_BY_LSC:3"
+	case AuthMIC:
+		return "AUTH_BY_MIC:4"
+	default:
+		return "AUTH_BY_NULL_STR:2"
 	}
-	return "AUTH_BY_NULL_STR:2"
 }
 
 func vendorRSASize(bits int) string { return rsaSizeNames[bits] }
@@ -67,10 +73,14 @@ func vendorECSize(o KeyOrder, bits int) string {
 }
 
 func vendorKeyOrder(o KeyOrder) string {
-	if o == KeyOrderEC {
+	switch o {
+	case KeyOrderEC:
 		return "KEYORDER_EC_ONLY:2"
+	case KeyOrderECRSA:
+		return "KEYORDER_EC_PREFERRED:3"
+	default:
+		return "KEYORDER_RSA_ONLY:1"
 	}
-	return "KEYORDER_RSA_ONLY:1"
 }
 
 // vendorTime is "Operation Completes By" as stored by the vendor: YYYY:MM:DD:HH:MM.
