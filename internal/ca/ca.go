@@ -1,6 +1,6 @@
 // Package ca declares what an issuing authority is: the request it gets, the outcome it gives, and the record it keeps
 // so that a crash never makes it issue twice. Its sub-packages implement it: local (CAPF's own CA), adcs (Microsoft AD
-// CS web enrollment), upstream (an RA by EST).
+// CS web enrollment), upstream (an RA by EST), offline (a CA whose requests and certificates are carried by people).
 package ca
 
 import (
@@ -12,7 +12,7 @@ import (
 
 // Authority turns a request into a certificate. Implementations are safe for concurrent use.
 type Authority interface {
-	// Name is what records and logs call this authority: "local", "adcs", "upstream".
+	// Name is what records and logs call this authority: "local", "adcs", "upstream", "offline".
 	Name() string
 	// Chain returns the authority's certificates, issuing CA first, up to the root. It may ask a peer.
 	Chain(ctx context.Context) ([]*x509.Certificate, error)
@@ -120,7 +120,8 @@ type POP string
 const (
 	POPSigned  POP = "signed"  // the PKCS#10 was signed by the key and passed through unchanged
 	POPVouched POP = "vouched" // a registration authority vouched for a bare key by CMC
-	POPSession POP = "session" // signed locally from the key that an authenticated CAPF session delivered
+	// POPSession: signed from the key that an authenticated CAPF session delivered, by the local CA, or by people at an offline one.
+	POPSession POP = "session"
 )
 
 // Outcome is an authority's answer.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -255,7 +254,7 @@ func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificat
 			break
 		}
 	}
-	if lacks := lacking(c); len(lacks) > 0 {
+	if lacks := ca.LackingUsages(c); len(lacks) > 0 {
 		a.log.WarnContext(ctx, "certificate lacks what phones need", slog.String("ca", Name), slog.String("template", a.c.Template),
 			slog.String("request_id", r.ID), slog.String("ca_request", id), slog.String("subject", c.Subject.String()),
 			slog.String("code", CodeCertificateUsage), slog.Any("missing", lacks),
@@ -271,29 +270,4 @@ func issuerOf(c *x509.Certificate, chain []*x509.Certificate) *x509.Certificate 
 		}
 	}
 	return nil
-}
-
-// lacking names the usages that a phone needs and the certificate does not have (without keyEncipherment "device secure
-// registration will fail", says the maker).
-func lacking(c *x509.Certificate) []string {
-	var out []string
-	if c.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		out = append(out, "digitalSignature")
-	}
-	if c.KeyUsage&x509.KeyUsageKeyEncipherment == 0 {
-		out = append(out, "keyEncipherment")
-	}
-	for _, u := range []struct {
-		usage x509.ExtKeyUsage
-		name  string
-	}{
-		{x509.ExtKeyUsageClientAuth, "clientAuth"},
-		{x509.ExtKeyUsageServerAuth, "serverAuth"},
-		{x509.ExtKeyUsageIPSECEndSystem, "IPsec end system"},
-	} {
-		if !slices.Contains(c.ExtKeyUsage, u.usage) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
-			out = append(out, u.name)
-		}
-	}
-	return out
 }
