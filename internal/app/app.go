@@ -51,25 +51,28 @@ type App struct {
 	// Ready lists the listeners in the form "capf 127.0.0.1:3804".
 	Ready []string
 
-	config    *config.Config
-	log       *slog.Logger
-	now       func() time.Time
-	traces    *trace.Files
-	store     *store.Store
-	unlock    func() error // gives the database's server lock back
-	engine    *enroll.Engine
-	issuers   *issuers
-	capf      *capf.Server
-	est       *http.Server
-	ra        *ra.RA
-	capfAddr  net.Addr
-	estAddr   net.Addr
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
-	failed    chan error    // first fatal error of a service
-	known     chan struct{} // closed when the CA's chain is known
-	closeOnce sync.Once
-	closeErr  error
+	config     *config.Config
+	log        *slog.Logger
+	now        func() time.Time
+	traces     *trace.Files
+	store      *store.Store
+	unlock     func() error // gives the database's server lock back
+	engine     *enroll.Engine
+	issuers    *issuers
+	capf       *capf.Server
+	est        *http.Server
+	ra         *ra.RA
+	capfAddr   net.Addr
+	legacyAddr net.Addr // capf.legacy_listen, when it is another one
+	plainAddr  net.Addr
+	estAddr    net.Addr
+	renewal    *fleet.Renewal // nil: switched off
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+	failed     chan error    // first fatal error of a service
+	known      chan struct{} // closed when the CA's chain is known
+	closeOnce  sync.Once
+	closeErr   error
 }
 
 // Start opens the database and the listeners and starts every configured service. When it returns without an error all
@@ -106,8 +109,12 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if a.issuers, err = a.openIssuers(); err != nil {
 		return err
 	}
+	rates, err := a.rates()
+	if err != nil {
+		return err
+	}
 	a.engine = &enroll.Engine{
-		Journal: a.Records.Journal, Authorities: a.issuers.byName, Log: a.log, Now: a.now,
+		Journal: a.Records.Journal, Authorities: a.issuers.byName, Rates: rates, Log: a.log, Now: a.now,
 		// Who comes back after pending_retry_after is to find what has been decided since.
 		PendingPoll: min(pendingPoll, a.config.RA.PendingRetryAfter),
 	}
@@ -147,7 +154,8 @@ func (a *App) openLog(h slog.Handler) error {
 	return nil
 }
 
-func (a *App) listen(ctx context.Context, given net.Listener, service, addr string) (net.Listener, error) {
+// listen opens the address that key sets, unless a listener is given.
+func (a *App) listen(ctx context.Context, given net.Listener, key, addr string) (net.Listener, error) {
 	if given != nil {
 		return given, nil
 	}
@@ -155,8 +163,8 @@ func (a *App) listen(ctx context.Context, given net.Listener, service, addr stri
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, &Problem{
-			ErrCode: "app.listen", Detail: fmt.Sprintf("%s cannot listen on %s: %v", service, addr, err), Err: err,
-			Fix: fmt.Sprintf("end what uses the port (ss -ltnp), or set %s.listen to another address", service),
+			ErrCode: "app.listen", Detail: fmt.Sprintf("%s: cannot listen on %s: %v", key, addr, err), Err: err,
+			Fix: fmt.Sprintf("end what uses the port (ss -ltnp), or set %s to another address", key),
 		}
 	}
 	return l, nil
@@ -172,7 +180,7 @@ func (a *App) startEST(ctx context.Context, given net.Listener) error {
 	if err != nil {
 		return err
 	}
-	l, err := a.listen(ctx, given, "est", c.EST.Listen)
+	l, err := a.listen(ctx, given, "est.listen", c.EST.Listen)
 	if err != nil {
 		return err
 	}
@@ -183,50 +191,6 @@ func (a *App) startEST(ctx context.Context, given net.Listener) error {
 	a.goRun("EST listener", func() error { return a.est.ServeTLS(est.LimitListener(l, est.DefaultMaxConnections), "", "") })
 	a.Ready = append(a.Ready, "est "+l.Addr().String())
 	return nil
-}
-
-func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
-	c := a.config
-	pair, err := certfile.LoadKeyPair(c.CAPF.CertificateFile, c.CAPF.KeyFile)
-	if err != nil {
-		return err
-	}
-	l, err := a.listen(ctx, given, "capf", c.CAPF.Listen)
-	if err != nil {
-		return err
-	}
-	a.capfAddr = l.Addr()
-	config := &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}
-	a.capf = &capf.Server{
-		Service: a.newFleet(), Log: a.log,
-		HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin, MaxConnections: c.CAPF.MaxConnections,
-	}
-	a.announceIssuer(ctx)
-	a.goRun("CAPF listener", func() error { return a.capf.Serve(ctx, l, capf.Transport{TLS: config}) })
-	a.Ready = append(a.Ready, "capf "+l.Addr().String())
-	return nil
-}
-
-// newFleet makes the service that decides about phones, on the authority that capf.issuer and capf.ra_url choose.
-func (a *App) newFleet() *fleet.Service {
-	c := a.config
-	s := &fleet.Service{
-		Store: a.Records.Phones, Engine: a.engine, Mode: "CAPF", WrongStrings: c.CAPF.WrongStrings,
-		AcceptOtherKey: c.CAPF.AcceptOtherKey, LibEST: libEST, Log: a.log, Now: a.now,
-	}
-	switch {
-	case c.CAPF.Issuer == config.IssuerLocal:
-		s.Authority = a.issuers.local.Name()
-		s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, a.issuers.local.Issuer.Certificate.Subject)
-		return s
-	case c.CAPF.RAURL != "":
-		s.Authority = a.issuers.upstream.Name()
-	default:
-		s.Authority = a.issuers.adcs.Name()
-	}
-	s.Mode = "OnlineCA"
-	s.Subject = fleet.SubjectTemplate(c.CAPF.Subject, noIssuer)
-	return s
 }
 
 // goRun runs a service until it ends; an end that Stop did not ask for stops the App.

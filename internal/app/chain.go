@@ -36,6 +36,10 @@ func (a *App) announceIssuer(ctx context.Context) {
 		a.log.InfoContext(ctx, "CAPF signs itself", slog.String("event", "capf.issuer"), slog.String("method", "CAPF:1"))
 		return
 	}
+	if c.CAPF.Issuer == config.IssuerOffline {
+		a.log.InfoContext(ctx, "an offline CA signs: see callsign capf csr list", slog.String("event", "capf.issuer"), slog.String("method", "OfflineCA"))
+		return
+	}
 	raw := c.ADCS.URL
 	if raw == "" {
 		raw = c.CAPF.RAURL // the CA stands behind an RA elsewhere
@@ -64,6 +68,8 @@ func (a *App) chain(ctx context.Context) ([]*x509.Certificate, error) {
 		return a.ra.CACerts(ctx, "")
 	case a.issuers.adcs != nil:
 		return a.issuers.adcs.Chain(ctx)
+	case a.issuers.offline != nil:
+		return a.issuers.offline.Chain(ctx)
 	default:
 		return a.issuers.local.Chain(ctx)
 	}
@@ -77,6 +83,10 @@ func (a *App) learnChain(ctx context.Context) error {
 		var err error
 		if certs, err = a.chain(ctx); err == nil && len(certs) > 0 {
 			break
+		}
+		if err == nil && a.issuers.offline != nil { // nobody has named it, and nobody will while the process runs
+			close(a.known)
+			return nil
 		}
 		if fault, ok := errors.AsType[*chain.Error](err); ok && a.issuers.upstream != nil && fault.Error() != told {
 			told = fault.Error()

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"path/filepath"
 
 	"callsign/internal/certfile"
@@ -14,6 +15,8 @@ const EndpointsFile = "endpoints.json"
 // Endpoints is what that file holds. Paths are relative to its directory where they lie below it.
 type Endpoints struct {
 	CAPF            string `json:"capf,omitempty"`
+	CAPFLegacy      string `json:"capf_legacy,omitempty"`
+	CAPFPlain       string `json:"capf_plain,omitempty"`
 	EST             string `json:"est,omitempty"`
 	ESTUser         string `json:"est_user,omitempty"`
 	ESTPasswordFile string `json:"est_password_file,omitempty"`
@@ -29,8 +32,13 @@ func (a *App) Dir() string { return filepath.Dir(a.config.Store.Path) }
 func (a *App) Endpoints() Endpoints {
 	c := a.config
 	e := Endpoints{CAFile: CAFile}
-	if a.capfAddr != nil {
-		e.CAPF = reachable(a.capfAddr)
+	for _, l := range []struct {
+		at net.Addr
+		to *string
+	}{{a.capfAddr, &e.CAPF}, {a.legacyAddr, &e.CAPFLegacy}, {a.plainAddr, &e.CAPFPlain}} {
+		if l.at != nil {
+			*l.to = reachable(l.at)
+		}
 	}
 	if a.estAddr != nil {
 		e.EST = "https://" + reachable(a.estAddr) + "/.well-known/est"

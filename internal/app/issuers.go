@@ -16,6 +16,7 @@ import (
 	"callsign/internal/ca"
 	"callsign/internal/ca/adcs"
 	"callsign/internal/ca/local"
+	"callsign/internal/ca/offline"
 	"callsign/internal/ca/upstream"
 	"callsign/internal/certfile"
 	"callsign/internal/config"
@@ -30,12 +31,15 @@ var noIssuer = pkix.Name{}
 
 // issuers are the authorities that the configuration uses.
 type issuers struct {
-	byName   map[string]ca.Authority
-	local    *localCA
-	adcs     *adcs.Authority
-	upstream *upstream.Authority
-	web      *certsrv.Client // of adcs
-	ra       *est.Client     // of upstream
+	byName map[string]ca.Authority
+	// forPhones is the name of the one that CAPF uses; empty without CAPF.
+	forPhones string
+	local     *localCA
+	adcs      *adcs.Authority
+	upstream  *upstream.Authority
+	offline   *offline.Authority
+	web       *certsrv.Client // of adcs
+	ra        *est.Client     // of upstream
 }
 
 // localCA is the local authority with the certificate that signs.
@@ -84,6 +88,23 @@ func (a *App) openIssuers() (*issuers, error) {
 		}
 		i.upstream, i.byName[upstream.Name] = u, u
 		i.ra = client
+	}
+	if c.ServesCAPF() {
+		switch {
+		case c.CAPF.Issuer == config.IssuerLocal:
+			i.forPhones = local.Name
+		case c.CAPF.Issuer == config.IssuerOffline:
+			o, err := a.openOffline()
+			if err != nil {
+				return nil, err
+			}
+			i.offline, i.byName[offline.Name] = o, o
+			i.forPhones = offline.Name
+		case c.CAPF.RAURL != "":
+			i.forPhones = upstream.Name
+		default:
+			i.forPhones = adcs.Name
+		}
 	}
 	return i, nil
 }
@@ -202,6 +223,19 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 		return nil, nil, &Problem{ErrCode: "app.upstream", Detail: err.Error(), Err: err, Fix: "name certificates in capf.ra_certificate_file and in capf.ra_ca_file or capf.ra_responder_ca_file"}
 	}
 	return authority, client, nil
+}
+
+// openOffline makes the authority whose requests are exported and whose certificates are imported.
+func (a *App) openOffline() (*offline.Authority, error) {
+	file := a.config.CAPF.OfflineCAFile
+	if file == "" {
+		return offline.New(nil), nil
+	}
+	certs, err := certfile.LoadCertificates(file)
+	if err != nil {
+		return nil, err
+	}
+	return offline.New(certs), nil
 }
 
 // newRA makes the registration authority behind the EST listener.

@@ -66,11 +66,12 @@ func TestSubjectFitsVoucherSubject(t *testing.T) {
 	}{
 		{"defaults", "{name}", "", ""},
 		{"with model", "{model}-{name}", "", ""},
-		{"form that the default refuses", "phone {name}/{model}", "", `capf.subject: makes common names such as "phone SEP001122334455/8865", which ra.voucher_subject refuses`},
+		{"form that the default refuses", "phone/{model}-{name}", "", `capf.subject: makes common names such as "phone/8865-SEP001122334455", which ra.voucher_subject refuses`},
 		{"names alone", "{model}-{name}", "SEP[0-9A-F]{12}", `capf.subject: makes common names such as "8865-SEP001122334455", which ra.voucher_subject refuses`},
 		{"models only", "{name}", "[0-9]+-SEP[0-9A-F]{12}", `capf.subject: makes common names such as "SEP001122334455", which ra.voucher_subject refuses`},
 		{"soft clients alone", "{model}-{name}", "CSF[A-Z]+", `capf.subject: makes common names such as "8865-CSFALICE", which ra.voucher_subject refuses`},
-		{"own form", "phone {name}", "phone SEP[0-9A-F]{12}", ""},
+		{"own form", "phone-{name}", "phone-SEP[0-9A-F]{12}", ""},
+		{"no form by which a phone is known", "{name} phone", "", `capf.subject: must end in {name} or -{name}, by which phones are recognised (got "{name} phone")`},
 		{"phones of one site, which no sample can be", "{name}", "SEPABCDEF[0-9A-F]{6}", ""},
 		{"no regular expression", "{name}", "(", "ra.voucher_subject: is not a regular expression: missing closing ): `(` (got \"(\")"},
 	} {
@@ -136,7 +137,7 @@ func TestPhoneListeners(t *testing.T) {
 		{"fingerprints as tools print them", func(c *config.Config) { c.CAPF.Distrusted = []string{strings.Repeat("AB:", 31) + "ab"} }, ""},
 		{"a short fingerprint", func(c *config.Config) { c.CAPF.Distrusted = []string{"abcd"} }, "no SHA-256 fingerprint"},
 		{"a subject without a name", func(c *config.Config) { c.CAPF.SubjectFor = []string{"CSF*={model}"} }, "must contain {name}"},
-		{"a subject without a pattern", func(c *config.Config) { c.CAPF.SubjectFor = []string{"{name}"} }, "not PATTERN=TEMPLATE"},
+		{"a subject without a pattern", func(c *config.Config) { c.CAPF.SubjectFor = []string{"{name}"} }, "no rule for subjects"},
 		{"a zone that is none", func(c *config.Config) { c.Renewal.Zone = "Mars/Olympus" }, "no time zone"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -10,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"callsign/internal/enroll"
+	"callsign/internal/fleet"
 )
 
 // The checks of single values. Each returns "" or what is wrong; who calls adds the value.
@@ -100,6 +104,9 @@ func subjectTemplate(value any) string {
 	if strings.ContainsAny(rest, "{}") {
 		return "may use {name} and {model} only"
 	}
+	if err := fleet.CheckSubjectTemplate(template); err != nil {
+		return "must end in {name} or -{name}, by which phones are recognised"
+	}
 	return word(value)
 }
 
@@ -138,31 +145,40 @@ func Fingerprint(text string) string {
 	return strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(text))
 }
 
-func rate(_ any) string {
+func rate(value any) string {
+	if _, err := enroll.ParseRate(value.(string)); err != nil {
+		return err.Error()
+	}
 	return ""
 }
 
-func groups(_ any) string {
+func groups(value any) string {
+	if _, err := fleet.ParseGroup(value.([]string)); err != nil {
+		return err.Error()
+	}
 	return ""
 }
 
 func subjectsFor(value any) string {
 	for _, v := range value.([]string) {
-		pattern, template, ok := strings.Cut(v, "=")
-		if !ok {
-			return fmt.Sprintf("%q is not PATTERN=TEMPLATE", v)
+		if _, template, ok := strings.Cut(v, "="); ok {
+			if text := subjectTemplate(strings.TrimSpace(template)); text != "" {
+				return fmt.Sprintf("%q: the template %s", v, text)
+			}
 		}
-		if text := groups([]string{pattern}); text != "" {
-			return text
-		}
-		if text := subjectTemplate(template); text != "" {
-			return fmt.Sprintf("%q: the template %s", v, text)
-		}
+	}
+	if _, err := fleet.ParseSubjectRules(value.([]string), pkix.Name{}); err != nil {
+		return err.Error()
 	}
 	return ""
 }
 
-func windows(_ any) string {
+func windows(value any) string {
+	for _, v := range value.([]string) {
+		if _, err := fleet.ParseWindow(v, time.UTC); err != nil {
+			return err.Error()
+		}
+	}
 	return ""
 }
 

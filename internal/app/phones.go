@@ -1,0 +1,230 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"callsign/capf"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+	"callsign/internal/enroll"
+	"callsign/internal/fleet"
+)
+
+// door is one listener for phones.
+type door struct {
+	name      string // in Ready and in messages
+	key       string // of the configuration
+	listener  net.Listener
+	transport capf.Transport
+}
+
+// startCAPF opens the listeners for phones and the schedule of renewals.
+func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
+	c := a.config
+	service, err := a.newFleet()
+	if err != nil {
+		return err
+	}
+	server := &capf.Server{
+		Service: service, Log: a.log, HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin,
+		MaxConnections: c.CAPF.MaxConnections, MaxPerAddress: c.CAPF.MaxPerAddress,
+	}
+	doors, err := a.openDoors(ctx, given)
+	if err != nil {
+		return err
+	}
+	a.capf = server
+	a.warnOfFiles(ctx)
+	a.announceIssuer(ctx)
+	for _, d := range doors {
+		a.goRun(d.name+" listener", func() error { return server.Serve(ctx, d.listener, d.transport) })
+		a.Ready = append(a.Ready, d.name+" "+d.listener.Addr().String())
+	}
+	if renewal := a.renewal; renewal != nil {
+		a.goRun("renewal of LSCs", func() error { return renewal.Run(ctx) })
+	}
+	return nil
+}
+
+// openDoors opens every configured listener for phones. When one fails, those before it are closed.
+func (a *App) openDoors(ctx context.Context, given net.Listener) (doors []door, err error) {
+	defer func() {
+		if err != nil {
+			for _, d := range doors {
+				_ = d.listener.Close()
+			}
+		}
+	}()
+	c := a.config.CAPF
+	var secured *tls.Config
+	if given != nil || c.Listen != "" || c.LegacyListen != "" {
+		pair, err := certfile.LoadKeyPair(c.CertificateFile, c.KeyFile)
+		if err != nil {
+			return nil, err
+		}
+		secured = &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}
+	}
+	open := func(d door, given net.Listener, addr string, at *net.Addr) error {
+		l, err := a.listen(ctx, given, d.key, addr)
+		if err != nil {
+			return err
+		}
+		d.listener, *at = l, l.Addr()
+		doors = append(doors, d)
+		return nil
+	}
+	legacyHere := c.LegacyListen != "" && c.LegacyListen == c.Listen
+	if given != nil || c.Listen != "" {
+		if err := open(door{name: "capf", key: "capf.listen", transport: capf.Transport{TLS: secured, OldPhones: legacyHere}}, given, c.Listen, &a.capfAddr); err != nil {
+			return doors, err
+		}
+	}
+	if c.LegacyListen != "" && !legacyHere {
+		if err := open(door{name: "capf-legacy", key: "capf.legacy_listen", transport: capf.Transport{TLS: secured, OldPhones: true}}, nil, c.LegacyListen, &a.legacyAddr); err != nil {
+			return doors, err
+		}
+	}
+	if c.PlainListen != "" {
+		if err := open(door{name: "capf-plain", key: "capf.plain_listen", transport: capf.Transport{Plain: true}}, nil, c.PlainListen, &a.plainAddr); err != nil {
+			return doors, err
+		}
+	}
+	return doors, nil
+}
+
+// newFleet makes the service that decides about phones, on the authority that capf.issuer and capf.ra_url choose, and
+// the schedule of renewals beside it.
+func (a *App) newFleet() (*fleet.Service, error) {
+	c := a.config.CAPF
+	s := &fleet.Service{
+		Store: a.Records.Phones, Engine: a.engine, Mode: "CAPF", Authority: a.issuers.forPhones, WrongStrings: c.WrongStrings,
+		AcceptOtherKey: c.AcceptOtherKey, RequireSUDI: c.RequireSUDI, AllowSHA1Auth: c.AllowSHA1Auth, MICBesideLSC: c.MICBesideLSC,
+		LibEST: libEST, Log: a.log, Now: a.now,
+	}
+	under := noIssuer
+	switch c.Issuer {
+	case config.IssuerLocal:
+		under = a.issuers.local.Issuer.Certificate.Subject
+	case config.IssuerOnlineCA:
+		s.Mode = "OnlineCA"
+	case config.IssuerOffline:
+		s.Mode = "OfflineCA"
+	}
+	s.Subject = fleet.SubjectTemplate(c.Subject, under)
+	var err error
+	if s.SubjectFor, err = fleet.ParseSubjectRules(c.SubjectFor, under); err != nil {
+		return nil, err
+	}
+	if s.Progress, err = fleet.ParseGroup(c.ProgressFor); err != nil {
+		return nil, err
+	}
+	if len(c.RetryLaterFor) > 0 {
+		if s.RetryLater, err = fleet.ParseGroup(c.RetryLaterFor); err != nil {
+			return nil, err
+		}
+		s.RetryLaterAfter = c.RetryLater
+	}
+	if s.Trust, err = a.trust(); err != nil {
+		return nil, err
+	}
+	if a.renewal, err = a.newRenewal(); err != nil {
+		return nil, err
+	}
+	// The time of renewal goes on record also while nobody renews: who switches it on finds every phone due.
+	s.RenewAt = a.renewal.RenewAt
+	if !a.config.Renewal.Enabled {
+		a.renewal = nil
+	}
+	return s, nil
+}
+
+// trust loads the CAs by which phones authenticate.
+func (a *App) trust() (fleet.Trust, error) {
+	c := a.config.CAPF
+	var t fleet.Trust
+	if a.issuers.local != nil {
+		t.LSC = append(t.LSC, a.issuers.local.Issuer.Certificate)
+	}
+	files := c.TrustFiles
+	if c.Issuer == config.IssuerOffline && c.OfflineCAFile != "" {
+		files = append([]string{c.OfflineCAFile}, files...)
+	}
+	for _, load := range []struct {
+		files []string
+		to    *[]*x509.Certificate
+	}{{files, &t.LSC}, {c.MICFiles, &t.MIC}} {
+		for _, file := range load.files {
+			certs, err := certfile.LoadCertificates(file)
+			if err != nil {
+				return t, err
+			}
+			*load.to = append(*load.to, certs...)
+		}
+	}
+	for _, text := range c.Distrusted {
+		sum, err := hex.DecodeString(config.Fingerprint(text))
+		if err != nil || len(sum) != sha256.Size { // the configuration has been checked
+			return t, &Problem{ErrCode: "app.distrusted", Detail: fmt.Sprintf("%q is no SHA-256 fingerprint", text), Fix: "correct capf.distrusted"}
+		}
+		t.Distrusted = append(t.Distrusted, [sha256.Size]byte(sum))
+	}
+	return t, nil
+}
+
+// newRenewal makes the schedule of renewals, whether it is switched on or not.
+func (a *App) newRenewal() (*fleet.Renewal, error) {
+	c := a.config.Renewal
+	zone, err := time.LoadLocation(c.Zone)
+	if err != nil { // the configuration has been checked
+		return nil, &Problem{ErrCode: "app.renewal", Detail: err.Error(), Err: err, Fix: "correct renewal.zone"}
+	}
+	r := &fleet.Renewal{
+		Share: float64(c.Percent) / 100, Before: time.Duration(c.DaysBefore) * 24 * time.Hour, Spread: time.Duration(c.SpreadDays) * 24 * time.Hour,
+		PerHour: c.PerHour, Retry: time.Duration(c.RetryHours) * time.Hour, Store: a.Records.Phones, Log: a.log, Now: a.now,
+	}
+	if c.SpreadDays == 0 {
+		r.Spread = -1 // none
+	}
+	if c.Fallback != config.FallbackNone {
+		r.Fallback = fleet.AuthMode(c.Fallback)
+	}
+	for _, text := range c.Windows {
+		w, err := fleet.ParseWindow(text, zone)
+		if err != nil {
+			return nil, err
+		}
+		r.Windows = append(r.Windows, w)
+	}
+	return r, nil
+}
+
+// rates are the paces at which the authorities are asked.
+func (a *App) rates() (map[string]enroll.Rate, error) {
+	rate, err := enroll.ParseRate(a.config.CAPF.CARate)
+	if err != nil { // the configuration has been checked
+		return nil, &Problem{ErrCode: "app.rate", Detail: err.Error(), Err: err, Fix: "correct capf.ca_rate"}
+	}
+	if rate.IsZero() || a.issuers.forPhones == "" {
+		return nil, nil //nolint:nilnil // no limit is a valid setting
+	}
+	return map[string]enroll.Rate{a.issuers.forPhones: rate}, nil
+}
+
+// warnOfFiles tells when the operating system allows fewer connections than the configuration does. Go has raised the
+// soft limit to the hard one by then.
+func (a *App) warnOfFiles(ctx context.Context) {
+	const others = 64 // database, traces, connections to the CA
+	most := a.config.CAPF.MaxConnections
+	if limit, ok := openFiles(); ok && limit < uint64(most)+others {
+		a.log.WarnContext(ctx, "fewer files may be open than connections", slog.String("event", "app.open_files"), slog.Uint64("limit", limit),
+			slog.Int("max_connections", most), slog.String("remedy", "raise the limit (LimitNOFILE= in the systemd unit, ulimit -Hn), or set capf.max_connections lower"))
+	}
+}
