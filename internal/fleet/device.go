@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"callsign/capf"
@@ -94,7 +95,7 @@ type Note struct {
 // Device is a phone's record.
 type Device struct {
 	Name        string // SEP and 12 hex digits, or a soft phone's name; upper case
-	Model       string // e.g. "8865"; may be empty
+	Model       string // e.g. "8865"; at most 64 characters, may be empty
 	Description string // for people; at most 128 characters, may be empty
 	Operation   Operation
 	Origin      Origin // who set Operation, or the last one
@@ -125,8 +126,11 @@ type Device struct {
 	Updated time.Time
 }
 
-// MaxDescription is how many characters a description may have.
-const MaxDescription = 128
+// How many characters a record's texts may have.
+const (
+	MaxModel       = 64
+	MaxDescription = 128
+)
 
 // NewDevice returns the record of a phone with the defaults: no operation, null string, RSA 2048.
 func NewDevice(name string) Device {
@@ -148,9 +152,11 @@ func (d *Device) Validate() error {
 		return problem("fleet.device-name", fmt.Sprintf("%q is no device name", d.Name),
 			"use SEP and the 12 hexadecimal digits of the MAC address, e.g. SEP001122334455, or a CSF, TCT, BOT or TAB name")
 	}
-	if n := utf8.RuneCountInString(d.Description); n > MaxDescription || !utf8.ValidString(d.Description) {
-		return problem("fleet.description", fmt.Sprintf("the description of %s has %d characters", d.Name, n),
-			fmt.Sprintf("use at most %d characters of UTF-8", MaxDescription))
+	if err := checkModel(d.Model); err != nil {
+		return err
+	}
+	if err := checkDescription(d.Description); err != nil {
+		return err
 	}
 	if operationLabels[d.Operation] == "" {
 		return problem("fleet.operation", fmt.Sprintf("%q is no operation", d.Operation), "use install, delete, troubleshoot or none")
@@ -176,6 +182,43 @@ func (d *Device) Validate() error {
 		return problem("fleet.key-size", fmt.Sprintf("EC keys of %d bits cannot be asked for", d.ECBits), "use 256, 384 or 521")
 	}
 	return nil
+}
+
+func checkModel(s string) error {
+	if why := unfit(s, MaxModel); why != "" {
+		return problem("fleet.model", "the model "+why, fmt.Sprintf("use at most %d characters on one line, e.g. 8865", MaxModel))
+	}
+	return nil
+}
+
+func checkDescription(s string) error {
+	if why := unfit(s, MaxDescription); why != "" {
+		return problem("fleet.description", "the description "+why, fmt.Sprintf("use at most %d characters on one line", MaxDescription))
+	}
+	return nil
+}
+
+// unfit says why a text is nothing for lists and logs; empty when it is.
+func unfit(s string, most int) string {
+	n := utf8.RuneCountInString(s)
+	switch {
+	case !utf8.ValidString(s):
+		return "is not UTF-8"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "has control characters, such as the end of a line"
+	case n > most:
+		return fmt.Sprintf("has %d characters", n)
+	}
+	return ""
+}
+
+// SetString gives the phone another authentication string. Like another operation it unlocks a phone that is locked by
+// wrong strings.
+func (d *Device) SetString(s capf.Secret) {
+	d.AuthString, d.WrongTries = s, 0
+	if d.Operation != OperationNone {
+		d.Status = StatusPending
+	}
 }
 
 // Schedule sets a new operation for an administrator: it forgets the wrong strings of the one before and its result.
