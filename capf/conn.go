@@ -39,6 +39,7 @@ type conn struct {
 	limit    int    // longest body accepted now
 	out      []byte // scratch for messages sent
 	expires  time.Time
+	record   *recorder // nil when sessions are not recorded
 
 	mu     sync.Mutex
 	stage  stage
@@ -93,6 +94,10 @@ func (c *conn) serve(ctx context.Context, config *tls.Config, whole bool) {
 	x := &exchange{conn: c, caller: Caller{
 		Session: c.id, Peer: c.raw.RemoteAddr(), TLSVersion: state.Version, Cipher: state.CipherSuite,
 	}}
+	if c.srv.Recorder != nil {
+		c.record = &recorder{Recording: Recording{Session: c.id, Peer: c.peer, Began: c.began}}
+		defer func() { c.record.hand(c.srv.Recorder, x) }()
+	}
 	x.run(ctx)
 }
 
@@ -212,6 +217,7 @@ func (c *conn) send(command Command, elements ...Element) error {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(writeTimeout))
 	}
 	c.mu.Unlock()
+	c.record.add(fromServer, c.out)
 	if _, err = c.nc.Write(c.out); err != nil {
 		return c.ioProblem(err, "sending "+command.String())
 	}
@@ -272,6 +278,7 @@ func (c *conn) read(ctx context.Context, want Command) (Message, error) {
 		}
 		return m, c.ioProblem(err, "waiting for "+want.String())
 	}
+	c.record.phone(m, body, c.device != "")
 	if m.SessionID != c.id {
 		return m, problemf(CodeWrongSessionID, "%v for session %d in session %d", m.Command, m.SessionID, c.id)
 	}
@@ -300,14 +307,7 @@ func (c *conn) unexpected(ctx context.Context, m Message, want Command) error {
 
 // logHex logs a whole message without its authentication string.
 func (c *conn) logHex(ctx context.Context, msg, event string, m Message) {
-	shown := Message{Command: m.Command, SessionID: m.SessionID}
-	for _, e := range m.Elements {
-		if e.Tag == TagPassword {
-			e.Value = nil
-		}
-		shown.Elements = append(shown.Elements, e)
-	}
-	b, _ := shown.AppendBinary(nil)
+	b, _ := m.withoutString().AppendBinary(nil)
 	c.event(ctx, slog.LevelWarn, msg, event, slog.String("peer", c.peer), slog.String("command", m.Command.String()),
 		slog.Int("bytes", len(b)), slog.String("hex", dump(b)))
 }
@@ -347,9 +347,9 @@ func (c *conn) ioProblem(err error, doing string) error {
 	return errors.Join(&ProtocolError{ErrCode: CodeConnectionLost, Detail: "connection broke, server " + doing, Err: err}, errHangUp)
 }
 
-// end sends END_SESSION and waits for the peer's close, so that a reset cannot overtake the message.
-func (c *conn) end(r Reason) error {
-	err := c.send(EndSession, reasonElement(r))
+// end sends the last message, after which linger waits for the peer's close, so that a reset cannot overtake it.
+func (c *conn) end(last Command, e Element) error {
+	err := c.send(last, e)
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,12 @@
 // and [SUDI.Verify] check its signatures. Whose certificate it is, who issued it and whether it is still valid is the
 // Service's to judge.
 //
-// Not implemented: the commands whose bytes nobody has published (5 to 8, 16, 19, 21 to 23): the server logs them in hex
-// and ends the session.
+// Two messages of which nobody has published the bytes can be switched on for a Task, because the open clients fail on
+// them: REQUEST_IN_PROGRESS from the server (17) and RETRY_LATER (16, with the delay as four bytes of seconds). A server
+// can record whole sessions as evidence of the rest ([Server.Recorder], [RecordDir]).
+//
+// Not implemented: the other commands whose bytes nobody has published (5 to 8, 19, 21 to 23, and 16 from a phone): the
+// server logs them in hex and ends the session.
 //
 // A Server is safe for concurrent use, a Client runs one session at a time. Nothing in this package keeps an
 // authentication string longer than its session or writes it to a log.

@@ -3,9 +3,11 @@ package capf
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"time"
 )
@@ -20,7 +22,8 @@ type exchange struct {
 	caller  Caller
 	session Session // nil until the Service has opened one
 	task    Task
-	over    bool // the last call of session was made
+	over    bool   // the last call of session was made
+	verdict string // how it ended, for a recording
 }
 
 // run conducts the session and closes it.
@@ -33,15 +36,33 @@ func (x *exchange) run(ctx context.Context) {
 	}
 	x.event(ctx, slog.LevelDebug, "session ends", "capf.ending", slog.Int("reason", int(reason)))
 	var sent error
-	if errors.Is(err, errHangUp) {
+	switch {
+	case errors.Is(err, errHangUp):
 		sent = err
-	} else {
-		sent = x.end(reason)
+	case x.later(err):
+		sent = x.end(RetryLater, retryElement(x.task.RetryLater))
+	default:
+		sent = x.end(EndSession, reasonElement(reason))
 	}
 	x.logEnd(ctx, reason, err, sent == nil)
+	x.verdict = fmt.Sprintf("ended with reason %d (%v)", uint8(reason), reason)
+	if err != nil {
+		x.verdict = "failed: " + withoutMark(err)
+	}
 	if sent == nil {
 		x.linger()
 	}
+}
+
+// later reports whether the phone is asked to call again instead of being turned away.
+func (x *exchange) later(err error) bool {
+	return x.task.RetryLater > 0 && errors.Is(err, ErrNotReady) && !errors.Is(err, ErrServerClosed)
+}
+
+// retryElement is element 12: whole seconds, at least one.
+func retryElement(d time.Duration) Element {
+	seconds := min(max((d+time.Second-1)/time.Second, 1), math.MaxUint32)
+	return Element{Tag: TagRetryDelay, Value: binary.BigEndian.AppendUint32(nil, uint32(seconds))}
 }
 
 // logEnd writes the one line per session that is on at info level.
@@ -50,6 +71,9 @@ func (x *exchange) logEnd(ctx context.Context, reason Reason, err error, told bo
 		slog.Int("reason", int(reason)), slog.String("reason_name", reason.String()), slog.String("peer", x.peer),
 		slog.String("operation", x.task.Operation.String()), slog.Int("version", int(x.caller.Version)),
 		slog.String("tls", tlsVersionName(x.caller.TLSVersion)), slog.String("cipher", cipherName(x.caller.Cipher)), x.elapsed(),
+	}
+	if x.later(err) {
+		attrs = append(attrs, slog.Float64("retry_later_s", x.task.RetryLater.Seconds()))
 	}
 	if !told {
 		attrs = append(attrs, slog.Bool("told", false))

@@ -44,6 +44,9 @@ func FuzzReadMessage(f *testing.F) {
 		_ = c.fill(m)
 		_, _ = keySpecOf(m)
 		_, _ = m.info(), retryDelay(m)
+		if v, ok := m.withoutString().Element(TagPassword); ok && len(v) > 0 {
+			t.Errorf("the string %x is shown", v)
+		}
 	})
 }
 

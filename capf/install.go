@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -84,8 +85,20 @@ func (x *exchange) key(ctx context.Context) (spki []byte, arrived time.Time, err
 
 // issue gets the certificate within the time that the phone waits.
 func (x *exchange) issue(ctx context.Context, spki []byte, arrived time.Time) ([]byte, error) {
-	ctx, cancel := context.WithDeadline(ctx, arrived.Add(or(x.srv.AnswerWithin, DefaultAnswerWithin)))
+	within := or(x.srv.AnswerWithin, DefaultAnswerWithin)
+	if x.task.Progress {
+		within = max(within, x.task.AnswerWithin)
+	}
+	deadline := arrived.Add(within)
+	if x.expires.Before(deadline) {
+		deadline = x.expires
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	if x.task.Progress {
+		stop := x.reassure(ctx)
+		defer stop()
+	}
 	x.event(ctx, slog.LevelDebug, "asking for the certificate", "capf.issue")
 	der, err := x.session.Issue(ctx, spki)
 	switch {
@@ -100,6 +113,34 @@ func (x *exchange) issue(ctx context.Context, spki []byte, arrived time.Time) ([
 		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	return nil, err
+}
+
+// progressEvery is how often a phone is told that the server is at work: clients give up 8 s after a message.
+const progressEvery = 3 * time.Second
+
+// reassure sends REQUEST_IN_PROGRESS until stop is called. Nothing else may be sent meanwhile.
+func (x *exchange) reassure(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if err := x.send(RequestInProgress); err != nil {
+				return // the next message meets the same fault, and then it is told
+			}
+			x.event(ctx, slog.LevelDebug, "phone told to wait", "capf.in_progress")
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 // store sends a certificate and tells the Session what the phone made of it. An error means that the session cannot go

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 )
 
 // protocolID is the first byte of every message.
@@ -172,6 +173,17 @@ func (m Message) Unknown() []Element {
 		}
 	}
 	return out
+}
+
+// withoutString returns the message with its authentication string emptied.
+func (m Message) withoutString() Message {
+	shown := Message{Command: m.Command, SessionID: m.SessionID, Elements: slices.Clone(m.Elements)}
+	for i := range shown.Elements {
+		if shown.Elements[i].Tag == TagPassword {
+			shown.Elements[i].Value = nil
+		}
+	}
+	return shown
 }
 
 // info returns element 2 as printable ASCII, without its NUL.

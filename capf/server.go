@@ -34,6 +34,9 @@ type Server struct {
 	// Log gets the server's records; nil discards them. Steps are at debug level, the end of each session at info,
 	// peers that misbehave at warn.
 	Log *slog.Logger
+	// Recorder is handed each session that came as far as a message of the phone, when it has ended, by the session's own
+	// goroutine. Nil, the default, records nothing. See RecordDir.
+	Recorder func(Recording)
 
 	// HandshakeTimeout bounds the TLS handshake; 0 means 10 s.
 	HandshakeTimeout time.Duration

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 )
 
 // Caller is what a server knows of the phone once AUTH_RESPONSE has arrived (spec: message 2). Nothing in it is
@@ -42,6 +43,16 @@ type Task struct {
 	// Offer is the DER of a certificate that was issued earlier and never confirmed. It is sent at once in message 9,
 	// without message 3; when the phone refuses it the install goes on with message 3 in the same session.
 	Offer []byte
+	// Progress tells the phone by REQUEST_IN_PROGRESS, every 3 s, that the server is at work while Session.Issue is. Off by
+	// default: the open clients fail on that message.
+	Progress bool
+	// AnswerWithin is how long Session.Issue may take for a phone that is told of the progress; 0, and less than
+	// Server.AnswerWithin, mean Server.AnswerWithin. Ignored without Progress, and never longer than the session may last.
+	AnswerWithin time.Duration
+	// RetryLater, when not 0, ends a session whose certificate is not ready (ErrNotReady) with RETRY_LATER and this
+	// delay, in whole seconds and at least one, instead of END_SESSION. 0 by default: the open clients fail on that
+	// message, and its bytes are inferred.
+	RetryLater time.Duration
 }
 
 // Service decides what phones may do and does what needs storage or an authority. One Service serves many sessions at
@@ -61,7 +72,7 @@ type Session interface {
 	Task() Task
 	// Issue returns the DER certificate for the phone's public key (DER SubjectPublicKeyInfo, already checked against
 	// the Task's keys). ctx carries the answer deadline. ErrNotReady keeps the operation pending: the session ends
-	// with ReasonInvalidElement and the phone calls again. A *Refusal ends it with its reason.
+	// with ReasonInvalidElement, or as Task.RetryLater says, and the phone calls again. A *Refusal ends it with its reason.
 	Issue(ctx context.Context, spki []byte) ([]byte, error)
 	// Stored is called with the phone's answer to message 9: r is ReasonUpdateCertificate when it stored the
 	// certificate, anything else when it refused: then the session goes on with message 3 if der was the Offer, and
