@@ -185,8 +185,10 @@ func (s *Service) task(ctx context.Context, d *Device, t *story) (capf.Task, *en
 		case i == 0 && deniedMeanwhile(*d, *e):
 			// To ask again would be another request at the CA at each call.
 			t.a.Enrolment = e.ID
-			return task, nil, s.turnAway(ctx, t, d, turning{step: StepIssue, result: capf.ResultFail, ends: true,
-				problem: problem(e.Failure.Code, e.Failure.Detail, e.Failure.Remedy)})
+			return task, nil, s.turnAway(ctx, t, d, turning{
+				step: StepIssue, result: capf.ResultFail, ends: true,
+				problem: problem(e.Failure.Code, e.Failure.Detail, e.Failure.Remedy),
+			})
 		case e.Authority != s.Authority:
 			// Asked of another authority, before the issuer was switched: superseded when the phone brings its key.
 		case e.State == enroll.Pending && !e.Created.Before(d.Scheduled):

@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -75,6 +74,9 @@ type bed struct {
 }
 
 const phone = "SEP001122334455"
+
+// lost is how a session ends whose phone has vanished.
+var lost = &capf.ProtocolError{ErrCode: capf.CodeConnectionLost, Detail: "peer closed the connection"}
 
 func newBed(t *testing.T, change func(*fleet.Device)) *bed {
 	t.Helper()
@@ -312,7 +314,7 @@ func TestExpiredCertificateIsNotOffered(t *testing.T) {
 	if _, err := s.Issue(t.Context(), spki); err != nil {
 		t.Fatal(err)
 	}
-	s.Abort(t.Context(), io.ErrUnexpectedEOF)
+	s.Abort(t.Context(), lost)
 	b.now = b.now.AddDate(2, 0, 0)
 	if b.mustOpen().Task().Offer != nil {
 		t.Error("a certificate that has expired is offered")
@@ -431,7 +433,7 @@ func TestLostConnectionOffersOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Abort(t.Context(), io.ErrUnexpectedEOF)
+	s.Abort(t.Context(), lost)
 	if d := b.device(); d.Operation != fleet.OperationInstall || d.Note == nil || d.Result != capf.ResultPhoneCommError {
 		t.Errorf("after the loss: %+v", d)
 	}
@@ -439,7 +441,7 @@ func TestLostConnectionOffersOnce(t *testing.T) {
 	if string(s.Task().Offer) != string(der) {
 		t.Fatal("the certificate is not offered at the next call")
 	}
-	s.Abort(t.Context(), io.ErrUnexpectedEOF)
+	s.Abort(t.Context(), lost)
 	s = b.mustOpen()
 	if s.Task().Offer != nil {
 		t.Fatal("the certificate is offered a second time")
@@ -468,7 +470,7 @@ func TestOfferRefusedGoesOnWithAnotherKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Abort(t.Context(), io.ErrUnexpectedEOF)
+	s.Abort(t.Context(), lost)
 	s = b.mustOpen()
 	if err := s.Stored(t.Context(), der, capf.ReasonInvalidElement); err != nil {
 		t.Fatal(err)
