@@ -89,6 +89,7 @@ func addDevice(ctx context.Context, tx *tx, d *fleet.Device, now time.Time) erro
 	if d.Created.IsZero() {
 		d.Created = now
 	}
+	cut(d)
 	args, err := stateArgs([]any{d.Name}, d)
 	if err != nil {
 		return err
@@ -153,6 +154,7 @@ func changeDevice(ctx context.Context, tx *tx, d *fleet.Device, now time.Time, c
 		return err
 	}
 	d.Name, d.Updated = name, now
+	cut(d)
 	args, err := stateArgs(nil, d)
 	if err != nil {
 		return err
@@ -178,6 +180,24 @@ func changeDevice(ctx context.Context, tx *tx, d *fleet.Device, now time.Time, c
 		return fmt.Errorf("write device %s: %w", name, err)
 	}
 	return nil
+}
+
+// cut makes a record what it will be when it is read: times cut to the millisecond, in UTC. What the caller's record
+// points to stays the caller's.
+func cut(d *fleet.Device) {
+	for _, t := range []*time.Time{&d.CompletesBy, &d.Scheduled, &d.RenewAt, &d.Created, &d.Updated} {
+		*t = timeOf(millis(*t))
+	}
+	if d.LSC != nil {
+		c := *d.LSC
+		c.NotBefore, c.NotAfter = timeOf(millis(c.NotBefore)), timeOf(millis(c.NotAfter))
+		d.LSC = &c
+	}
+	if d.Note != nil {
+		n := *d.Note
+		n.At = timeOf(millis(n.At))
+		d.Note = &n
+	}
 }
 
 // errNothing rolls a transaction back whose work is done: the caller hears the reason in another way.
@@ -325,7 +345,7 @@ func scanDevice(row interface{ Scan(...any) error }) (fleet.Device, error) {
 	d.AuthString = str
 	d.CompletesBy, d.Scheduled, d.Created, d.Updated, d.RenewAt = timeOf(completes), timeOf(scheduled), timeOf(created), timeOf(updated), timeOf(renew)
 	d.Result, d.HasResult = capf.Result(r.Int64), r.Valid
-	if lsc != nil {
+	if serial.Valid { // not the certificate itself: the driver reads an empty one as NULL
 		d.LSC = &fleet.Certificate{
 			DER: lsc, Serial: serial.String, Issuer: issuer.String, IssuerID: issuerID.String,
 			NotBefore: timeOf(lscBegin), NotAfter: timeOf(lscEnd),

@@ -17,6 +17,7 @@ import (
 	"callsign/internal/ca"
 	"callsign/internal/enroll"
 	"callsign/internal/enroll/enrolltest"
+	"callsign/internal/fleet"
 )
 
 func TestJournal(t *testing.T) {
@@ -108,13 +109,31 @@ func TestOneLiveRow(t *testing.T) {
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	for query, index := range map[string]string{
+	plans := map[string]string{
 		lastEnrolment:     "enrolment_request",
 		getEnrolment:      "sqlite_autoindex_enrolment",
 		enrolmentsByOwner: "enrolment_owner",
 		dueEnrolments:     "enrolment_due",
 		highestCANumber:   "enrolment_ca_number",
+		renewDevices:      "device_renew",
+		replanDevices:     "PRIMARY KEY",
+		lastAttempt:       "PRIMARY KEY",
+		forgetAttempts:    "PRIMARY KEY",
+		selectAttempts:    "PRIMARY KEY",
+		selectIssuer:      "device_issuer",
+	}
+	for index, q := range map[string]fleet.Query{
+		"device_status": {Status: fleet.StatusUpgradeFailed},
+		"device_due":    {Operation: fleet.OperationInstall},
+		"device_expiry": {ExpiresBefore: time.Now()},
+		"device_issuer": {IssuerID: "00"},
+		"device_auth":   {Auth: fleet.AuthMIC},
 	} {
+		plans[`SELECT `+deviceColumns+` FROM device`+deviceWhere(&q).String()+` ORDER BY name LIMIT ?`] = index
+	}
+	stale := enrolmentWhere(&enroll.Filter{OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale}, Certified: true})
+	plans[`SELECT `+enrolmentColumns+` FROM enrolment`+stale.String()+` ORDER BY seq LIMIT ?`] = "enrolment_state"
+	for query, index := range plans {
 		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
 		if err != nil {
 			t.Fatal(err)

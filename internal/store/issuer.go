@@ -28,14 +28,24 @@ func (s *Store) addIssuer(ctx context.Context, tx *tx, der []byte, now time.Time
 	if _, known := s.issuers.Load(id); known {
 		return "", nil
 	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		return "", fmt.Errorf("read the issuer's certificate: %w", err)
+	return id, putIssuer(ctx, tx, id, der, now)
+}
+
+// putIssuer is used by migrations too, whose transaction is another one. A certificate that cannot be read is kept all the same, without
+// subject and end: the phone has its LSC, whatever we make of the issuer's certificate.
+func putIssuer(ctx context.Context, tx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, id string, der []byte, now time.Time,
+) error {
+	var subject string
+	var notAfter time.Time
+	if c, err := x509.ParseCertificate(der); err == nil {
+		subject, notAfter = c.Subject.String(), c.NotAfter
 	}
-	if _, err := tx.ExecContext(ctx, insertIssuer, id, der, c.Subject.String(), millis(c.NotAfter), millis(now)); err != nil {
-		return "", fmt.Errorf("add issuer %s: %w", c.Subject, err)
+	if _, err := tx.ExecContext(ctx, insertIssuer, id, der, subject, millis(notAfter), millis(now)); err != nil {
+		return fmt.Errorf("add issuer %s: %w", id, err)
 	}
-	return id, nil
+	return nil
 }
 
 func issuerID(der []byte) string {

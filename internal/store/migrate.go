@@ -85,12 +85,8 @@ func readLSC(ctx context.Context, tx *sql.Tx, name string, lsc []byte) error {
 	case len(row.Chain) == 0 || bytes.Equal(row.Chain[0], lsc):
 		return nil
 	}
-	issuer, err := x509.ParseCertificate(row.Chain[0])
-	if err != nil {
-		return nil //nolint:nilerr // nothing to be learnt from it
-	}
 	id := issuerID(row.Chain[0])
-	if _, err := tx.ExecContext(ctx, insertIssuer, id, row.Chain[0], issuer.Subject.String(), millis(issuer.NotAfter), millis(row.Updated)); err != nil {
+	if err := putIssuer(ctx, tx, id, row.Chain[0], row.Updated); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE device SET lsc_issuer_id = ? WHERE name = ?`, id, name)

@@ -39,6 +39,8 @@ func RunJournal(t *testing.T, newJournal func(t *testing.T) enroll.Journal) {
 		"by owner, newest first":          byOwner,
 		"due rows":                        due,
 		"highest request id":              highest,
+		"found by a filter":               found,
+		"dismissed rows":                  dismissed,
 		"concurrent opens make one row":   concurrentOpen,
 		"concurrent updates: one wins":    concurrentUpdate,
 		"a context that has ended":        ended,
@@ -450,6 +452,98 @@ func highest(t *testing.T, j enroll.Journal) {
 	}
 	check("adcs", 10)
 	check("local", 0)
+}
+
+func found(t *testing.T, j enroll.Journal) {
+	put := func(n int, authority, owner string, s enroll.State, certificate []byte, dismissed time.Time) string {
+		e := row(n)
+		e.Authority, e.Owner = authority, owner
+		// Arrival counts, not the clock.
+		e.Created = start.Add(-time.Duration(n) * time.Hour)
+		e = mustOpen(t, j, e)
+		e.State, e.Certificate, e.Dismissed = s, certificate, dismissed
+		return mustUpdate(t, j, e).ID
+	}
+	cert, never := []byte{0x30, 0}, time.Time{}
+	a := put(1, "adcs", "phone:SEP00000000000A", enroll.Stale, cert, never)
+	b := put(2, "adcs", "phone:SEP00000000000B", enroll.Stale, cert, start)
+	c := put(3, "adcs", "phone:SEP00000000000C", enroll.Stale, nil, never)
+	d := put(4, "offline", "phone:SEP00000000000D", enroll.Pending, nil, never)
+	e := put(5, "offline", "est:/phone:x", enroll.Pending, nil, never)
+	f := put(6, "adcs", "PHONE:SEP00000000000F", enroll.Confirmed, cert, never)
+	g := put(7, "adcs", "phone:SEP00000000000A", enroll.Issued, cert, never)
+	h := put(8, "adcs", "phone:SEP00000000000A", enroll.Denied, []byte{}, start)
+	for name, q := range map[string]struct {
+		filter enroll.Filter
+		want   []string
+	}{
+		"all":                {enroll.Filter{}, []string{a, b, c, d, e, f, g, h}},
+		"authority":          {enroll.Filter{Authority: "offline"}, []string{d, e}},
+		"unknown authority":  {enroll.Filter{Authority: "local"}, nil},
+		"owner prefix":       {enroll.Filter{OwnerPrefix: "phone:"}, []string{a, b, c, d, g, h}},
+		"whole owner":        {enroll.Filter{OwnerPrefix: "phone:SEP00000000000A"}, []string{a, g, h}},
+		"longer than any":    {enroll.Filter{OwnerPrefix: "phone:SEP00000000000AB"}, nil},
+		"no pattern":         {enroll.Filter{OwnerPrefix: "%"}, nil},
+		"state":              {enroll.Filter{States: []enroll.State{enroll.Stale}}, []string{a, b, c}},
+		"states":             {enroll.Filter{States: []enroll.State{enroll.Pending, enroll.Stale, enroll.Denied}}, []string{a, b, c, d, e, h}},
+		"more states":        {enroll.Filter{States: []enroll.State{enroll.Issued, enroll.Stale, enroll.Confirmed}}, []string{a, b, c, f, g}},
+		"no row in state":    {enroll.Filter{States: []enroll.State{enroll.Failed}}, nil},
+		"certified":          {enroll.Filter{Certified: true}, []string{a, b, f, g}},
+		"undismissed":        {enroll.Filter{Undismissed: true}, []string{a, c, d, e, f, g}},
+		"stale certificates": {enroll.Filter{OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale}, Certified: true, Undismissed: true}, []string{a}},
+		"everything":         {enroll.Filter{Authority: "adcs", OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale, enroll.Issued}, Certified: true, Undismissed: true}, []string{a, g}},
+	} {
+		for limit := range len(q.want) + 2 {
+			filter := q.filter
+			filter.Limit = limit
+			rows, total, err := j.Find(t.Context(), filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := q.want
+			if limit > 0 && limit < len(want) {
+				want = want[:limit]
+			}
+			if diff := cmp.Diff(want, rowIDs(rows)); diff != "" || total != len(q.want) {
+				t.Errorf("%s, limit %d: total %d, want %d (-want +got):\n%s", name, limit, total, len(q.want), diff)
+			}
+		}
+	}
+}
+
+// dismissed rows keep the time, through every way by which rows are read.
+func dismissed(t *testing.T, j enroll.Journal) {
+	e := mustOpen(t, j, row(1))
+	if !e.Dismissed.IsZero() {
+		t.Errorf("a new row was dismissed at %v", e.Dismissed)
+	}
+	e.State, e.Dismissed = enroll.Stale, start.Add(time.Hour+time.Microsecond).In(time.FixedZone("", 3600))
+	got := mustUpdate(t, j, e)
+	want := start.Add(time.Hour)
+	check := func(how string, d time.Time) {
+		t.Helper()
+		if d != want {
+			t.Errorf("%s: dismissed at %v, want %v", how, d, want)
+		}
+	}
+	check("Update", got.Dismissed)
+	got, err := j.Get(t.Context(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("Get", got.Dismissed)
+	rows, _, err := j.Find(t.Context(), enroll.Filter{})
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	same(t, "Find", got, rows[0])
+	got.Dismissed = time.Time{}
+	if got = mustUpdate(t, j, got); !got.Dismissed.IsZero() {
+		t.Error("the row stays dismissed")
+	}
+	if rows, _, err := j.Find(t.Context(), enroll.Filter{Undismissed: true}); err != nil || len(rows) != 1 || !rows[0].Dismissed.IsZero() {
+		t.Errorf("after it was put back: %d rows, %v", len(rows), err)
+	}
 }
 
 func concurrentOpen(t *testing.T, j enroll.Journal) {

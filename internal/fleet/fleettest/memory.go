@@ -71,14 +71,12 @@ func cloneNote(n *fleet.Note) *fleet.Note {
 		return nil
 	}
 	c := *n
+	c.At = kept(c.At)
 	return &c
 }
 
 func cloneAttempt(a fleet.Attempt) fleet.Attempt {
 	a.Began, a.Steps, a.Note = kept(a.Began), slices.Clone(a.Steps), cloneNote(a.Note)
-	if a.Note != nil {
-		a.Note.At = kept(a.Note.At)
-	}
 	return a
 }
 
@@ -141,10 +139,7 @@ func (m *Memory) FinishDevice(ctx context.Context, name string, f fleet.Finish, 
 	d.Name = name
 	var issuer *fleet.Issuer
 	if len(f.Issuer) > 0 {
-		var err error
-		if issuer, err = m.issuer(f.Issuer); err != nil {
-			return d, err
-		}
+		issuer = m.issuer(f.Issuer)
 	}
 	if f.Enrolment != "" {
 		if err := m.confirm(ctx, f.Enrolment); err != nil {
@@ -179,19 +174,17 @@ func (m *Memory) confirm(ctx context.Context, enrolment string) error {
 	return err
 }
 
-// issuer returns what is to be kept of an issuer's certificate; nil when it is there.
-func (m *Memory) issuer(der []byte) (*fleet.Issuer, error) {
+// issuer returns what is to be kept of an issuer's certificate; nil when it is there already.
+func (m *Memory) issuer(der []byte) *fleet.Issuer {
 	sum := sha256.Sum256(der)
 	i := fleet.Issuer{ID: hex.EncodeToString(sum[:]), DER: bytes.Clone(der), Added: m.now()}
 	if slices.ContainsFunc(m.issuers, func(have fleet.Issuer) bool { return have.ID == i.ID }) {
-		return nil, nil //nolint:nilnil // nothing is to be kept
+		return nil
 	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("read the issuer's certificate: %w", err)
+	if c, err := x509.ParseCertificate(der); err == nil {
+		i.Subject, i.NotAfter = c.Subject.String(), kept(c.NotAfter)
 	}
-	i.Subject, i.NotAfter = c.Subject.String(), kept(c.NotAfter)
-	return &i, nil
+	return &i
 }
 
 // ApplyDevices implements fleet.Store.
