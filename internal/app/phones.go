@@ -37,6 +37,10 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 		Service: service, Log: a.log, HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin,
 		MaxConnections: c.CAPF.MaxConnections, MaxPerAddress: c.CAPF.MaxPerAddress,
 	}
+	if dir := c.CAPF.RecordDir; dir != "" {
+		records := &capf.RecordDir{Dir: dir, Log: a.log}
+		server.Recorder = records.Record
+	}
 	doors, err := a.openDoors(ctx, given)
 	if err != nil {
 		return err
@@ -172,7 +176,7 @@ func (a *App) trust() (fleet.Trust, error) {
 	for _, text := range c.Distrusted {
 		sum, err := hex.DecodeString(config.Fingerprint(text))
 		if err != nil || len(sum) != sha256.Size { // the configuration has been checked
-			return t, &Problem{ErrCode: "app.distrusted", Detail: fmt.Sprintf("%q is no SHA-256 fingerprint", text), Fix: "correct capf.distrusted"}
+			return t, &Problem{ErrCode: "app.capf", Detail: fmt.Sprintf("%q is no SHA-256 fingerprint", text), Fix: "correct capf.distrusted"}
 		}
 		t.Distrusted = append(t.Distrusted, [sha256.Size]byte(sum))
 	}
@@ -184,7 +188,7 @@ func (a *App) newRenewal() (*fleet.Renewal, error) {
 	c := a.config.Renewal
 	zone, err := time.LoadLocation(c.Zone)
 	if err != nil { // the configuration has been checked
-		return nil, &Problem{ErrCode: "app.renewal", Detail: err.Error(), Err: err, Fix: "correct renewal.zone"}
+		return nil, &Problem{ErrCode: "app.capf", Detail: err.Error(), Err: err, Fix: "correct renewal.zone"}
 	}
 	r := &fleet.Renewal{
 		Share: float64(c.Percent) / 100, Before: time.Duration(c.DaysBefore) * 24 * time.Hour, Spread: time.Duration(c.SpreadDays) * 24 * time.Hour,
@@ -210,7 +214,7 @@ func (a *App) newRenewal() (*fleet.Renewal, error) {
 func (a *App) rates() (map[string]enroll.Rate, error) {
 	rate, err := enroll.ParseRate(a.config.CAPF.CARate)
 	if err != nil { // the configuration has been checked
-		return nil, &Problem{ErrCode: "app.rate", Detail: err.Error(), Err: err, Fix: "correct capf.ca_rate"}
+		return nil, &Problem{ErrCode: "app.capf", Detail: err.Error(), Err: err, Fix: "correct capf.ca_rate"}
 	}
 	if rate.IsZero() || a.issuers.forPhones == "" {
 		return nil, nil //nolint:nilnil // no limit is a valid setting

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"callsign/internal/app"
+	"callsign/internal/config"
+	"callsign/internal/enroll"
+	"callsign/internal/fleet"
+)
+
+// capfStatus is `capf status --json`.
+type capfStatus struct {
+	Issuer   statusIssuer   `json:"issuer"`
+	Listen   []string       `json:"listen"`
+	Phones   statusPhones   `json:"phones"`
+	Requests statusRequests `json:"requests"`
+	Issuers  []issuerItem   `json:"issuers"`
+	Renewal  statusRenewal  `json:"renewal"`
+}
+
+// statusIssuer is who signs ("Certificate Issuer to Endpoint").
+type statusIssuer struct {
+	Mode     string  `json:"mode"` // of capf.issuer
+	Via      string  `json:"via,omitempty"`
+	Subject  string  `json:"subject,omitempty"` // empty: not known yet
+	NotAfter *string `json:"not_after"`
+	Rate     string  `json:"rate,omitempty"`
+}
+
+type statusPhones struct {
+	Total    int            `json:"total"`
+	LSCs     int            `json:"lscs"`
+	Expired  int            `json:"expired"`
+	In30Days int            `json:"expire_in_30_days"`
+	Due      map[string]int `json:"due"` // operations that phones have to do
+	Locked   int            `json:"locked"`
+	Renewing int            `json:"renewing"`
+}
+
+type statusRequests struct {
+	Waiting     int `json:"waiting"`     // not answered by the CA yet
+	Unconfirmed int `json:"unconfirmed"` // issued, the phone has not stored it
+	Stale       int `json:"stale"`       // issued and superseded
+}
+
+type statusRenewal struct {
+	Enabled    bool    `json:"enabled"`
+	Windows    string  `json:"windows,omitempty"`
+	Open       bool    `json:"window_open"`
+	NextWindow *string `json:"next_window"` // when it opens; null: open, or not enabled
+	LastStep   *string `json:"last_step"`   // when the running server looked last
+}
+
+func (e *env) capfStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status", Short: "Who signs, what phones have to do, what waits", Args: noArgs,
+		Example: "  callsign capf status\n  callsign capf status --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := e.loadConfig()
+			if err != nil {
+				return err
+			}
+			return e.withStore(cmd.Context(), func(ctx context.Context, r *app.Records) error {
+				s, err := newCAPFStatus(ctx, c, r, time.Now())
+				if err != nil {
+					return err
+				}
+				if e.json {
+					return e.printJSON(s)
+				}
+				e.printStatus(s)
+				return nil
+			})
+		},
+	}
+	return exits(cmd, exitOK, exitFailed, exitUsage)
+}
+
+func newCAPFStatus(ctx context.Context, c *config.Config, r *app.Records, now time.Time) (*capfStatus, error) {
+	s := &capfStatus{Issuer: statusIssuer{Mode: c.CAPF.Issuer, Rate: c.CAPF.CARate}, Issuers: []issuerItem{}, Listen: []string{}}
+	if c.CAPF.Issuer == config.IssuerOnlineCA {
+		s.Issuer.Via = or(c.CAPF.RAURL, c.ADCS.URL)
+	}
+	ca, err := app.IssuingCA(c)
+	if err != nil {
+		return nil, err
+	}
+	if len(ca) > 0 {
+		end := utc(ca[0].NotAfter)
+		s.Issuer.Subject, s.Issuer.NotAfter = ca[0].Subject.String(), &end
+	}
+	for _, l := range []struct{ addr, what string }{{c.CAPF.Listen, ""}, {c.CAPF.LegacyListen, " (TLS 1.0)"}, {c.CAPF.PlainListen, " (no TLS)"}} {
+		if l.addr != "" {
+			s.Listen = append(s.Listen, l.addr+l.what)
+		}
+	}
+	sum, err := r.Phones.Summarise(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	s.Phones = statusPhones{
+		Total: sum.Phones, LSCs: sum.LSCs, Expired: sum.Expired, In30Days: sum.In30Days, Locked: sum.Locked, Renewing: sum.Renewing, Due: map[string]int{},
+	}
+	for op, n := range sum.Operations {
+		if op != fleet.OperationNone && n > 0 {
+			s.Phones.Due[string(op)] = n
+		}
+	}
+	for _, count := range []struct {
+		to     *int
+		filter enroll.Filter
+	}{
+		{&s.Requests.Waiting, enroll.Filter{States: []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending}}},
+		{&s.Requests.Unconfirmed, enroll.Filter{States: []enroll.State{enroll.Issued}}},
+		{&s.Requests.Stale, enroll.Filter{States: []enroll.State{enroll.Stale}, Certified: true, Undismissed: true}},
+	} {
+		count.filter.OwnerPrefix, count.filter.Limit = fleet.Owner(""), 1
+		if _, *count.to, err = r.Journal.Find(ctx, count.filter); err != nil {
+			return nil, err
+		}
+	}
+	if s.Issuers, err = listIssuers(ctx, c, r); err != nil {
+		return nil, err
+	}
+	s.Renewal, err = newRenewalStatus(ctx, c, r, now)
+	return s, err
+}
+
+func newRenewalStatus(ctx context.Context, c *config.Config, r *app.Records, now time.Time) (statusRenewal, error) {
+	s := statusRenewal{Enabled: c.Renewal.Enabled, Windows: strings.Join(c.Renewal.Windows, ", ")}
+	if !s.Enabled {
+		return s, nil
+	}
+	zone, err := time.LoadLocation(c.Renewal.Zone)
+	if err != nil {
+		return s, err
+	}
+	var windows fleet.Windows
+	for _, text := range c.Renewal.Windows {
+		w, err := fleet.ParseWindow(text, zone)
+		if err != nil {
+			return s, err
+		}
+		windows = append(windows, w)
+	}
+	if s.Open = windows.Open(now); !s.Open {
+		next := utc(windows.Next(now))
+		s.NextWindow = &next
+	}
+	state, err := r.Phones.RenewalState(ctx)
+	if err == nil && !state.At.IsZero() {
+		last := utc(state.At)
+		s.LastStep = &last
+	}
+	return s, err
+}
+
+func (e *env) printStatus(s *capfStatus) {
+	w := e.out
+	fmt.Fprintf(w, "issuer     %s\n", s.issuerLine())
+	fmt.Fprintf(w, "listeners  %s\n", or(strings.Join(s.Listen, ", "), "none: this configuration serves no phones"))
+	p := s.Phones
+	fmt.Fprintf(w, "phones     %d, %d with an LSC", p.Total, p.LSCs)
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{p.Expired, "expired"}, {p.In30Days, "expire within 30 days"}, {p.Locked, "locked by wrong strings"}} {
+		if part.n > 0 {
+			fmt.Fprintf(w, ", %d %s", part.n, part.what)
+		}
+	}
+	fmt.Fprintln(w)
+	var due []string
+	for _, op := range []fleet.Operation{fleet.OperationInstall, fleet.OperationDelete, fleet.OperationTroubleshoot} {
+		if n := p.Due[string(op)]; n > 0 {
+			due = append(due, fmt.Sprintf("%d to %s", n, op))
+		}
+	}
+	fmt.Fprintf(w, "due        %s\n", or(strings.Join(due, ", "), "nothing"))
+	fmt.Fprintf(w, "requests   %d not answered by the CA, %d issued and not confirmed, %d stale\n", s.Requests.Waiting, s.Requests.Unconfirmed, s.Requests.Stale)
+	fmt.Fprintf(w, "renewal    %s\n", s.renewalLine())
+	if len(s.Issuers) > 0 {
+		fmt.Fprintln(w)
+		_ = e.printIssuers(s.Issuers)
+	}
+	for _, next := range []struct {
+		when bool
+		do   string
+	}{
+		{s.Requests.Waiting > 0 && s.Issuer.Mode == config.IssuerOffline, "callsign capf csr export --out DIR"},
+		{s.Requests.Stale > 0, "callsign capf stale-lsc list"},
+		{p.Expired+p.In30Days > 0 || p.Locked > 0, "callsign phone report"},
+	} {
+		if next.when {
+			e.hint("next: %s%s\n", next.do, e.configFlag())
+		}
+	}
+}
+
+func (s *capfStatus) issuerLine() string {
+	line := s.Issuer.Mode
+	if s.Issuer.Via != "" {
+		line += " by " + s.Issuer.Via
+	}
+	if s.Issuer.Subject == "" {
+		return line + ": the CA is not known yet"
+	}
+	line += ": " + s.Issuer.Subject + ", expires " + (*s.Issuer.NotAfter)[:len(time.DateOnly)]
+	if s.Issuer.Rate != "" {
+		line += ", at most " + s.Issuer.Rate
+	}
+	return line
+}
+
+func (s *capfStatus) renewalLine() string {
+	r := s.Renewal
+	switch {
+	case !r.Enabled:
+		return "off (section [renewal])"
+	case r.Open && r.Windows == "":
+		return fmt.Sprintf("on, at any time; %d under way", s.Phones.Renewing)
+	case r.Open:
+		return fmt.Sprintf("on, the window is open (%s); %d under way", r.Windows, s.Phones.Renewing)
+	default:
+		return fmt.Sprintf("on, the next window opens at %s; %d under way", *r.NextWindow, s.Phones.Renewing)
+	}
+}
