@@ -199,7 +199,7 @@ func TestNamedKeys(t *testing.T) {
 }
 
 var (
-	keyForm     = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])((?:store|log|trace|capf|ca|adcs|est|ra)\.[a-z][a-z0-9_]*)(\.?-?[A-Za-z0-9]?)`)
+	keyForm     = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])((?:store|log|trace|capf|renewal|ca|adcs|est|ra)\.[a-z][a-z0-9_]*)(\.?-?[A-Za-z0-9]?)`)
 	machineWord = regexp.MustCompile(`^[a-z]+\.[a-z0-9_.-]+$`)
 	fileName    = regexp.MustCompile(`\.(pem|key|txt|log|toml|db|users|password|csr|example)$`)
 )
@@ -231,7 +231,7 @@ func configKeys() []string {
 	return keys
 }
 
-var keyLine = regexp.MustCompile(`^#?([a-z_]+) = `)
+var keyLine = regexp.MustCompile(`^#?([a-z0-9_]+) = `)
 
 var instruction = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])callsign [a-z]+[^;,)]*`)
 
