@@ -49,8 +49,10 @@ type Service struct {
 	AllowSHA1Auth bool
 	// MICBesideLSC accepts a MIC in mode lsc although an LSC is on record, as after a factory reset.
 	MICBesideLSC bool
-	// Progress are phones that are told by REQUEST_IN_PROGRESS to wait for the authority.
-	Progress Group
+	// Progress are phones that are told by REQUEST_IN_PROGRESS to wait for the authority, and ProgressWithin is how long
+	// they do. 0: a minute.
+	Progress       Group
+	ProgressWithin time.Duration
 	// RetryLater are phones that are told by RETRY_LATER when to call again while the authority has not decided, and
 	// RetryLaterAfter is when. 0: nobody is told.
 	RetryLater      Group
@@ -91,6 +93,13 @@ func (s *Service) wrongLimit() int {
 		return s.WrongStrings
 	}
 	return 5
+}
+
+func (s *Service) progressWithin() time.Duration {
+	if s.ProgressWithin > 0 {
+		return s.ProgressWithin
+	}
+	return time.Minute
 }
 
 // Open implements capf.Service: device known, operation due, not locked, in time, authenticated.
@@ -175,6 +184,12 @@ func (s *Service) task(ctx context.Context, d *Device, t *story) (capf.Task, *en
 		return capf.Task{Operation: capf.OperationTroubleshoot}, nil, nil
 	}
 	task := capf.Task{Operation: capf.OperationInstall, Keys: d.keySpecs(), AcceptOtherKey: s.AcceptOtherKey}
+	if s.Progress.Has(d) {
+		task.Progress, task.AnswerWithin = true, s.progressWithin()
+	}
+	if s.RetryLater.Has(d) {
+		task.RetryLater = s.RetryLaterAfter
+	}
 	rows, err := s.Engine.ByOwner(ctx, Owner(d.Name))
 	if err != nil {
 		return task, nil, fmt.Errorf("read enrolments of %s: %w", d.Name, err)

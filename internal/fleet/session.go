@@ -410,6 +410,9 @@ func (x *session) aborted(cause error) outcome {
 		o.note = x.s.noteOf(problem("fleet.ec-not-possible",
 			fmt.Sprintf("%s is to have an EC key, and its client of protocol version %d can make RSA keys only", x.d.Name, x.caller.Version),
 			"run: callsign phone set "+x.d.Name+" --key-order ec_rsa --operation install; or update the phone's firmware"))
+	case errors.Is(cause, capf.ErrServerClosed):
+		o.note = x.s.noteOf(problem(capf.CodeServerStopping, "the server was stopped during the call of "+x.d.Name,
+			"nothing: the phone calls again by itself"))
 	case errors.Is(cause, capf.ErrNotReady):
 		f := x.s.lateAuthority(x.d.Name, enroll.Requested)
 		o.result, o.note = capf.ResultTimedOut, x.s.noteOf(problem(f.Code, f.Detail, f.Remedy))
