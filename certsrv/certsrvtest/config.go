@@ -36,6 +36,9 @@ type Issuance struct {
 	// identifier, CRL and AIA locations) and Microsoft's template extensions have been taken out.
 	Extensions []pkix.Extension
 	Template   string // common name of the template; empty on a standalone CA
+	// CA tells that a subordinate CA is to be certified ([Template.SubCA]). Extensions then hold basic constraints and key
+	// usage as well, and the certificate should have no extended key usage.
+	CA bool
 }
 
 // AccountState tells whether a [User] may log in.
@@ -82,6 +85,11 @@ type Template struct {
 	// BuildFromAD takes the subject from the directory: CN is the account's name. Default: subject in the request.
 	BuildFromAD bool
 	RequireSAN  bool // refuse requests without subjectAltName (0x80094803)
+	// SubCA makes it the template of a subordinate certification authority, which AD CS calls "SubCA": basic constraints CA:TRUE with the path
+	// length of PathLen, whatever the request asks for, key usage digitalSignature, keyCertSign and cRLSign, and the template's name in the
+	// certificate (1.3.6.1.4.1.311.20.2).
+	SubCA   bool
+	PathLen int // with SubCA: how many CAs may stand below it; negative for no limit
 	// Enrollers are the accounts with the Enroll right, as in [User.Name]; empty: everybody.
 	Enrollers []string
 }

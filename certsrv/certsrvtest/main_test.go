@@ -107,6 +107,9 @@ func (c *honestCA) Issue(_ context.Context, r Issuance) ([]byte, error) {
 		SerialNumber: big.NewInt(serial), RawSubject: r.RawSubject, NotBefore: clock.Add(-time.Minute), NotAfter: clock.AddDate(1, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, ExtraExtensions: r.Extensions,
 	}
+	if r.CA {
+		tmpl.ExtKeyUsage = nil
+	}
 	return x509.CreateCertificate(rand.Reader, tmpl, c.chains[len(c.chains)-1][0], key, c.key)
 }
 

@@ -318,6 +318,13 @@ func (s *Server) issuance(req *request, t *Template, user string) (*Issuance, er
 		return i, nil
 	}
 	i.Template = t.Name
+	if t.SubCA {
+		exts, err := subCAExtensions(t, req.extensions)
+		if err != nil {
+			return nil, &statusError{eInvalidData}
+		}
+		i.Extensions, i.CA = exts, true
+	}
 	if t.BuildFromAD {
 		account := user
 		if req.requester != "" {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"callsign/internal/ca"
 	"callsign/internal/certfile"
@@ -212,6 +214,10 @@ func ParseSubject(s string) ([]byte, error) {
 			return nil, fmt.Errorf("subject %q: %w", s, err)
 		case value == "" || len(value) > 200:
 			return nil, fmt.Errorf("subject %q: %s is empty or longer than 200 bytes", s, key)
+		case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+			return nil, fmt.Errorf("subject %q: %s has characters that are no text", s, key)
+		case key == "DC" && !printable([]byte(value)):
+			return nil, fmt.Errorf("subject %q: DC has characters outside ASCII", s)
 		case key == "C" && len(value) != 2:
 			return nil, fmt.Errorf("subject %q: C is a country of two letters", s)
 		}
