@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"callsign/capf"
@@ -85,7 +86,8 @@ func (a *App) openDoors(ctx context.Context, given net.Listener) (doors []door, 
 		doors = append(doors, d)
 		return nil
 	}
-	legacyHere := c.LegacyListen != "" && c.LegacyListen == c.Listen
+	// Two listeners with port 0 get a port each.
+	legacyHere := c.LegacyListen != "" && c.LegacyListen == c.Listen && !strings.HasSuffix(c.Listen, ":0")
 	if given != nil || c.Listen != "" {
 		if err := open(door{name: "capf", key: "capf.listen", transport: capf.Transport{TLS: secured, OldPhones: legacyHere}}, given, c.Listen, &a.capfAddr); err != nil {
 			return doors, err
