@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,17 +25,49 @@ type recording struct {
 	Messages             []struct{ From, Hex string }
 }
 
-func recordings(t *testing.T) []recording {
+// recordedFile is the file of the recordings.
+type recordedFile struct {
+	CAPF     string `json:"capf_certificate_pem"`
+	MICCA    string `json:"mic_ca_certificate_pem"`
+	Sessions []recording
+}
+
+func recordings(t *testing.T) recordedFile {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", "capf", "testdata", "transcripts.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file struct{ Sessions []recording }
+	var file recordedFile
 	if err := json.Unmarshal(b, &file); err != nil || len(file.Sessions) != 20 {
 		t.Fatalf("%d sessions, %v", len(file.Sessions), err)
 	}
-	return file.Sessions
+	return file
+}
+
+// certificate is the LSC that a recorded session installed.
+func (f recordedFile) certificate(t *testing.T, session string) []byte {
+	t.Helper()
+	i := slices.IndexFunc(f.Sessions, func(r recording) bool { return r.Name == session })
+	if i < 0 {
+		t.Fatalf("no session %s", session)
+	}
+	for _, m := range f.Sessions[i].Messages {
+		raw, err := hex.DecodeString(m.Hex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parsed, err := capf.ParseMessage(raw); err == nil && parsed.Command == capf.StoreCertificateRequest {
+			v, _ := parsed.Element(capf.TagCertificate)
+			entries, err := capf.ParseCertificatePackage(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return entries[0].DER
+		}
+	}
+	t.Fatalf("%s installs nothing", session)
+	return nil
 }
 
 // verdict is what must be on record after a session.
@@ -48,6 +81,8 @@ type verdict struct {
 	LSC       bool
 	Note      string // code
 	Rows      []enroll.State
+	Attempts  int    // on record in all
+	Showed    string // what the phone showed in the last of them
 }
 
 // replay is a session with the record before it, how it must end and what must be on record then.
@@ -75,61 +110,110 @@ func authString(s string) func(*fleet.Device) {
 	return func(d *fleet.Device) { d.Auth, d.AuthString = fleet.AuthString, capf.Secret(s) }
 }
 
+func certificate(first fleet.AuthMode) func(*fleet.Device) {
+	return func(d *fleet.Device) { d.Auth = first }
+}
+
 // recordedNow is the time at which the certificates of the recordings are valid.
 var recordedNow = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
-// replays are the sessions by string and null string.
-func replays() map[string]replay {
-	installed := func(earlier ...enroll.State) *verdict {
-		return &verdict{Operation: fleet.OperationNone, Status: fleet.StatusUpgradeSuccess, Result: "CAPF_OP_SUCCESS", LSC: true, Rows: append([]enroll.State{enroll.Confirmed}, earlier...)}
+// replays are the sessions with their verdicts.
+func replays(t *testing.T, file recordedFile) map[string]replay {
+	lsc := func(session string) func(*fleet.Device) {
+		der := file.certificate(t, session)
+		return func(d *fleet.Device) {
+			d.LSC = &fleet.Certificate{DER: der, Serial: "01", Issuer: "CN=CAPF", NotBefore: recordedNow.Add(-time.Hour), NotAfter: recordedNow.AddDate(1, 0, 0)}
+		}
 	}
-	one := []enroll.State{enroll.Confirmed}
+	installed := func(attempts int, showed string, earlier ...enroll.State) *verdict {
+		return &verdict{
+			Operation: fleet.OperationNone, Status: fleet.StatusUpgradeSuccess, Result: "CAPF_OP_SUCCESS", LSC: true, Attempts: attempts, Showed: showed,
+			Rows: append([]enroll.State{enroll.Confirmed}, earlier...),
+		}
+	}
+	// What is refused for its certificate stays due, and nothing is issued.
+	refused := func(attempts int, showed, result, note string, lsc bool, rows ...enroll.State) *verdict {
+		return &verdict{
+			Operation: fleet.OperationInstall, Status: fleet.StatusPending, Result: "CAPF_OP_FAIL_INVALID_" + result, Note: note, LSC: lsc, Rows: rows,
+			Attempts: attempts, Showed: showed,
+		}
+	}
+	const one = enroll.Confirmed
+	two := []enroll.State{one, one}
+	install := fleet.OperationInstall
 	return map[string]replay{
-		"install-rsa2048-null": {operation(fleet.OperationInstall), capf.ReasonUpdateCertificate, installed()},
-		"install-ec384-null":   {operation(fleet.OperationInstall, ec(384)), capf.ReasonUpdateCertificate, installed()},
-		"install-password-wrong": {operation(fleet.OperationInstall, ec(256), authString("123456")), capf.ReasonInvalidElement, &verdict{
-			Operation: fleet.OperationInstall, Status: fleet.StatusPending, Result: "CAPF_OP_FAIL_INVALID_AUTH_STR", Tries: 1, HasString: true, Note: "fleet.wrong-string",
+		"install-rsa2048-null": {operation(install), capf.ReasonUpdateCertificate, installed(1, "none")},
+		"install-ec384-null":   {operation(install, ec(384)), capf.ReasonUpdateCertificate, installed(1, "none")},
+		"install-password-wrong": {operation(install, ec(256), authString("123456")), capf.ReasonInvalidElement, &verdict{
+			Operation: install, Status: fleet.StatusPending, Result: "CAPF_OP_FAIL_INVALID_AUTH_STR", Tries: 1, HasString: true, Note: "fleet.wrong-string",
+			Attempts: 1, Showed: "string",
 		}},
-		"install-ec256-password": {nil, capf.ReasonUpdateCertificate, installed()},
-		"install-ec521-null":     {operation(fleet.OperationInstall, ec(521)), capf.ReasonUpdateCertificate, installed()},
+		"install-ec256-password": {nil, capf.ReasonUpdateCertificate, installed(2, "string")},
+		"install-ec521-null":     {operation(install, ec(521)), capf.ReasonUpdateCertificate, installed(1, "none")},
+		"install-cert-lsc-rsa": {
+			operation(install, certificate(fleet.AuthLSC), lsc("install-rsa2048-null")), capf.ReasonUpdateCertificate, installed(2, "lsc", one),
+		},
+		"install-cert-lsc-rsa-sudi-mic": {
+			operation(install, certificate(fleet.AuthLSC), lsc("install-cert-lsc-rsa")), capf.ReasonInvalidElement,
+			refused(3, "lsc", "MIC", "fleet.sudi-of-another-device", true, two...),
+		},
+		"install-cert-lsc-ec-sudi-mic": {
+			operation(install, certificate(fleet.AuthLSC), ec(384), lsc("install-ec384-null")), capf.ReasonInvalidElement,
+			refused(2, "lsc", "MIC", "fleet.sudi-of-another-device", true, one),
+		},
+		"install-cert-mic":  {operation(install, certificate(fleet.AuthMIC)), capf.ReasonUpdateCertificate, installed(1, "mic")},
+		"auth-cert-missing": {operation(install, certificate(fleet.AuthLSC), rsaOnly), capf.ReasonInvalidElement, refused(2, "none", "LSC", "fleet.credential-missing", true, one)},
+		"auth-cert-of-another-device": {
+			operation(install, certificate(fleet.AuthLSC)), capf.ReasonInvalidElement, refused(3, "lsc", "LSC", "fleet.certificate-of-another-device", true, one),
+		},
 		"fetch": {operation(fleet.OperationTroubleshoot), capf.ReasonNoAction, &verdict{
-			Operation: fleet.OperationNone, Status: fleet.StatusTroubleshootSuccess, Result: "CAPF_OP_SUCCESS", Shown: 1, LSC: true, Rows: one,
+			Operation: fleet.OperationNone, Status: fleet.StatusTroubleshootSuccess, Result: "CAPF_OP_SUCCESS", Shown: 1, LSC: true, Rows: two, Attempts: 4, Showed: "none",
 		}},
 		"fetch-none": {operation(fleet.OperationTroubleshoot), capf.ReasonNoAction, &verdict{
-			Operation: fleet.OperationNone, Status: fleet.StatusTroubleshootSuccess, Result: "CAPF_FETCH_SUCCESS_BUT_NO_CERT", LSC: true, Rows: one,
+			Operation: fleet.OperationNone, Status: fleet.StatusTroubleshootSuccess, Result: "CAPF_FETCH_SUCCESS_BUT_NO_CERT", LSC: true, Rows: two, Attempts: 5, Showed: "none",
 		}},
 		"delete": {operation(fleet.OperationDelete), capf.ReasonUpdateCertificate, &verdict{
-			Operation: fleet.OperationNone, Status: fleet.StatusDeleteSuccess, Result: "CAPF_OP_SUCCESS", Rows: one,
+			Operation: fleet.OperationNone, Status: fleet.StatusDeleteSuccess, Result: "CAPF_OP_SUCCESS", Rows: two, Attempts: 6, Showed: "none",
 		}},
 		"delete-none": {operation(fleet.OperationDelete), capf.ReasonUpdateCertificate, &verdict{
-			Operation: fleet.OperationNone, Status: fleet.StatusDeleteSuccess, Result: "CAPF_OP_SUCCESS", Note: "fleet.nothing-deleted", Rows: one,
+			Operation: fleet.OperationNone, Status: fleet.StatusDeleteSuccess, Result: "CAPF_OP_SUCCESS", Note: "fleet.nothing-deleted", Rows: two, Attempts: 7, Showed: "none",
 		}},
-		"no-operation":        {operation(fleet.OperationNone), capf.ReasonNoAction, &verdict{Operation: fleet.OperationNone, Status: fleet.StatusNone, Rows: one}},
-		"unknown-device":      {nil, capf.ReasonUnknownDevice, nil},
-		"jabber-install":      {operation(fleet.OperationInstall), capf.ReasonUpdateCertificate, installed()},
-		"jabber-no-operation": {operation(fleet.OperationNone), capf.ReasonNoAction, &verdict{Operation: fleet.OperationNone, Status: fleet.StatusNone, LSC: true, Rows: one}},
-		"jabber-unknown":      {nil, capf.ReasonUnknownDevice, nil},
+		"no-operation": {operation(fleet.OperationNone), capf.ReasonNoAction, &verdict{
+			Operation: fleet.OperationNone, Status: fleet.StatusNone, Rows: two, Attempts: 7, Showed: "none",
+		}},
+		"unknown-device": {nil, capf.ReasonUnknownDevice, nil},
+		"jabber-install": {operation(install), capf.ReasonUpdateCertificate, installed(1, "none")},
+		"jabber-no-operation": {operation(fleet.OperationNone), capf.ReasonNoAction, &verdict{
+			Operation: fleet.OperationNone, Status: fleet.StatusNone, LSC: true, Rows: []enroll.State{one}, Attempts: 1, Showed: "none",
+		}},
+		"jabber-unknown": {nil, capf.ReasonUnknownDevice, nil},
 	}
 }
+
+func rsaOnly(d *fleet.Device) { d.KeyOrder = fleet.KeyOrderRSA }
 
 // TestRecordedSessions plays the phones of the recordings to the whole product with its own CA: TLS, CAPF, fleet,
 // journal, database.
 func TestRecordedSessions(t *testing.T) {
 	t.Parallel()
-	p := newProduct(t, config.IssuerLocal, nil)
+	file := recordings(t)
+	dir := t.TempDir()
+	trust, mics := filepath.Join(dir, "capf.pem"), filepath.Join(dir, "mic.pem")
+	for path, text := range map[string]string{trust: file.CAPF, mics: file.MICCA} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newProduct(t, config.IssuerLocal, func(c *config.Config) { c.CAPF.TrustFiles, c.CAPF.MICFiles = []string{trust}, []string{mics} })
 	p.now = func() time.Time { return recordedNow }
 	p.start()
-	table := replays()
-	for i, r := range recordings(t) {
-		// One after the other, so that the session ids are those of the file.
+	table := replays(t, file)
+	for i, r := range file.Sessions {
+		// One after the other, so that the session ids are those of the file: SUDI data is signed over them.
 		conn := p.dial()
-		tt, ours := table[r.Name]
-		if !ours { // by certificate: only its session id is used up
-			if m, err := capf.ReadMessage(conn, capf.MaxBody); err != nil || m.SessionID != uint32(i+1) {
-				t.Fatalf("%s: %v, %v", r.Name, m, err)
-			}
-			_ = conn.Close()
-			continue
+		tt, ok := table[r.Name]
+		if !ok {
+			t.Fatalf("session %d: no verdict on %s", i+1, r.Name)
 		}
 		delete(table, r.Name)
 		p.prepare(r.Device, tt.before)
@@ -211,6 +295,12 @@ func (p *product) play(conn net.Conn, r recording, end capf.Reason) {
 		case want.Command == capf.KeyGenerateRequest && r.Client == "CapfWrapper":
 			want.Elements = want.Elements[:1] // tag 10 only to version 2
 		}
+		if got.Command == capf.EndSession && want.Command == capf.KeyGenerateRequest {
+			if end != capf.ReasonInvalidElement {
+				t.Errorf("%s: is refused", r.Name)
+			}
+			return // we refuse what the recorded server did not; nothing after that is replayed
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: message %d (-recorded +ours):\n%s", r.Name, k+1, diff)
 		}
@@ -244,13 +334,20 @@ func (p *product) judge(r recording, want *verdict) {
 	if d.Note != nil {
 		got.Note = d.Note.Code
 	}
+	attempts, err := p.a.Records.Phones.Attempts(t.Context(), r.Device, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Attempts = len(attempts); got.Attempts > 0 {
+		got.Showed = attempts[0].Credential
+	}
 	for _, row := range rows {
 		got.Rows = append(got.Rows, row.State)
 	}
 	if diff := cmp.Diff(*want, got); diff != "" {
 		t.Errorf("%s: on record (-want +got):\n%s", r.Name, diff)
 	}
-	if len(rows) > 0 && rows[0].State == enroll.Confirmed && d.LSC != nil && string(d.LSC.DER) != string(rows[0].Certificate) {
+	if d.Status == fleet.StatusUpgradeSuccess && d.LSC != nil && string(d.LSC.DER) != string(rows[0].Certificate) {
 		t.Errorf("%s: the LSC on record is not the journal's", r.Name)
 	}
 }
