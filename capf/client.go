@@ -101,12 +101,21 @@ func (e *EndError) Remedy() string { return remedyOf(e.Code()) }
 
 // Dial connects to a server (HOST:PORT), runs one session and closes the connection.
 func (c *Client) Dial(ctx context.Context, address string) (Outcome, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	conn, err := c.Connect(ctx, address)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer conn.Close()
+	return c.Run(ctx, conn)
+}
+
+// Connect connects to a server (HOST:PORT) and completes TLS. The caller closes the connection. Errors are
+// *ProtocolError with CodeUnreachable or CodeHandshakeFailed.
+func (c *Client) Connect(ctx context.Context, address string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: c.timeout()}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return Outcome{}, &ProtocolError{ErrCode: CodeUnreachable, Detail: "connect to " + address, Err: err}
+		return nil, &ProtocolError{ErrCode: CodeUnreachable, Detail: "connect to " + address, Err: err}
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.TLS != nil {
@@ -119,13 +128,13 @@ func (c *Client) Dial(ctx context.Context, address string) (Outcome, error) {
 	}
 	config.DynamicRecordSizingDisabled = true
 	conn := tls.Client(raw, config)
-	defer conn.Close()
-	handshake, cancelHandshake := context.WithTimeout(ctx, c.timeout())
-	defer cancelHandshake()
+	handshake, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
 	if err := conn.HandshakeContext(handshake); err != nil {
-		return Outcome{}, &ProtocolError{ErrCode: CodeHandshakeFailed, Detail: "TLS with " + address, Err: err}
+		_ = raw.Close()
+		return nil, &ProtocolError{ErrCode: CodeHandshakeFailed, Detail: "TLS with " + address, Err: err}
 	}
-	return c.Run(ctx, conn)
+	return conn, nil
 }
 
 func (c *Client) timeout() time.Duration { return or(c.Timeout, DefaultClientTimeout) }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/rsa"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type enrolled struct {
 	NotAfter    string  `json:"not_after,omitempty"`
 	Certificate string  `json:"certificate,omitempty"`
 	Key         string  `json:"key,omitempty"`
+	Misbehaved  string  `json:"misbehaved,omitempty"` // message that was answered as --operation-answer says
+	Ended       bool    `json:"ended"`                // END_SESSION came; reason is its reason
 	Duration    float64 `json:"duration_seconds"`
 }
 
@@ -44,13 +47,26 @@ func (e *env) handsetEnroll() *cobra.Command {
 		stringFile, caPEM string
 		key               string
 		protocol          uint8
+		credential        credential
+		answer            string
 	)
 	cmd := &cobra.Command{
 		Use: "enroll", Short: "Call a CAPF server as one phone", Args: noArgs,
 		Long: `Call a CAPF server as one phone and do what it asks for: make a key and store the certificate, show it, or delete it.
-Key and certificate are kept in --out as NAME.key and NAME.pem; a key is kept until its certificate is stored.`,
+Key and certificate are kept in --out as NAME.key and NAME.pem; a key is kept until its certificate is stored.
+
+The phone authenticates by authentication string or null string, or by a certificate: --lsc or --mic. With --sudi it also
+makes SUDI data, which bind the session to the MIC (to the LSC when there is no --mic); with all three it shows the LSC and
+makes the SUDI data with the MIC.
+
+--operation-answer makes a bad phone, to see what the server makes of it: refuse (answers with reason 7), vanish (closes the
+connection), silent (says nothing more), abort (asks to abort) or garbage (answers nonsense), at the message that decides the
+operation or at the one that is named: refuse-key, refuse-ec (only EC keys), vanish-hello, vanish-store and so on. The exit
+code is 0 when the phone has behaved so.`,
 		Example: `  callsign handset enroll --server 127.0.0.1:3804 --name SEP001122334455
-  callsign handset enroll --server 127.0.0.1:3804 --name SEP001122334455 --auth-string-file pin.txt --out phones`,
+  callsign handset enroll --server 127.0.0.1:3804 --name SEP001122334455 --auth-string-file pin.txt --out phones
+  callsign handset enroll --server 127.0.0.1:3804 --name SEP001122334455 --lsc phones/SEP001122334455.pem --out phones
+  callsign handset enroll --server 127.0.0.1:3804 --name SEP001122334455 --operation-answer vanish-store`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if p.Server == "" || p.Name == "" {
 				return usage(errors.New("--server HOST:PORT and --name NAME are needed"))
@@ -76,6 +92,12 @@ Key and certificate are kept in --out as NAME.key and NAME.pem; a key is kept un
 				}
 				p.String = capf.Secret(s.Reveal())
 			}
+			if err := credential.load(&p); err != nil {
+				return err
+			}
+			if p.Answer, err = handset.ParseAnswer(answer); err != nil {
+				return usage(fmt.Errorf("--operation-answer: %w", err))
+			}
 			if p.TLS, err = handset.TLSConfig(caPEM); err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
@@ -83,13 +105,17 @@ Key and certificate are kept in --out as NAME.key and NAME.pem; a key is kept un
 			if err != nil {
 				return err
 			}
-			return e.printEnrolled(p.Name, r)
+			return e.printEnrolled(p.Name, p.Answer, r)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&p.Server, "server", "", "CAPF server, `HOST:PORT`")
 	f.StringVar(&p.Name, "name", "", "device `name`, e.g. SEP001122334455")
 	f.StringVar(&stringFile, "auth-string-file", "", "`file` (mode 0600) with the authentication string; default: null string")
+	f.StringVar(&credential.lsc, "lsc", "", "authenticate with the LSC in `file`, PEM with its key or with the key beside it as NAME.key")
+	f.StringVar(&credential.mic, "mic", "", "authenticate with the MIC in `file`, in the same form")
+	f.BoolVar(&credential.sudi, "sudi", false, "make SUDI data, with the MIC or else with the LSC; RSA keys only")
+	f.StringVar(&answer, "operation-answer", "", "behave as a bad phone: `answer` refuse, vanish, silent, abort or garbage, alone or with -hello, -key, -ec, -store, -fetch or -delete")
 	f.Uint8Var(&protocol, "protocol", 3, "protocol `version`: 2 (soft phones) or 3")
 	f.StringVar(&key, "key", "", "make this `key` whatever the server asks for, e.g. rsa:2048 or ec:256 (default: what it asks for)")
 	f.StringVar(&p.Dir, "out", ".", "`directory` for NAME.key and NAME.pem")
@@ -98,12 +124,60 @@ Key and certificate are kept in --out as NAME.key and NAME.pem; a key is kept un
 	f.DurationVar(&p.RetryInterval, "retry-interval", handset.DefaultRetryInterval, "`time` between two calls")
 	f.DurationVar(&p.Timeout, "timeout", capf.DefaultClientTimeout, "how long the server may be silent")
 	complete(cmd, "protocol", "2", "3")
+	complete(cmd, "operation-answer", handset.Answers()...)
 	complete(cmd, "key", "rsa:2048", "ec:256")
 	return exits(cmd, exitOK, exitFailed, exitUsage, exitUnreachable, exitDenied)
 }
 
-func (e *env) printEnrolled(name string, r handset.Result) error {
-	v := enrolled{Name: name, Operation: r.Operation.String(), Reason: int(r.Reason), Session: r.Session, Calls: r.Calls, Duration: r.Duration.Seconds()}
+// credential is what a phone authenticates with besides strings.
+type credential struct {
+	lsc, mic string // files
+	sudi     bool
+}
+
+// load reads the files into the phone.
+func (c credential) load(p *handset.Phone) error {
+	switch {
+	case c.sudi && c.lsc == "" && c.mic == "":
+		return usage(errors.New("--sudi needs --mic FILE or --lsc FILE to make the SUDI data with"))
+	case c.lsc != "" && c.mic != "" && !c.sudi:
+		return usage(errors.New("--lsc and --mic exclude each other: a phone shows one certificate; with --sudi it shows the LSC and makes SUDI data with the MIC"))
+	}
+	var err error
+	if c.mic != "" {
+		if p.Identity, err = handset.LoadIdentity(c.mic, capf.CertificateMIC); err != nil {
+			return &exitError{code: exitUsage, err: err}
+		}
+		p.SUDI = p.Identity
+	}
+	if c.lsc != "" {
+		if p.Identity, err = handset.LoadIdentity(c.lsc, capf.CertificateLSC); err != nil {
+			return &exitError{code: exitUsage, err: err}
+		}
+	}
+	switch {
+	case !c.sudi:
+		p.SUDI = nil
+	case p.SUDI == nil:
+		p.SUDI = p.Identity
+	}
+	if p.SUDI == nil {
+		return nil
+	}
+	if _, ok := p.SUDI.Key.Public().(*rsa.PublicKey); !ok {
+		return usage(errors.New("--sudi needs an RSA key: SUDI data with other keys is not defined"))
+	}
+	return nil
+}
+
+func (e *env) printEnrolled(name string, answer handset.Answer, r handset.Result) error {
+	v := enrolled{
+		Name: name, Operation: r.Operation.String(), Reason: int(r.Reason), Session: r.Session, Calls: r.Calls, Ended: r.Ended,
+		Duration: r.Duration.Seconds(),
+	}
+	if r.Misbehaved != 0 {
+		v.Misbehaved = r.Misbehaved.String()
+	}
 	if c := r.Certificate; c != nil {
 		v.Serial, v.Issuer, v.NotAfter = hex.EncodeToString(c.SerialNumber.Bytes()), c.Issuer.String(), utc(c.NotAfter)
 		v.Certificate, v.Key = r.CertificatePath, r.KeyPath
@@ -111,10 +185,19 @@ func (e *env) printEnrolled(name string, r handset.Result) error {
 	if e.json {
 		return e.printJSON(v)
 	}
+	if r.Misbehaved != 0 {
+		fmt.Fprintf(e.out, "%s answered %v as asked: %v\n", name, r.Misbehaved, answer)
+	} else if answer.Conduct != "" {
+		e.hint("the server never came to the message for --operation-answer %v\n", answer)
+	}
 	switch {
 	case r.Certificate != nil:
 		fmt.Fprintf(e.out, "%s has its certificate: serial %s, issuer %s, expires %s\n  certificate  %s\n  key          %s\n",
 			name, v.Serial, v.Issuer, r.Certificate.NotAfter.Local().Format(time.DateOnly), v.Certificate, v.Key)
+	case r.Misbehaved != 0 && r.Ended:
+		fmt.Fprintf(e.out, "%s: the server ended the session with reason %d (%v)\n", name, uint8(r.Reason), r.Reason)
+	case r.Misbehaved != 0:
+		fmt.Fprintf(e.out, "%s: the connection was closed without an end of the session\n", name)
 	case r.Operation == capf.OperationNone:
 		fmt.Fprintf(e.out, "%s: the server has no operation for this phone\n", name)
 		e.hint("schedule one on the server: callsign phone set %s --operation install\n", shellQuote(name))
@@ -146,6 +229,9 @@ server, with an install due. Keys are made before the clock starts.`,
 			}
 			if c.Concurrency < 1 {
 				return usage(fmt.Errorf("--concurrency %d: use 1 or more", c.Concurrency))
+			}
+			if c.Silent < 0 {
+				return usage(fmt.Errorf("--silent %d: use 0 or more", c.Silent))
 			}
 			var err error
 			if c.Server, err = serverAddress(c.Server); err != nil {
@@ -192,6 +278,7 @@ server, with an install due. Keys are made before the clock starts.`,
 	f.IntVar(&c.Count, "count", 0, "how `many` phones")
 	f.IntVar(&c.Concurrency, "concurrency", 16, "how `many` at once")
 	f.StringVar(&c.First, "first", handset.DefaultFirst, "first `name`; the others count up in hexadecimal")
+	f.IntVar(&c.Silent, "silent", 0, "so `many` connections hang on the server meanwhile and say nothing")
 	f.StringVar(&key, "key", "rsa:2048", "`key` of each phone: rsa:2048, ec:256, ...")
 	f.DurationVar(&c.Timeout, "timeout", capf.DefaultClientTimeout, "how long the server may be silent")
 	f.StringVar(&stringFile, "auth-string-file", "", "`file` (mode 0600) with the authentication string of all; default: null string")
@@ -237,6 +324,9 @@ func (e *env) printLoad(r handset.LoadReport, server string) error {
 	}
 	fmt.Fprintf(e.out, "%d of %d phones enrolled in %.2f s: %.1f/s, p50 %.0f ms, p99 %.0f ms\n",
 		r.OK, r.Count, r.DurationSeconds, r.Rate, r.P50Seconds*1000, r.P99Seconds*1000)
+	if r.Silent > 0 {
+		fmt.Fprintf(e.out, "  %d silent connections hung meanwhile: %d attempts refused, %d closed by the server\n", r.Silent, r.SilentRefused, r.SilentClosed)
+	}
 	for _, reason := range slices.Sorted(maps.Keys(r.FailedByReason)) {
 		fmt.Fprintf(e.out, "  %d failed: %s\n", r.FailedByReason[reason], reason)
 	}

@@ -42,9 +42,18 @@ type world struct {
 	spkis   [][]byte                // offered keys in order
 	reasons []capf.Reason           // of Stored, Deleted
 	shown   int
+	fetched []capf.Reason // of Fetched
+	callers []capf.Caller
+	aborted []error
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, &capf.Server{})
+}
+
+// newWorldWith is newWorld with a server that has its limits set.
+func newWorldWith(t *testing.T, s *capf.Server) *world {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -63,7 +72,7 @@ func newWorld(t *testing.T) *world {
 	if w.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	s := &capf.Server{Service: w}
+	s.Service = w
 	transport := capf.Transport{TLS: &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 	}}
@@ -86,6 +95,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) Open(_ context.Context, c capf.Caller) (capf.Session, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.callers = append(w.callers, c)
 	if w.refuse != nil {
 		if err := w.refuse(c); err != nil {
 			return nil, err
@@ -137,11 +147,17 @@ func (s *worldSession) answered(r capf.Reason) error {
 func (s *worldSession) Stored(_ context.Context, _ []byte, r capf.Reason) error { return s.answered(r) }
 
 func (s *worldSession) Deleted(_ context.Context, r capf.Reason) error { return s.answered(r) }
-func (s *worldSession) Abort(context.Context, error)                   {}
 
-func (s *worldSession) Fetched(_ context.Context, certs []capf.CertificateEntry, _ capf.Reason) error {
+func (s *worldSession) Abort(_ context.Context, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.aborted = append(s.aborted, cause)
+}
+
+func (s *worldSession) Fetched(_ context.Context, certs []capf.CertificateEntry, r capf.Reason) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetched = append(s.fetched, r)
 	s.shown = len(certs)
 	return nil
 }

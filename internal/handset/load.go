@@ -33,6 +33,7 @@ type LoadConfig struct {
 	Version     uint8         // protocol version; 0 means 3
 	String      capf.Secret   // the same authentication string for all; empty for a null string
 	Timeout     time.Duration // how long the server may be silent; 0 means capf.DefaultClientTimeout
+	Silent      int           // connections that hang on the server during the calls and say nothing, besides the phones
 	Log         *slog.Logger  // nil discards
 	// Progress is told how far the load is, from several goroutines but never twice at the same time: during
 	// Preparing for each key, during Calling for each phone. May be nil.
@@ -71,6 +72,11 @@ type LoadReport struct {
 	P50Seconds      float64        `json:"p50_seconds"`
 	P99Seconds      float64        `json:"p99_seconds"`
 	MaxSeconds      float64        `json:"max_seconds"`
+	// Silent is how many connections hung on the server during the calls and said nothing. SilentRefused counts attempts
+	// to open one that failed, SilentClosed those that the server closed; both are tried again.
+	Silent        int `json:"silent,omitempty"`
+	SilentRefused int `json:"silent_refused,omitempty"`
+	SilentClosed  int `json:"silent_closed,omitempty"`
 }
 
 // NothingToDo is the key in LoadReport.FailedByReason for phones whose session ended well without a certificate: the
@@ -155,6 +161,14 @@ type result struct {
 }
 
 func (l *load) run(ctx context.Context) (LoadReport, error) {
+	var silent *crowd
+	if l.Silent > 0 {
+		timeout := l.Timeout
+		if timeout <= 0 {
+			timeout = capf.DefaultClientTimeout
+		}
+		silent = gather(ctx, l.Server, l.Silent, timeout)
+	}
 	var next atomic.Int64
 	tell := l.reporter(Calling)
 	began := time.Now()
@@ -172,7 +186,12 @@ func (l *load) run(ctx context.Context) (LoadReport, error) {
 		})
 	}
 	err := g.Wait()
-	return l.report(time.Since(began)), err
+	r := l.report(time.Since(began))
+	if silent != nil {
+		r.Silent = l.Silent
+		r.SilentRefused, r.SilentClosed = silent.disperse()
+	}
+	return r, err
 }
 
 // call is one phone's session.

@@ -28,6 +28,13 @@ type Phone struct {
 	// Key is the key that the phone makes whatever the server asks for, as some soft phones do; zero makes what is asked
 	// for. A server refuses another key than it asked for unless it is set to take it.
 	Key capf.KeySpec
+	// Identity is the certificate by which the phone authenticates; nil for the string modes. A MIC here or in SUDI is shown
+	// to a server that asks for the phone's certificates, beside the LSC.
+	Identity *capf.Identity
+	// SUDI is the certificate with which the phone makes SUDI data; nil for none.
+	SUDI *capf.Identity
+	// Answer makes the phone a bad one; the zero value is a good phone.
+	Answer Answer
 	// Dir keeps NAME.key and NAME.pem; empty keeps them in memory, for the life of the Phone.
 	Dir string
 	// TLS is the configuration for the connection, see TLSConfig; nil checks nothing.
@@ -56,10 +63,13 @@ type Result struct {
 	// CertificatePath and KeyPath are the phone's files; empty without a Dir.
 	CertificatePath string
 	KeyPath         string
+	// Misbehaved is the last message of the server that the phone answered as Phone.Answer says; 0 when it came to none.
+	Misbehaved capf.Command
 }
 
 // Enroll calls the server, does what it asks for (install, fetch, delete or nothing) and calls again as Retries tells.
-// The error is that of the last call. Not for concurrent use.
+// The error is that of the last call; what comes of a bad phone's own answer is no error, and no reason to call again.
+// Not for concurrent use.
 func (p *Phone) Enroll(ctx context.Context) (Result, error) {
 	var r Result
 	keeper, err := p.open()
@@ -70,12 +80,17 @@ func (p *Phone) Enroll(ctx context.Context) (Result, error) {
 		r.CertificatePath, r.KeyPath = v.CertificatePath(), v.KeyPath()
 	}
 	client := &capf.Client{
-		Device: p.Name, Version: p.Version, String: p.String, Keeper: p.own(keeper), TLS: p.tls(), Timeout: p.Timeout, Log: p.Log,
+		Device: p.Name, Version: p.Version, String: p.String, Identity: p.Identity, SUDI: p.SUDI, Keeper: p.own(keeper),
+		TLS: p.tls(), Timeout: p.Timeout, Log: p.Log,
 	}
 	began := time.Now()
 	for {
 		r.Calls++
-		r.Outcome, err = client.Dial(ctx, p.Server)
+		r.Outcome, r.Misbehaved, err = p.call(ctx, client)
+		if r.Misbehaved != 0 && ctx.Err() == nil {
+			err = nil
+			break
+		}
 		if err == nil || r.Calls > p.Retries || !again(err) || !pause(ctx, max(p.interval(), r.RetryAfter)) {
 			break
 		}
@@ -89,6 +104,28 @@ func (p *Phone) Enroll(ctx context.Context) (Result, error) {
 		r.Certificate = cert
 	}
 	return r, err
+}
+
+// call is one session.
+func (p *Phone) call(ctx context.Context, client *capf.Client) (out capf.Outcome, misbehaved capf.Command, err error) {
+	if p.Answer.Conduct == "" {
+		out, err = client.Dial(ctx, p.Server)
+		return out, 0, err
+	}
+	conn, err := client.Connect(ctx, p.Server)
+	if err != nil {
+		return out, 0, err
+	}
+	defer conn.Close()
+	bad := &badConn{Conn: conn, ctx: ctx, answer: p.Answer}
+	out, err = client.Run(ctx, bad)
+	if out.Operation == capf.OperationNone {
+		out.Operation = operationOf(bad.fired) // the phone itself has not seen the message
+	}
+	if r, ok := bad.end.Reason(); ok {
+		out.Session, out.Ended, out.Reason = bad.end.SessionID, true, r
+	}
+	return out, bad.fired, err
 }
 
 // open returns the place for key and certificate, the same one for every call.
@@ -109,6 +146,12 @@ func (p *Phone) open() (capf.Keeper, error) {
 }
 
 func (p *Phone) own(k capf.Keeper) capf.Keeper {
+	for _, i := range []*capf.Identity{p.Identity, p.SUDI} {
+		if i != nil && i.Type == capf.CertificateMIC {
+			k = manufactured{Keeper: k, mic: i.Certificate}
+			break
+		}
+	}
 	if p.Key == (capf.KeySpec{}) {
 		return k
 	}
@@ -138,6 +181,18 @@ type stubborn struct {
 // Key implements capf.Keeper.
 func (s stubborn) Key(ctx context.Context, _ capf.KeySpec) (crypto.Signer, error) {
 	return s.Keeper.Key(ctx, s.key)
+}
+
+// manufactured shows a MIC beside what the phone has.
+type manufactured struct {
+	capf.Keeper
+	mic []byte
+}
+
+// Certificates implements capf.Keeper.
+func (m manufactured) Certificates(ctx context.Context) ([]capf.CertificateEntry, error) {
+	certs, err := m.Keeper.Certificates(ctx)
+	return append(certs, capf.CertificateEntry{Type: capf.CertificateMIC, DER: m.mic}), err
 }
 
 // again reports whether calling again can help: after a communication failure, and when the server ended a session in
