@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -59,6 +58,9 @@ const (
 	codeUsers        = "app.users-file"
 	codeDatabaseDir  = "app.database-directory"
 	codeOldSchema    = "app.old-schema"
+	codeOldPhones    = "app.old-phones"
+	codePlain        = "app.plain-listener"
+	codeNoOfflineCA  = "app.offline-ca-unknown"
 	codeUnclassified = "app.check-failed"
 )
 
@@ -88,6 +90,9 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 	k.database(ctx)
 	k.localCA(ctx)
 	k.listeners(ctx)
+	if c.ServesCAPF() {
+		k.phones()
+	}
 	if c.UsesADCS() {
 		k.adcs(ctx)
 	}
@@ -218,17 +223,25 @@ func (k *checker) database(ctx context.Context) {
 
 // listeners looks whether each address can be listened on, or is ours already.
 func (k *checker) listeners(ctx context.Context) {
-	k.listener(ctx, "capf", k.c.CAPF.Listen, k.capf)
-	k.estFree = k.listener(ctx, "est", k.c.EST.Listen, k.est)
+	c := k.c.CAPF
+	k.listener(ctx, "capf", "capf.listen", c.Listen, servedBy(k.capf))
+	if c.LegacyListen != c.Listen || portZero(c.Listen) {
+		k.listener(ctx, "capf-legacy", "capf.legacy_listen", c.LegacyListen, servedBy(k.capf))
+	}
+	k.listener(ctx, "capf-plain", "capf.plain_listen", c.PlainListen, greetsPlainly)
+	k.estFree = k.listener(ctx, "est", "est.listen", k.c.EST.Listen, servedBy(k.est))
 }
 
-// listener reports whether nobody listens there yet.
-func (k *checker) listener(ctx context.Context, service, addr string, own *x509.Certificate) bool {
+// portZero tells that an address takes a free port.
+func portZero(addr string) bool { return strings.HasSuffix(addr, ":0") }
+
+// listener reports whether nobody listens there yet. ours tells whether who listens is a server of this configuration.
+func (k *checker) listener(ctx context.Context, service, key, addr string, ours func(context.Context, string) bool) bool {
 	name := "listen " + service
 	if addr == "" {
 		return false
 	}
-	if strings.HasSuffix(addr, ":0") {
+	if portZero(addr) {
 		k.ok(name, addr, "takes a free port at each start")
 		return true
 	}
@@ -240,18 +253,18 @@ func (k *checker) listener(ctx context.Context, service, addr string, own *x509.
 		k.ok(name, addr, "free")
 		return true
 	case errors.Is(err, syscall.EADDRINUSE):
-		if own != nil && servedBy(ctx, addr, own) {
-			k.ok(name, addr, "in use by a running server with this certificate")
+		if ours(ctx, addr) {
+			k.ok(name, addr, "in use by a running server of this configuration")
 			return false
 		}
 		k.fail(name, addr, codePortInUse, "in use by another program",
-			fmt.Sprintf("find it with: ss -ltnp 'sport = :%s' and end it, or set %s.listen to another address", portOf(addr), service))
+			fmt.Sprintf("find it with: ss -ltnp 'sport = :%s' and end it, or set %s to another address", portOf(addr), key))
 	case errors.Is(err, syscall.EACCES):
 		k.fail(name, addr, codeListen, fmt.Sprintf("cannot listen: %v", err), "use a port above 1023, or give the program the capability CAP_NET_BIND_SERVICE")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		k.fail(name, addr, codeListen, fmt.Sprintf("cannot listen: %v", err), fmt.Sprintf("set %s.listen to an address of this machine (ip address)", service))
+		k.fail(name, addr, codeListen, fmt.Sprintf("cannot listen: %v", err), fmt.Sprintf("set %s to an address of this machine (ip address)", key))
 	default:
-		k.fail(name, addr, codeListen, fmt.Sprintf("cannot listen: %v", err), fmt.Sprintf("correct %s.listen", service))
+		k.fail(name, addr, codeListen, fmt.Sprintf("cannot listen: %v", err), fmt.Sprintf("correct %s", key))
 	}
 	return false
 }
@@ -264,28 +277,6 @@ func portOf(addr string) string {
 	return port
 }
 
-// servedBy tells whether who listens at addr shows this certificate.
-func servedBy(ctx context.Context, addr string, own *x509.Certificate) bool {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	if host, port, err := net.SplitHostPort(addr); err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			addr = net.JoinHostPort("localhost", port)
-		}
-	}
-	d := tls.Dialer{Config: &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, //nolint:gosec // the certificate is compared with our own, byte for byte
-	}}
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	shown := conn.(*tls.Conn).ConnectionState().PeerCertificates
-	return len(shown) > 0 && shown[0].Equal(own)
-}
-
 // certificateKeys are the keys of the configuration that name a certificate and its private key.
 type certificateKeys struct {
 	name                     string
@@ -296,7 +287,7 @@ type certificateKeys struct {
 // certificates looks at each certificate of our own: key, dates, and what its work demands of it.
 func (k *checker) certificates() {
 	c := k.c
-	if c.ServesCAPF() {
+	if c.CAPF.Listen != "" || c.CAPF.LegacyListen != "" {
 		k.capf = k.pair(certificateKeys{"capf", "capf.certificate_file", "capf.key_file", c.CAPF.CertificateFile, c.CAPF.KeyFile}, capfUsage)
 	}
 	if c.EST.Listen != "" {

@@ -112,6 +112,42 @@ func TestCheck(t *testing.T) {
 			change: func(_ *testing.T, c *config.Config) { c.CAPF.Listen = "192.0.2.1:3804" },
 		},
 		{
+			name: "a door for old phones", want: []string{"old phones warn app.old-phones"},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.LegacyListen = "127.0.0.1:0" },
+		},
+		{
+			name: "a door for old phones that cannot work", want: []string{"certificate capf warn app.certificate-key-size", "old phones fail app.certificate-key-size"},
+			change: func(t *testing.T, c *config.Config) {
+				c.CAPF.LegacyListen = "127.0.0.1:0"
+				replaceCAPF(t, c, local.NewCAPF, local.P256)
+			},
+		},
+		{
+			name: "a door without TLS for others", want: []string{"listen capf-plain warn app.plain-listener"},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.PlainListen, c.CAPF.PlainBeyondLoopback = "0.0.0.0:0", true },
+		},
+		{
+			name: "manufacturing CAs that have expired", at: 20*365*day + day, want: []string{
+				"certificate capf fail app.certificate-expired", "certificate est fail app.certificate-expired", "certificate ca fail app.certificate-expired",
+				"local ca fail local.sign", "trust warn app.certificate-expired",
+			},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.MICFiles = []string{c.CA.ChainFile} },
+		},
+		{
+			name: "a phone's certificate among the CAs", want: []string{"trust warn app.certificate-usage"},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.TrustFiles = []string{c.EST.CertificateFile} },
+		},
+		{
+			name: "CAs that are fine",
+			change: func(_ *testing.T, c *config.Config) {
+				c.CAPF.TrustFiles, c.CAPF.MICFiles = []string{c.CA.CertificateFile}, []string{c.CA.ChainFile}
+			},
+		},
+		{
+			name: "an offline CA that nobody has named", want: []string{"offline CA warn app.offline-ca-unknown"},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.Issuer = config.IssuerOffline },
+		},
+		{
 			name: "nobody may enrol", want: []string{"est users warn app.users-file"},
 			change: func(t *testing.T, c *config.Config) {
 				if err := os.WriteFile(c.EST.UsersFile, []byte("# nobody yet\n"), 0o600); err != nil {
