@@ -179,14 +179,27 @@ func (e *examination) wanted() *Problem {
 	return nil
 }
 
+// The codes of what the room chain finds, in the certificate shown and in that of the SUDI data.
+const (
+	codeUntrusted   = "fleet.certificate-untrusted"
+	codeExpired     = "fleet.certificate-expired"
+	codeNotYetValid = "fleet.certificate-not-yet-valid"
+	codeRefused     = "fleet.certificate-refused"
+
+	codeSUDIUntrusted = "fleet.sudi-untrusted"
+	codeSUDIRefused   = "fleet.sudi-refused"
+)
+
 // trusted says what keeps a certificate from being accepted, its names aside. of is empty for the certificate shown and
 // "SUDI " for that of the SUDI data.
 func (e *examination) trusted(x *x509.Certificate, v verdict, of string) *Problem {
-	name, prefix := e.d.Name, "fleet.certificate"
-	if of != "" {
-		prefix = "fleet.sudi"
+	what := fmt.Sprintf("the %s%s of %s", of, label(v.kind), e.d.Name)
+	either := func(codeShown, codeSUDI string) string {
+		if of != "" {
+			return codeSUDI
+		}
+		return codeShown
 	}
-	what := fmt.Sprintf("the %s%s of %s", of, label(v.kind), name)
 	if v.distrusted != nil {
 		return problem("fleet.issuer-distrusted", fmt.Sprintf("%s (%s) comes under %s, which is not trusted any more", what, short(x.Subject.String()), short(v.distrusted.Subject())),
 			"if it is to count again, take its SHA-256 out of capf.distrusted; else "+e.anotherMode())
@@ -205,20 +218,20 @@ func (e *examination) trusted(x *x509.Certificate, v verdict, of string) *Proble
 		case v.kind == CredentialNone:
 			key = "capf.trust_files (for an LSC) or capf.mic_files (for a MIC)"
 		}
-		return problem(prefix+"-untrusted", detail,
+		return problem(either(codeUntrusted, codeSUDIUntrusted), detail,
 			fmt.Sprintf("if %s is a CA of yours or of the phone's maker, name the file with its certificate in %s and start the server again; else %s",
 				short(x.Issuer.String()), key, e.anotherMode()))
 	case chain.Expired:
 		if f.Depth > 0 {
-			return problem(prefix+"-expired", detail, "the CA that issued it has expired, and a new certificate is needed: "+e.anotherMode())
+			return problem(either(codeExpired, codeSUDIRefused), detail, "the CA that issued it has expired, and a new certificate is needed: "+e.anotherMode())
 		}
-		return problem(prefix+"-expired", detail, "check the clock of this machine; an expired certificate does not come back: "+e.anotherMode())
+		return problem(either(codeExpired, codeSUDIRefused), detail, "check the clock of this machine; an expired certificate does not come back: "+e.anotherMode())
 	case chain.NotYetValid:
-		return problem(prefix+"-not-yet-valid", detail, "check the clock of this machine (date -u) and that of the CA; the phone calls again by itself")
+		return problem(either(codeNotYetValid, codeSUDIRefused), detail, "check the clock of this machine (date -u) and that of the CA; the phone calls again by itself")
 	case chain.WeakKey:
-		return problem(prefix+"-refused", detail, "allow old phones to authenticate with what they have (capf.allow_sha1_auth), or "+e.anotherMode())
+		return problem(either(codeRefused, codeSUDIRefused), detail, "allow old phones to authenticate with what they have (capf.allow_sha1_auth), or "+e.anotherMode())
 	default:
-		return problem(prefix+"-refused", detail, f.Remedy+"; meanwhile "+e.anotherMode())
+		return problem(either(codeRefused, codeSUDIRefused), detail, f.Remedy+"; meanwhile "+e.anotherMode())
 	}
 }
 

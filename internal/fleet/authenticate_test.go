@@ -324,7 +324,7 @@ func TestRefusedByCertificate(t *testing.T) {
 		"SUDI data with an expired certificate": {
 			show: with(func(t *testing.T, c *capf.Credential) {
 				c.SUDIData = sudiData(t, 1, issue(t, phone, p.micCA, rsaOther(), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
-			}), result: capf.ResultInvalidMIC, code: "fleet.sudi-expired",
+			}), result: capf.ResultInvalidMIC, code: "fleet.sudi-refused",
 		},
 		"SUDI data that is none": {
 			show: with(func(_ *testing.T, c *capf.Credential) { c.SUDIData = []byte{0, 0, 9} }), result: capf.ResultInvalidMIC, code: "fleet.sudi-wrong",
