@@ -208,6 +208,8 @@ func unfit(s string, most int) string {
 		return "has control characters, such as the end of a line"
 	case n > most:
 		return fmt.Sprintf("has %d characters", n)
+	case s != "" && strings.TrimSpace(s) == "":
+		return "is nothing but blanks" // which no import file could say
 	}
 	return ""
 }

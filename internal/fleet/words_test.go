@@ -154,6 +154,9 @@ func TestValidate(t *testing.T) {
 		{"letters kept for later", func(d *fleet.Device) { d.AuthString = []byte("12ab") }, "fleet.string-form"},
 		{"description", func(d *fleet.Device) { d.Description = strings.Repeat("ü", 128) }, ""},
 		{"long description", func(d *fleet.Device) { d.Description = strings.Repeat("ü", 129) }, "fleet.description"},
+		{"blank description", func(d *fleet.Device) { d.Description = " " }, "fleet.description"},
+		{"two lines", func(d *fleet.Device) { d.Description = "a\nb" }, "fleet.description"},
+		{"long model", func(d *fleet.Device) { d.Model = strings.Repeat("8", 65) }, "fleet.model"},
 		{"bytes in the description", func(d *fleet.Device) { d.Description = "\xfc" }, "fleet.description"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
