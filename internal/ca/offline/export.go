@@ -48,7 +48,8 @@ type Exporter struct {
 	// Agent signs CMC requests; AgentChain begins with its certificate (Certificate Request Agent).
 	Agent      crypto.Signer
 	AgentChain []*x509.Certificate
-	Template   string // certificate template of AD CS that a CMC request names; may be empty
+	Template   string    // certificate template of AD CS that a CMC request names; may be empty
+	Shape      cmc.Shape // of a CMC request; 0 means cmc.Supplied
 }
 
 // Request returns r as PEM in the form f. made is when the request was made: it stands in a CMC request, so that the same request gives
@@ -100,8 +101,12 @@ func (x Exporter) cmc(r ca.Request, made time.Time) ([]byte, error) {
 	if from := x.AgentChain[0].NotBefore; made.Before(from) {
 		made = from // an agent signs nothing before its time
 	}
+	shape := x.Shape
+	if shape == 0 {
+		shape = cmc.Supplied
+	}
 	// Without a random source signatures are deterministic (RFC 6979).
-	return cmc.ADCSRequest(csr, x.Template, cmc.Supplied, x.Agent, x.AgentChain, made, nil)
+	return cmc.ADCSRequest(csr, x.Template, shape, x.Agent, x.AgentChain, made, nil)
 }
 
 // Extensions returns the extensions of a phone's certificate as a configuration for openssl x509 -extfile. device is the phone's
