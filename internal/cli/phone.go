@@ -22,7 +22,7 @@ import (
 
 func (e *env) phoneCommand() *cobra.Command {
 	return group("phone", "The phones: add, list, show, set the certificate operation",
-		e.phoneAdd(), e.phoneSet(), e.phoneList(), e.phoneShow())
+		e.phoneAdd(), e.phoneSet(), e.phoneList(), e.phoneShow(), e.phoneImport(), e.phoneExport(), e.phoneStrings())
 }
 
 // phoneFlags are the settings that add and set share.

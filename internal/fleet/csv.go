@@ -121,6 +121,11 @@ func ReadSheet(r io.Reader, zone *time.Location) (*Sheet, error) {
 	return &p.sheet, nil
 }
 
+// HasStrings tells that rows have authentication strings.
+func (s *Sheet) HasStrings() bool {
+	return slices.ContainsFunc(s.rows, func(r sheetRow) bool { return r.sets(colString) })
+}
+
 type sheetParser struct {
 	in      *bufio.Reader
 	zone    *time.Location
