@@ -123,7 +123,8 @@ func (e *env) printCSRs(c *config.Config, rows []enroll.Enrolment, total int) er
 	}
 	lines := make([][]string, 0, len(items))
 	for _, i := range items {
-		lines = append(lines, []string{i.Device, i.Request, strings.TrimSuffix(in(now.Add(-time.Duration(i.Age)*time.Second), now), " ago"), i.Key, i.State, i.Subject})
+		age := strings.TrimPrefix(in(now.Add(time.Duration(i.Age)*time.Second), now), "in ")
+		lines = append(lines, []string{i.Device, i.Request, age, i.Key, i.State, i.Subject})
 	}
 	if err := table(e.out, []string{"DEVICE", "REQUEST", "AGE", "KEY", "STATE", "SUBJECT"}, lines); err != nil {
 		return err
