@@ -62,7 +62,7 @@ func (l *page) HighestRequestID(context.Context) (int64, error) { return 0, nil 
 
 // back is the CA behind the RA: a real one, with a switch in front.
 type back struct {
-	*local.Authority
+	ca.Authority
 	mu     sync.Mutex
 	do     func() (ca.Outcome, error)
 	issued int
@@ -81,6 +81,12 @@ func (b *back) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome
 	b.issued++
 	out.RequestID = "10"
 	return out, err
+}
+
+// Private is what the authority behind says.
+func (b *back) Private() bool {
+	p, ok := b.Authority.(ca.Private)
+	return ok && p.Private()
 }
 
 func (b *back) behave(do func() (ca.Outcome, error)) {
@@ -128,15 +134,23 @@ func (w *world) set(f fault, offset time.Duration) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, func(issuing *local.Issuer) ca.Authority {
+		authority, err := local.New(local.Config{Certificate: issuing.Certificate, Signer: issuing.Signer, Chain: issuing.Chain})
+		check(t, err)
+		return authority
+	})
+}
+
+// newWorldOn is a world whose RA asks the authority that behind makes of the issuing CA.
+func newWorldOn(t *testing.T, behind func(issuing *local.Issuer) ca.Authority) *world {
+	t.Helper()
 	w := &world{t: t}
 	var err error
 	w.root, err = local.NewRoot(local.CAOptions{Subject: pkix.Name{CommonName: "Root"}})
 	check(t, err)
 	issuing, err := w.root.NewIssuing(t.Context(), local.CAOptions{Subject: pkix.Name{CommonName: "Issuing"}})
 	check(t, err)
-	authority, err := local.New(local.Config{Certificate: issuing.Certificate, Signer: issuing.Signer, Chain: issuing.Chain})
-	check(t, err)
-	w.ca = &back{Authority: authority}
+	w.ca = &back{Authority: behind(issuing)}
 	leaf := func(p local.Purpose, cn string) *local.Leaf {
 		l, err := w.root.NewLeaf(t.Context(), local.LeafOptions{Purpose: p, CAOptions: local.CAOptions{Subject: pkix.Name{CommonName: cn}}, Names: []string{"127.0.0.1"}})
 		check(t, err)
@@ -149,7 +163,7 @@ func newWorld(t *testing.T) *world {
 	db, err := store.Open(t.Context(), filepath.Join(dir, "db"), store.Options{})
 	check(t, err)
 	engine := &enroll.Engine{
-		Journal: db.Journal(), Authorities: map[string]ca.Authority{"local": w.ca}, Now: w.now,
+		Journal: db.Journal(), Authorities: map[string]ca.Authority{w.ca.Name(): w.ca}, Now: w.now,
 		Backoff: enroll.Backoff{Min: time.Millisecond, Max: time.Millisecond},
 	}
 	line, err := ra.UserLine("capf", []byte("secret"), bcrypt.MinCost)
