@@ -345,7 +345,7 @@ func scanDevice(row interface{ Scan(...any) error }) (fleet.Device, error) {
 	d.AuthString = str
 	d.CompletesBy, d.Scheduled, d.Created, d.Updated, d.RenewAt = timeOf(completes), timeOf(scheduled), timeOf(created), timeOf(updated), timeOf(renew)
 	d.Result, d.HasResult = capf.Result(r.Int64), r.Valid
-	if serial.Valid { // not the certificate itself: the driver reads an empty one as NULL
+	if issuerID.Valid { // not the certificate itself: the driver reads an empty one as NULL
 		d.LSC = &fleet.Certificate{
 			DER: lsc, Serial: serial.String, Issuer: issuer.String, IssuerID: issuerID.String,
 			NotBefore: timeOf(lscBegin), NotAfter: timeOf(lscEnd),

@@ -23,7 +23,7 @@ func TestDevices(t *testing.T) {
 func fill(tb testing.TB, s *Store, phones int) []byte {
 	tb.Helper()
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	lsc := signed(tb, strings.Repeat("x", 300), 1, at, at.AddDate(5, 0, 0))
+	lsc := signed(tb, strings.Repeat("x", 400), 1, at, at.AddDate(5, 0, 0))
 	batch := make([]fleet.Device, 0, 1000)
 	for i := range phones {
 		d := fleet.NewDevice(fmt.Sprintf("SEP%012X", i))

@@ -116,10 +116,10 @@ func TestPlans(t *testing.T) {
 		dueEnrolments:     "enrolment_due",
 		highestCANumber:   "enrolment_ca_number",
 		renewDevices:      "device_renew",
-		replanDevices:     "PRIMARY KEY",
-		lastAttempt:       "PRIMARY KEY",
-		forgetAttempts:    "PRIMARY KEY",
-		selectAttempts:    "PRIMARY KEY",
+		replanDevices:     "sqlite_autoindex_device",
+		lastAttempt:       "attempt_device",
+		forgetAttempts:    "attempt_device",
+		selectAttempts:    "attempt_device",
 		selectIssuer:      "device_issuer",
 	}
 	for index, q := range map[string]fleet.Query{

@@ -9,7 +9,7 @@ import (
 )
 
 // searched are the states that the index enrolment_state has, in its own words.
-const searched = `state IN ('pending', 'denied', 'failed', 'stale')`
+const searched = `(state = 'pending' OR state = 'denied' OR state = 'failed' OR state = 'stale')`
 
 func enrolmentWhere(f *enroll.Filter) *where {
 	w := &where{}

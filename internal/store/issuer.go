@@ -15,8 +15,8 @@ import (
 
 const (
 	insertIssuer = `INSERT INTO issuer (id, der, subject, not_after, added) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
-	// The phones are counted in the index, which has no row for those without an LSC.
-	selectIssuers = `SELECT id, der, subject, not_after, added, (SELECT count(*) FROM device WHERE lsc_issuer_id = issuer.id AND lsc IS NOT NULL) FROM issuer`
+	// The phones are counted in the index.
+	selectIssuers = `SELECT id, der, subject, not_after, added, (SELECT count(*) FROM device WHERE lsc_issuer_id = issuer.id) FROM issuer`
 	selectIssuer  = selectIssuers + ` WHERE id = ?`
 	orderIssuers  = selectIssuers + ` ORDER BY seq`
 )

@@ -41,11 +41,11 @@ func deviceWhere(q *fleet.Query) *where {
 	w.add(q.Auth != "", `auth = ?`, string(q.Auth))
 	w.add(q.Origin != "", `origin = ?`, string(q.Origin))
 	w.add(q.Model != "", `model = ?`, q.Model)
-	w.add(q.LSC == fleet.LSCPresent, `lsc IS NOT NULL`)
-	w.add(q.LSC == fleet.LSCMissing, `lsc IS NULL`)
+	w.add(q.LSC == fleet.LSCPresent, `lsc_issuer_id IS NOT NULL`)
+	w.add(q.LSC == fleet.LSCMissing, `lsc_issuer_id IS NULL`)
 	// As with the text: left to itself SQLite would read every record rather than sort.
 	w.add(!q.ExpiresBefore.IsZero(), `name IN (SELECT name FROM device INDEXED BY device_expiry WHERE lsc_not_after < ?)`, q.ExpiresBefore.UnixMilli())
-	w.add(q.IssuerID != "", `lsc_issuer_id = ? AND lsc IS NOT NULL`, q.IssuerID)
+	w.add(q.IssuerID != "", `lsc_issuer_id = ?`, q.IssuerID)
 	return w
 }
 
@@ -108,11 +108,11 @@ func (r *Devices) Summarise(ctx context.Context, now time.Time) (fleet.Summary, 
 	group(`SELECT status, count(*) FROM device GROUP BY status`, func(v string, n int) { sum.Statuses[fleet.Status(v)] = n })
 	group(`SELECT auth, count(*) FROM device GROUP BY auth`, func(v string, n int) { sum.Auths[fleet.AuthMode(v)] = n })
 	at, soon := now.UnixMilli(), now.AddDate(0, 0, 30).UnixMilli()
-	count(&sum.LSCs, `SELECT count(*) FROM device WHERE lsc IS NOT NULL`)
+	count(&sum.LSCs, `SELECT count(*) FROM device WHERE lsc_issuer_id IS NOT NULL`)
 	count(&sum.Expired, `SELECT count(*) FROM device WHERE lsc_not_after < ?`, at)
 	count(&sum.In30Days, `SELECT count(*) FROM device WHERE lsc_not_after >= ? AND lsc_not_after < ? AND coalesce(lsc_not_before, 0) <= ?`, at, soon, at)
 	count(&sum.Renewing, `SELECT count(*) FROM device WHERE operation <> 'none' AND origin = 'renewal'`)
-	count(&sum.Locked, `SELECT count(*) FROM device WHERE operation <> 'none' AND status IN ('upgrade_failed', 'delete_failed', 'troubleshoot_failed')`)
+	count(&sum.Locked, `SELECT count(*) FROM device INDEXED BY device_due WHERE operation <> 'none' AND status IN ('upgrade_failed', 'delete_failed', 'troubleshoot_failed')`)
 	if err != nil {
 		return fleet.Summary{}, fmt.Errorf("count devices: %w", err)
 	}

@@ -16,8 +16,8 @@ const (
 		ON CONFLICT (one) DO UPDATE SET policy = excluded.policy, at = excluded.at, credit = excluded.credit`
 	// The conditions are those of the index device_renew, word for word.
 	renewDevices = `SELECT ` + deviceColumns + ` FROM device
-		WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc IS NOT NULL AND renew_at <= ? ORDER BY renew_at, name LIMIT ?`
-	replanDevices = `SELECT ` + deviceColumns + ` FROM device WHERE lsc IS NOT NULL AND name > ? ORDER BY name LIMIT ?`
+		WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc_issuer_id IS NOT NULL AND renew_at <= ? ORDER BY renew_at, name LIMIT ?`
+	replanDevices = `SELECT ` + deviceColumns + ` FROM device WHERE lsc_issuer_id IS NOT NULL AND name > ? ORDER BY name LIMIT ?`
 )
 
 // replanBatch is how many phones are looked at in one transaction: others who write wait that long.

@@ -1,8 +1,8 @@
 -- What renewal, reports and the story of a phone need. Times are Unix milliseconds in UTC; see the package documentation.
 
 -- +goose Up
--- The table is made anew: SQLite adds columns only behind the certificates, where every look through many rows would have
--- to read past them.
+-- The table is made anew, with rowids: in a table without them a record that is longer than a quarter of a page lies partly
+-- elsewhere, and every look-up that passes by has to fetch it from there. Short columns come first.
 CREATE TABLE device_4 (
     name           TEXT    NOT NULL PRIMARY KEY, -- upper case
     operation      TEXT    NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE device_4 (
     updated        INTEGER,
     lsc_not_before INTEGER,
     lsc_not_after  INTEGER,
-    lsc_issuer_id  TEXT,                         -- issuer.id, '' when the authority gave no certificate of its own
+    lsc_issuer_id  TEXT,                         -- issuer.id, '' when the authority gave no certificate of its own; NULL: no LSC
     lsc_serial     TEXT,
     lsc_issuer     TEXT,
     model          TEXT    NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE device_4 (
     note           TEXT,                         -- JSON: what the last call brought
     lsc            BLOB,                         -- DER
     shown          TEXT                          -- JSON: certificates of the last Troubleshoot
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 INSERT INTO device_4 (name, operation, origin, status, auth, auth_string, wrong_tries, key_order, rsa_bits, ec_bits, no_mic, completes_by,
         scheduled, result, created, updated, lsc_not_after, lsc_issuer_id, lsc_serial, lsc_issuer, model, description, search, offered, note, lsc, shown)
@@ -44,23 +44,24 @@ INSERT INTO device_4 (name, operation, origin, status, auth, auth_string, wrong_
 DROP TABLE device;
 ALTER TABLE device_4 RENAME TO device;
 
--- Every index carries the name, so that an equal value gives the rows in the order of their names.
-CREATE INDEX device_status ON device (status);
-CREATE INDEX device_auth ON device (auth);
-CREATE INDEX device_due ON device (operation, origin, status) WHERE operation <> 'none';
-CREATE INDEX device_renew ON device (renew_at) WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc IS NOT NULL;
-CREATE INDEX device_expiry ON device (lsc_not_after, lsc_not_before) WHERE lsc_not_after IS NOT NULL;
-CREATE INDEX device_issuer ON device (lsc_issuer_id) WHERE lsc IS NOT NULL;
+-- Most carry the name, so that an equal value gives the rows in the order of their names.
+CREATE INDEX device_status ON device (status, name);
+CREATE INDEX device_auth ON device (auth, name);
+CREATE INDEX device_due ON device (operation, name, origin, status) WHERE operation <> 'none';
+CREATE INDEX device_renew ON device (renew_at, name) WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc_issuer_id IS NOT NULL;
+CREATE INDEX device_expiry ON device (lsc_not_after, name, lsc_not_before) WHERE lsc_not_after IS NOT NULL;
+CREATE INDEX device_issuer ON device (lsc_issuer_id, name);
 -- Text is looked for here, not in the rows with their certificates.
-CREATE INDEX device_search ON device (search);
+CREATE INDEX device_search ON device (search, name);
 
 -- The last calls of each phone: the story that phone show tells.
 CREATE TABLE attempt (
+    seq    INTEGER PRIMARY KEY,
     device TEXT    NOT NULL,
     number INTEGER NOT NULL, -- from 1 on, for each device
-    story  TEXT    NOT NULL, -- JSON
-    PRIMARY KEY (device, number)
-) STRICT, WITHOUT ROWID;
+    story  TEXT    NOT NULL  -- JSON
+) STRICT;
+CREATE UNIQUE INDEX attempt_device ON attempt (device, number);
 
 -- The certificates that have issued LSCs.
 CREATE TABLE issuer (
@@ -82,7 +83,7 @@ CREATE TABLE renewal (
 
 ALTER TABLE enrolment ADD COLUMN dismissed INTEGER; -- when an administrator took it off the list of stale certificates
 -- Rows that somebody looks for by their state. Those of certificates in use, by far the most, are not among them.
-CREATE INDEX enrolment_state ON enrolment (state) WHERE state IN ('pending', 'denied', 'failed', 'stale');
+CREATE INDEX enrolment_state ON enrolment (state) WHERE state = 'pending' OR state = 'denied' OR state = 'failed' OR state = 'stale';
 
 -- +goose Down
 DROP INDEX enrolment_state;
