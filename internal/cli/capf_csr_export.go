@@ -170,7 +170,11 @@ func (e *env) exportCSRs(c *config.Config, x exportFlags, exporter offline.Expor
 		}
 		items = append(items, item)
 	}
-	if err := e.writeExport(x, single, joined, files, items); err != nil {
+	listed := items
+	if len(names) > 0 && !single { // what was exported before stays in the list
+		listed = append(listed, listedBefore(x.out, items)...)
+	}
+	if err := e.writeExport(x, single, joined, files, listed); err != nil {
 		return err
 	}
 	if e.json {
@@ -236,11 +240,32 @@ func (e *env) writeExport(x exportFlags, single bool, joined []byte, files []exp
 	return nil
 }
 
+// listedBefore are the entries of a manifest for other files than those of items. One that is not ours is none.
+func listedBefore(dir string, items []csrItem) (others []csrItem) {
+	data, err := os.ReadFile(filepath.Join(dir, manifestFile)) // #nosec G304 -- the directory is the administrator's word
+	if err != nil {
+		return nil
+	}
+	lines, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+	if err != nil || len(lines) == 0 || !slices.Equal(lines[0], manifestHeader) {
+		return nil
+	}
+	for _, l := range lines[1:] {
+		if !slices.ContainsFunc(items, func(i csrItem) bool { return i.File == l[2] }) {
+			others = append(others, csrItem{Device: l[0], Request: l[1], File: l[2], Subject: l[3], Key: l[4], Created: l[5]})
+		}
+	}
+	return others
+}
+
+// manifestHeader is the first line of the manifest.
+var manifestHeader = []string{"device", "request", "file", "subject", "key", "created"}
+
 // manifestOf is the table of what was exported.
 func manifestOf(items []csrItem) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	lines := [][]string{{"device", "request", "file", "subject", "key", "created"}}
+	lines := [][]string{manifestHeader}
 	for _, i := range items {
 		lines = append(lines, []string{i.Device, i.Request, i.File, i.Subject, i.Key, i.Created})
 	}

@@ -188,6 +188,7 @@ func TestExactlyOnce(t *testing.T) {
 func history(t *rapid.T, far *center, keys [][]byte) {
 	script := rapid.SliceOfN(rapid.IntRange(0, int(behaviours)-1), 1, 12).Draw(t, "authority")
 	attempts := rapid.SampledFrom([]int{0, 2}).Draw(t, "max attempts")
+	rate := rapid.SampledFrom([]enroll.Rate{{}, {Count: 1, Per: 3 * time.Second}}).Draw(t, "rate")
 	var mu sync.Mutex
 	next, kind := 0, true // after the script it issues
 	c := &center{name: far.name, key: far.key, cert: far.cert, behave: func() behaviour {
@@ -199,7 +200,10 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 		next++
 		return behaviour(script[next-1])
 	}}
-	w := &world{journal: &enrolltest.Memory{}, center: c, settle: func(e *enroll.Engine) { e.MaxAttempts = attempts }}
+	w := &world{journal: &enrolltest.Memory{}, center: c, settle: func(e *enroll.Engine) {
+		e.MaxAttempts = attempts
+		e.Rates = map[string]enroll.Rate{"fake": rate}
+	}}
 	w.boot()
 	defer func() {
 		w.kill()
