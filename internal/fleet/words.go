@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -129,7 +128,7 @@ func fold(s string) string {
 func look[T any](table map[string]T, s, code, what, possible string) (T, error) {
 	v, ok := table[fold(s)]
 	if !ok {
-		return v, problem(code, fmt.Sprintf("%s is no %s", shown(s), what), "use "+possible)
+		return v, problem(code, shown(s)+" "+what, "use "+possible)
 	}
 	return v, nil
 }
@@ -146,37 +145,37 @@ func shown(s string) string {
 // ParseOperation reads an operation in our words, the vendor's ("Install/Upgrade", "OPERATION_UPGRADE") or as a number
 // of column tkcertificateoperation. The error is a *Problem, fleet.operation.
 func ParseOperation(s string) (Operation, error) {
-	return look(operationWords, s, "fleet.operation", "operation", "install, delete, troubleshoot or none")
+	return look(operationWords, s, "fleet.operation", "is no operation", "install, delete, troubleshoot or none")
 }
 
 // ParseStatus reads the status of an operation in our words, the vendor's ("Operation Pending") or as a number of column
 // tkcertificatestatus. The error is a *Problem, fleet.status.
 func ParseStatus(s string) (Status, error) {
-	return look(statusWords, s, "fleet.status", "status of an operation",
+	return look(statusWords, s, "fleet.status", "is no status of an operation",
 		"none, pending, upgrade_success, upgrade_failed, delete_success, delete_failed, troubleshoot_success or troubleshoot_failed")
 }
 
 // ParseAuthMode reads an authentication mode in our words, the vendor's ("By Null String", "AUTH_BY_STR") or as a number
 // of column tkauthenticationmode. The error is a *Problem, fleet.auth-mode.
 func ParseAuthMode(s string) (AuthMode, error) {
-	return look(authWords, s, "fleet.auth-mode", "authentication mode", "null, string, lsc or mic")
+	return look(authWords, s, "fleet.auth-mode", "is no authentication mode", "null, string, lsc or mic")
 }
 
 // ParseKeyOrder reads a key order in our words, the vendor's ("EC Preferred, RSA Backup", "KEYORDER_RSA_ONLY") or as its
 // number. The error is a *Problem, fleet.key-order.
 func ParseKeyOrder(s string) (KeyOrder, error) {
-	return look(keyOrderWords, s, "fleet.key-order", "key order", "rsa, ec or ec_rsa")
+	return look(keyOrderWords, s, "fleet.key-order", "is no key order", "rsa, ec or ec_rsa")
 }
 
 // ParseRSABits reads the size of an RSA key in bits, in the vendor's words ("KEY_SIZE_2048:3") or as a number of column
 // tkkeysize. The error is a *Problem, fleet.key-size.
 func ParseRSABits(s string) (int, error) {
-	return look(rsaWords, s, "fleet.key-size", "size of an RSA key that can be asked for", "512, 1024, 2048, 3072 or 4096")
+	return look(rsaWords, s, "fleet.key-size", "is no size of an RSA key that can be asked for", "512, 1024, 2048, 3072 or 4096")
 }
 
 // ParseECBits reads the size of an EC key in bits. The error is a *Problem, fleet.key-size.
 func ParseECBits(s string) (int, error) {
-	return look(ecWords, s, "fleet.key-size", "size of an EC key that can be asked for", "256, 384 or 521")
+	return look(ecWords, s, "fleet.key-size", "is no size of an EC key that can be asked for", "256, 384 or 521")
 }
 
 // The vendor writes a time as YYYY:MM:DD:HH:MM; its pages ask for date and hour only.
