@@ -24,7 +24,7 @@ type pki struct {
 	mic, otherMIC                  *identity
 }
 
-func newPKI(t testing.TB) *pki {
+func newPKI(t failer) *pki {
 	t.Helper()
 	p := &pki{lscCA: newCA(t, "CAPF"), oldCA: newCA(t, "former CAPF"), foreignCA: newCA(t, "CAPF elsewhere"), micCA: newCA(t, "Cisco Manufacturing CA (test)")}
 	p.lsc = issue(t, phone, p.lscCA, ecKey(t), uri(phone))
@@ -162,7 +162,7 @@ func TestAuthenticByCertificate(t *testing.T) {
 func TestRefusedByCertificate(t *testing.T) {
 	t.Parallel()
 	p := newPKI(t)
-	show := func(id func(testing.TB) *identity) func(*testing.T) *capf.Credential {
+	show := func(id func(failer) *identity) func(*testing.T) *capf.Credential {
 		return func(t *testing.T) *capf.Credential { return credential(t, phone, id(t)) }
 	}
 	with := func(change func(*testing.T, *capf.Credential)) func(*testing.T) *capf.Credential {
@@ -172,8 +172,8 @@ func TestRefusedByCertificate(t *testing.T) {
 			return c
 		}
 	}
-	dated := func(from, to time.Duration) func(testing.TB) *identity {
-		return func(t testing.TB) *identity {
+	dated := func(from, to time.Duration) func(failer) *identity {
+		return func(t failer) *identity {
 			return issue(t, phone, p.lscCA, ecKey(t), func(c *x509.Certificate) {
 				c.NotBefore, c.NotAfter = time.Now().Add(from), time.Now().Add(to)
 			})
@@ -206,17 +206,17 @@ func TestRefusedByCertificate(t *testing.T) {
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-malformed", shown: "none",
 		},
 		"LSC of another phone": {
-			show: show(func(testing.TB) *identity { return p.otherLSC }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device", remedy: "under a name that is not its own",
+			show: show(func(failer) *identity { return p.otherLSC }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device", remedy: "under a name that is not its own",
 		},
 		"LSC of another phone, that names this one at the end": {
-			show: show(func(t testing.TB) *identity { return issue(t, "CSFX-"+phone, p.lscCA, ecKey(t), nil) }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
+			show: show(func(t failer) *identity { return issue(t, "CSFX-"+phone, p.lscCA, ecKey(t), nil) }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
 		},
 		"LSC of another phone by its URI": {
-			show:   show(func(t testing.TB) *identity { return issue(t, phone, p.lscCA, ecKey(t), uri(otherPhone)) }),
+			show:   show(func(t failer) *identity { return issue(t, phone, p.lscCA, ecKey(t), uri(otherPhone)) }),
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
 		},
 		"LSC with two common names": {
-			show: show(func(t testing.TB) *identity {
+			show: show(func(t failer) *identity {
 				return issue(t, "x", p.lscCA, ecKey(t), func(c *x509.Certificate) {
 					cn := []int{2, 5, 4, 3}
 					c.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: cn, Value: otherPhone}, {Type: cn, Value: phone}}}
@@ -224,10 +224,10 @@ func TestRefusedByCertificate(t *testing.T) {
 			}), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
 		},
 		"MIC whose name does not fit": {
-			mode: fleet.AuthMIC, show: show(func(testing.TB) *identity { return p.otherMIC }), result: capf.ResultInvalidMIC, code: "fleet.certificate-of-another-device", shown: "mic",
+			mode: fleet.AuthMIC, show: show(func(failer) *identity { return p.otherMIC }), result: capf.ResultInvalidMIC, code: "fleet.certificate-of-another-device", shown: "mic",
 		},
 		"MIC with the name in a URI": {
-			mode: fleet.AuthMIC, show: show(func(t testing.TB) *identity { return issue(t, "CP-8841", p.micCA, ecKey(t), uri(phone)) }),
+			mode: fleet.AuthMIC, show: show(func(t failer) *identity { return issue(t, "CP-8841", p.micCA, ecKey(t), uri(phone)) }),
 			result: capf.ResultInvalidMIC, code: "fleet.certificate-of-another-device", shown: "mic",
 		},
 		"expired LSC": {show: show(dated(-2*time.Hour, -time.Hour)), result: capf.ResultInvalidLSC, code: "fleet.certificate-expired", remedy: "clock of this machine"},
@@ -236,40 +236,40 @@ func TestRefusedByCertificate(t *testing.T) {
 		},
 		"expired MIC": {
 			mode: fleet.AuthMIC, shown: "mic", result: capf.ResultInvalidMIC, code: "fleet.certificate-expired",
-			show: show(func(t testing.TB) *identity {
+			show: show(func(t failer) *identity {
 				return issue(t, "CP-7962G-"+phone, p.micCA, ecKey(t), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 			}),
 		},
 		"unknown issuer": {
-			show:   show(func(t testing.TB) *identity { return issue(t, phone, p.foreignCA, ecKey(t), nil) }),
+			show:   show(func(t failer) *identity { return issue(t, phone, p.foreignCA, ecKey(t), nil) }),
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-untrusted", shown: "none", remedy: "capf.trust_files",
 		},
 		"unknown issuer, MIC first": {
-			mode: fleet.AuthMIC, show: show(func(t testing.TB) *identity { return issue(t, "CP-1-"+phone, p.foreignCA, ecKey(t), nil) }),
+			mode: fleet.AuthMIC, show: show(func(t failer) *identity { return issue(t, "CP-1-"+phone, p.foreignCA, ecKey(t), nil) }),
 			result: capf.ResultInvalidMIC, code: "fleet.certificate-untrusted", shown: "none", remedy: "capf.mic_files",
 		},
 		"self-signed": {
-			show:   show(func(t testing.TB) *identity { return issue(t, phone, nil, ecKey(t), nil) }),
+			show:   show(func(t failer) *identity { return issue(t, phone, nil, ecKey(t), nil) }),
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-untrusted", shown: "none",
 		},
 		"a CA of the same name": {
-			show:   show(func(t testing.TB) *identity { return issue(t, phone, newCA(t, "CAPF"), ecKey(t), nil) }),
+			show:   show(func(t failer) *identity { return issue(t, phone, newCA(t, "CAPF"), ecKey(t), nil) }),
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-untrusted", shown: "none", remedy: "capf.trust_files",
 		},
 		"issuer distrusted": {
 			service: func(s *fleet.Service) { s.Trust.Distrusted = [][32]byte{sha256.Sum256(p.lscCA.x.Raw)} },
-			show:    show(func(testing.TB) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.issuer-distrusted", remedy: "capf.distrusted",
+			show:    show(func(failer) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.issuer-distrusted", remedy: "capf.distrusted",
 		},
 		"this one distrusted": {
 			service: func(s *fleet.Service) { s.Trust.Distrusted = [][32]byte{sha256.Sum256(p.lsc.x.Raw)} },
-			show:    show(func(testing.TB) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.issuer-distrusted",
+			show:    show(func(failer) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.issuer-distrusted",
 		},
 		"MIC issuer distrusted": {
 			mode: fleet.AuthMIC, service: func(s *fleet.Service) { s.Trust.Distrusted = [][32]byte{sha256.Sum256(p.micCA.x.Raw)} },
-			show: show(func(testing.TB) *identity { return p.mic }), result: capf.ResultInvalidMIC, code: "fleet.issuer-distrusted", shown: "mic",
+			show: show(func(failer) *identity { return p.mic }), result: capf.ResultInvalidMIC, code: "fleet.issuer-distrusted", shown: "mic",
 		},
 		"for servers only": {
-			show: show(func(t testing.TB) *identity {
+			show: show(func(t failer) *identity {
 				return issue(t, phone, p.lscCA, ecKey(t), func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 			}), result: capf.ResultInvalidLSC, code: "fleet.certificate-refused",
 		},
@@ -277,7 +277,7 @@ func TestRefusedByCertificate(t *testing.T) {
 			show: func(t *testing.T) *capf.Credential { return credential(t, otherPhone, p.lsc) }, result: capf.ResultInvalidLSC, code: "fleet.signature-wrong",
 		},
 		"another's key": {
-			show:   show(func(t testing.TB) *identity { return &identity{p.lsc.x, ecKey(t)} }),
+			show:   show(func(t failer) *identity { return &identity{p.lsc.x, ecKey(t)} }),
 			result: capf.ResultInvalidLSC, code: "fleet.signature-wrong",
 		},
 		"SHA-1 alone": {
@@ -292,16 +292,16 @@ func TestRefusedByCertificate(t *testing.T) {
 			result: capf.ResultInvalidLSC, code: "fleet.signature-missing",
 		},
 		"MIC beside an LSC": {
-			device: onRecord(p.lsc), show: show(func(testing.TB) *identity { return p.mic }),
+			device: onRecord(p.lsc), show: show(func(failer) *identity { return p.mic }),
 			result: capf.ResultInvalidMIC, code: "fleet.mic-not-wanted", shown: "mic", remedy: "capf.mic_beside_lsc",
 		},
 		"MIC beside an expired LSC": {
 			device: func(d *fleet.Device) { onRecord(p.lsc)(d); d.LSC.NotAfter = time.Now().Add(-time.Hour) },
-			show:   show(func(testing.TB) *identity { return p.mic }),
+			show:   show(func(failer) *identity { return p.mic }),
 			result: capf.ResultInvalidMIC, code: "fleet.mic-not-wanted", shown: "mic", remedy: "--auth mic",
 		},
 		"LSC of a phone with a MIC": {
-			mode: fleet.AuthMIC, show: show(func(testing.TB) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.lsc-not-wanted", remedy: "--auth lsc",
+			mode: fleet.AuthMIC, show: show(func(failer) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.lsc-not-wanted", remedy: "--auth lsc",
 		},
 		"SUDI data of an earlier session": {
 			show:   with(func(t *testing.T, c *capf.Credential) { c.SUDIData = sudiData(t, 7, p.mic) }),
@@ -331,7 +331,7 @@ func TestRefusedByCertificate(t *testing.T) {
 		},
 		"no SUDI data where it is asked for": {
 			service: func(s *fleet.Service) { s.RequireSUDI = true },
-			show:    show(func(testing.TB) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.sudi-missing", remedy: "capf.require_sudi",
+			show:    show(func(failer) *identity { return p.lsc }), result: capf.ResultInvalidLSC, code: "fleet.sudi-missing", remedy: "capf.require_sudi",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

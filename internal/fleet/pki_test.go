@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"callsign/capf"
@@ -33,6 +32,13 @@ func mustRSA(bits int) *rsa.PrivateKey {
 	return k
 }
 
+// failer is what helpers need of a test, also of one of rapid's.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // identity is a certificate with its key.
 type identity struct {
 	x   *x509.Certificate
@@ -42,7 +48,7 @@ type identity struct {
 var serials atomic.Int64
 
 // issue makes a certificate; by is nil for a self-signed one. change alters the template, nil: not.
-func issue(t testing.TB, cn string, by *identity, key crypto.Signer, change func(*x509.Certificate)) *identity {
+func issue(t failer, cn string, by *identity, key crypto.Signer, change func(*x509.Certificate)) *identity {
 	t.Helper()
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(serials.Add(1)), Subject: pkix.Name{CommonName: cn},
@@ -67,14 +73,14 @@ func issue(t testing.TB, cn string, by *identity, key crypto.Signer, change func
 	return &identity{x, key}
 }
 
-func newCA(t testing.TB, cn string) *identity {
+func newCA(t failer, cn string) *identity {
 	t.Helper()
 	return issue(t, cn, nil, ecKey(t), func(c *x509.Certificate) {
 		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
 	})
 }
 
-func ecKey(t testing.TB) crypto.Signer {
+func ecKey(t failer) crypto.Signer {
 	t.Helper()
 	k, err := capf.GenerateKey(capf.KeySpec{Type: capf.KeyEC, Bits: 256})
 	if err != nil {
@@ -84,7 +90,7 @@ func ecKey(t testing.TB) crypto.Signer {
 }
 
 // sign makes a signature in the form of CAPF: RSA around the bare digest, or ECDSA.
-func sign(t testing.TB, key crypto.Signer, digest []byte) []byte {
+func sign(t failer, key crypto.Signer, digest []byte) []byte {
 	t.Helper()
 	var sig []byte
 	var err error
@@ -103,7 +109,7 @@ func sign(t testing.TB, key crypto.Signer, digest []byte) []byte {
 }
 
 // credential is what a phone sends that authenticates by certificate.
-func credential(t testing.TB, device string, id *identity) *capf.Credential {
+func credential(t failer, device string, id *identity) *capf.Credential {
 	t.Helper()
 	signed := capf.SignedBytes(device, id.x.Raw)
 	s1, s512 := sha1.Sum(signed), sha512.Sum512(signed)
@@ -115,7 +121,7 @@ func credential(t testing.TB, device string, id *identity) *capf.Credential {
 }
 
 // sudiData is the value of element 16 for a session.
-func sudiData(t testing.TB, session uint32, id *identity) []byte {
+func sudiData(t failer, session uint32, id *identity) []byte {
 	t.Helper()
 	s := capf.SUDI{Certificate: id.x.Raw}
 	signed := s.SignedBytes(session)
