@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -259,8 +261,20 @@ func cipherName(v uint16) string {
 	if v == 0 {
 		return ""
 	}
+	if name, ok := cipherNames()[v]; ok {
+		return name
+	}
 	return tls.CipherSuiteName(v)
 }
+
+// cipherNames are the names of the suites. crypto/tls makes its list anew for each question.
+var cipherNames = sync.OnceValue(func() map[uint16]string {
+	names := map[uint16]string{}
+	for _, c := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		names[c.ID] = c.Name
+	}
+	return names
+})
 
 // logPanic logs a panic of the Service with its stack.
 func (x *exchange) logPanic(ctx context.Context, v any) {

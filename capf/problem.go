@@ -32,7 +32,6 @@ const (
 	CodeRetryLater         = "capf.retry-later"         // server asked to call again later
 	CodeUnreachable        = "capf.unreachable"         // no connection to the server
 	CodeCertificateMisfit  = "capf.certificate-misfit"  // certificate for a key that the phone does not hold
-	CodeBadCredential      = "capf.bad-credential"      // certificate authentication that is malformed or has no certificate
 	CodeBadSignature       = "capf.bad-signature"       // signature that does not fit the certificate shown
 	CodeSignatureMissing   = "capf.signature-missing"   // certificate shown without the signature that is wanted
 	CodeNoCertificate      = "capf.no-certificate"      // fetch: the phone has none
@@ -44,6 +43,9 @@ const (
 	CodePhoneComm          = "capf.phone-communication" // CAPF_OP_FAIL_PHONE_COMM_ERROR
 	CodeTimedOut           = "capf.timed-out"           // CAPF_OP_FAIL_OP_TIMED_OUT
 	CodeLateRequest        = "capf.late-request"        // CAPF_OP_FAIL_LATE_REQUEST
+
+	// Certificate authentication that is malformed or has no certificate.
+	CodeBadCredential = "capf.bad-credential" //nolint:gosec // the name of a fault, no secret
 )
 
 // Codes returns every code that an error of this package may carry.

@@ -59,7 +59,7 @@ func TestLoadIdentity(t *testing.T) {
 	write(t, path("misfit-beside.pem"), cert)
 	write(t, path("misfit-beside.key"), otherKey)
 	exposed := write(t, path("exposed.pem"), join(cert, key))
-	if err := os.Chmod(exposed, 0o644); err != nil { //nolint:gosec // that is what is refused
+	if err := os.Chmod(exposed, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
@@ -87,7 +87,7 @@ func TestLoadIdentity(t *testing.T) {
 				}
 				return
 			}
-			told, ok := err.(interface{ Remedy() string }) //nolint:errorlint // what is printed is the outermost
+			told, ok := err.(interface{ Remedy() string })
 			if codeOf(err) != tt.code || !ok || told.Remedy() == "" || !strings.Contains(told.Remedy(), tt.fix) {
 				t.Errorf("got %v (%s), want %s with a remedy like %q", err, codeOf(err), tt.code, tt.fix)
 			}
