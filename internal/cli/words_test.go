@@ -210,11 +210,21 @@ func namedKeys(text string) []string {
 	for _, m := range keyForm.FindAllStringSubmatchIndex(text, -1) {
 		key, rest := text[m[2]:m[3]], text[m[4]:m[5]]
 		goesOn := strings.HasPrefix(rest, "-") || len(rest) > 1 // a code or a host
-		if !goesOn && !fileName.MatchString(key) && !strings.HasSuffix(text[:m[2]], "event ") {
+		if !goesOn && !fileName.MatchString(key) && !namesEvent(text[:m[2]]) {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// namesEvent tells that a text goes on with the name of an event of the log, in one of the languages.
+func namesEvent(before string) bool {
+	for _, word := range []string{"event ", "이벤트 ", "événement "} {
+		if strings.HasSuffix(before, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // configKeys returns every key as "section.name", out of the reference.
