@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func (w *world) call(h *handset) {
 		e.stays(capf.ResultInvalidAuthString)
 	case !authentic:
 		if !refused || refusal.Result != capf.ResultInvalidLSC && refusal.Result != capf.ResultInvalidMIC {
-			w.t.Fatalf("%s showed %s with SUDI data %q in mode %s, and got %v", h.name, p.show, p.sudi, before.Auth, err)
+			w.t.Fatalf("%s showed %s with SUDI data %q in mode %s, and got %s", h.name, p.show, p.sudi, before.Auth, codeOf(err))
 		}
 		e.told = refusal.Result
 		e.stays(refusal.Result)
@@ -59,7 +60,7 @@ func (w *world) call(h *handset) {
 	case refused: // a request that a person at the CA has not decided
 		e.refused(refusal, capf.ResultFail)
 		if before.Operation != fleet.OperationInstall || refusal.Code() != "fleet.approval-pending" && refusal.Code() != "fleet.deferred" {
-			w.t.Fatalf("%s is authentic and was turned away: %v", h.name, err)
+			w.t.Fatalf("%s is authentic by %s in mode %s and was turned away: %s", h.name, p.show, before.Auth, codeOf(err))
 		}
 	default:
 		if e.told = -1; w.operate(h, p, s, &e) {
@@ -377,9 +378,17 @@ type expectation struct {
 // refused holds a refusal against the result that it must have.
 func (e *expectation) refused(r *capf.Refusal, want capf.Result) {
 	if r == nil || r.Result != want || r.Reason != capf.ReasonInvalidElement || r.Code() == "" || r.Remedy() == "" {
-		e.w.t.Fatalf("%s: got %v, want a refusal with %v", e.h.name, r, want)
+		e.w.t.Fatalf("%s: got %s, want a refusal with %v", e.h.name, codeOf(r), want)
 	}
 	e.told = want
+}
+
+// codeOf is what failures say of a refusal.
+func codeOf(err error) string {
+	if r, ok := errors.AsType[*capf.Refusal](err); ok && r != nil {
+		return r.Code() + ", " + r.Result.Name()
+	}
+	return "no refusal"
 }
 
 // stays: the operation is still due, and the record tells the result.
@@ -412,8 +421,13 @@ func (e *expectation) check(what string) {
 	same := got.Operation == want.Operation && got.Status == want.Status && got.Auth == want.Auth && got.WrongTries == want.WrongTries &&
 		got.HasResult == want.HasResult && got.Result == want.Result && bytes.Equal(got.AuthString, want.AuthString) && got.Scheduled.Equal(want.Scheduled)
 	if !same {
-		e.w.t.Fatalf("%s after %s:\ngot  %+v\nwant %+v", e.h.name, what, got, want)
+		e.w.t.Fatalf("%s after %s:\ngot  %s\nwant %s", e.h.name, what, brief(&got), brief(&want))
 	}
+}
+
+func brief(d *fleet.Device) string {
+	return fmt.Sprintf("operation %s, status %s, mode %s, %d wrong strings, string of %d, result %v (%t), scheduled %s",
+		d.Operation, d.Status, d.Auth, d.WrongTries, len(d.AuthString), d.Result, d.HasResult, d.Scheduled.Format(time.RFC3339Nano))
 }
 
 // attempt holds the last attempt against what the phone was told.
@@ -425,6 +439,7 @@ func (e *expectation) attempt() {
 	a := all[0]
 	last := a.Steps[len(a.Steps)-1]
 	if a.Session != e.w.session || a.OK != e.ok || (last.Code == "") != e.ok || !e.ok && a.Note == nil || e.told >= 0 && a.Result != e.told {
-		e.w.t.Fatalf("%s: attempt %+v, want result %v", e.h.name, a, e.told)
+		e.w.t.Fatalf("%s: attempt of session %d went well: %t, result %v, last step %s %q; want session %d, %t, result %v",
+			e.h.name, a.Session, a.OK, a.Result, last.Name, last.Code, e.w.session, e.ok, e.told)
 	}
 }

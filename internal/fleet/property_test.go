@@ -236,7 +236,13 @@ func TestAnyHistory(t *testing.T) {
 			defer func() { thrown = recover() }()
 			newWorld(rt, m).play()
 		})
-		if thrown != nil {
+		// Two lines, because rapid tells a failure from a history that has no more random data by the line as well. What a
+		// failure says must be the same whenever its history is repeated, so no random names are in it.
+		switch fmt.Sprintf("%T", thrown) {
+		case "<nil>":
+		case "rapid.invalidData":
+			panic(thrown)
+		default:
 			panic(thrown)
 		}
 	})
@@ -269,7 +275,7 @@ func newWorld(rt *rapid.T, m *materials) *world {
 func (w *world) boot() {
 	w.engine = &enroll.Engine{
 		Journal: w.journal, Authorities: map[string]ca.Authority{w.cas[0].name: w.cas[0], w.cas[1].name: w.cas[1]},
-		PendingPoll: time.Minute, Interval: 5 * time.Minute, // days pass
+		PendingPoll: time.Minute, Interval: 5 * time.Minute, Backoff: enroll.Backoff{Jitter: -1}, // days pass, and histories can be repeated
 	}
 	w.renewal = &fleet.Renewal{Store: w.phones, Fallback: fleet.AuthMIC}
 	w.service = &fleet.Service{
@@ -398,7 +404,7 @@ func (w *world) sane() {
 			w.t.Fatalf("%s: the LSC on record is not the last that the phone has confirmed", h.name)
 		}
 		if d.LSC == nil && !d.RenewAt.IsZero() || d.LSC != nil && d.LSC.IssuerID == "" {
-			w.t.Fatalf("%s: LSC %+v, looked at again %s", h.name, d.LSC, d.RenewAt)
+			w.t.Fatalf("%s: LSC %t, looked at again %s", h.name, d.LSC != nil, d.RenewAt)
 		}
 		attempts, err := w.phones.Attempts(context.Background(), h.name, 0)
 		if err != nil || len(attempts) != min(h.calls, fleet.AttemptsKept) {
@@ -413,12 +419,12 @@ func (w *world) accountedFor() {
 	for _, r := range w.journal.All() {
 		known[r.ID] = r
 		if r.State.Open() {
-			w.t.Errorf("row %s of %s did not end: %s, %+v", r.ID, r.Owner, r.State, r.Failure)
+			w.t.Errorf("a row of %s did not end: %s", r.Owner, r.State)
 		}
 		i := slices.IndexFunc(w.sets, func(h *handset) bool { return fleet.Owner(h.name) == r.Owner })
 		told := slices.ContainsFunc(w.sets[i].confirmed, func(der []byte) bool { return bytes.Equal(der, r.Certificate) })
 		if r.State == enroll.Confirmed && !told {
-			w.t.Errorf("row %s of %s is confirmed, and no phone has said so", r.ID, r.Owner)
+			w.t.Errorf("a row of %s is confirmed, and the phone has not said so", r.Owner)
 		}
 	}
 	for _, c := range w.cas {
@@ -430,7 +436,7 @@ func (w *world) accountedFor() {
 			case ok && r.State == enroll.Stale && r.Progress.Submitted && r.Certificate == nil:
 				// The answer was lost, and the phone came back with another key: the row says that there may be one.
 			default:
-				w.t.Errorf("a certificate for %s is lost: row %s is %s", s.owner, id, r.State)
+				w.t.Errorf("a certificate for %s is lost: its row is %q", s.owner, r.State)
 			}
 		}
 	}
