@@ -104,8 +104,8 @@ The phones get them at their next call. A server that runs needs no restart.`,
 						break // what is imported is imported; the rest is taken up by the same command
 					}
 				}
-				if err := e.printImport(items, dryRun, c.CAPF.OfflineCAFile == ""); err != nil {
-					return err
+				if err := e.printImport(items, dryRun, c.CAPF.OfflineCAFile == ""); err != nil || ctx.Err() != nil {
+					return errors.Join(err, ctx.Err())
 				}
 				return importOutcome(items)
 			})

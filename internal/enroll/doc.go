@@ -28,7 +28,7 @@
 // An authority may have a rate ([Engine].Rates), which the engine keeps exactly: one new request at a time, an interval apart, and the first
 // one an interval after the start, so that neither a crowd of callers nor a series of restarts exceeds it. A request that has to
 // wait is on record as requested. Who waits for it longer than he can finds it issued at his next call, because [Engine.Run] takes up what
-// nobody waits for. A private authority with a rate signs nothing before there is a row.
+// nobody waits for; callers who are waiting come first, in the order in which they came. A private authority with a rate signs nothing before there is a row.
 //
 // # Answers from outside
 //
