@@ -5,7 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // CAPF signs with SHA-1 and SHA-512
 	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -185,7 +185,7 @@ func (w *fleetWorld) call(name string, change func(*capf.Caller)) error {
 func (w *fleetWorld) show(name string, der []byte, key *ecdsa.PrivateKey) *capf.Credential {
 	w.t.Helper()
 	signed := capf.SignedBytes(name, der)
-	one, long := sha1.Sum(signed), sha512.Sum512(signed)
+	one, long := sha1.Sum(signed), sha512.Sum512(signed) //nolint:gosec // CAPF signs with both
 	sha1Signature, err := ecdsa.SignASN1(rand.Reader, key, one[:])
 	if err != nil {
 		w.t.Fatal(err)

@@ -108,7 +108,7 @@ func ParseWindow(text string, zone *time.Location) (Window, error) {
 	case 1:
 		w.days = [7]bool{true, true, true, true, true, true, true}
 	case 2:
-		for _, part := range strings.Split(fields[0], ",") {
+		for part := range strings.SplitSeq(fields[0], ",") {
 			first, last, isRange := strings.Cut(part, "-")
 			if !isRange {
 				last = first

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"callsign/internal/explain"
 )
 
 // The words of commands, import files and the vendor's pages for the same things (spec: CAPF section 12). Ours are what
@@ -128,9 +130,24 @@ func fold(s string) string {
 func look[T any](table map[string]T, s, code, what, possible string) (T, error) {
 	v, ok := table[fold(s)]
 	if !ok {
-		return v, problem(code, shown(s)+" "+what, "use "+possible)
+		return v, problem(code, shown(s)+" "+what, "use "+possible+likeWord(s, possible))
 	}
 	return v, nil
+}
+
+// likeWord asks whether one of the words that are possible was meant.
+func likeWord(s, possible string) string {
+	s = strings.ToLower(strings.TrimSpace(s))
+	least, like := 3, ""
+	for word := range strings.FieldsFuncSeq(possible, func(r rune) bool { return r == ' ' || r == ',' }) {
+		if d := explain.Distance(s, word, 2); d < least && d < len(s)-1 && word != "or" && strings.Trim(s, "0123456789") != "" {
+			least, like = d, word
+		}
+	}
+	if like == "" {
+		return ""
+	}
+	return "; did you mean " + like + "?"
 }
 
 // shown quotes what a person or a file wrote, bounded.

@@ -93,6 +93,21 @@ func TestLabelsAreWords(t *testing.T) {
 	}
 }
 
+// TestLikeWords: a misspelt word is told from one that is like none.
+func TestLikeWords(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{
+		"instal": "; did you mean install?", " Trubleshoot ": "; did you mean troubleshoot?", "nnoe": "; did you mean none?",
+		"upgrad": "", "": "", "or": "", "x": "", "17": "",
+	} {
+		_, err := fleet.ParseOperation(word)
+		p, ok := errors.AsType[*fleet.Problem](err)
+		if fix := "use install, delete, troubleshoot or none" + want; !ok || p.Remedy() != fix {
+			t.Errorf("%q: %v; %s", word, err, p.Remedy())
+		}
+	}
+}
+
 func TestParseCompletesBy(t *testing.T) {
 	t.Parallel()
 	paris, err := time.LoadLocation("Europe/Paris")
