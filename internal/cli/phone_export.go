@@ -44,18 +44,26 @@ func words[T ~string](values []T) []string {
 	return list
 }
 
+// wrongWord is usage with what the word of a flag may be.
+func wrongWord(flag string, err error) error {
+	if p, ok := errors.AsType[*fleet.Problem](err); ok {
+		return usage(fmt.Errorf("--%s: %w: %s", flag, err, p.Fix))
+	}
+	return usage(fmt.Errorf("--%s: %w", flag, err))
+}
+
 // query makes what the store is asked.
 func (p *phoneFilter) query(ctx context.Context, e *env, s *app.Records) (fleet.Query, error) {
 	q := fleet.Query{Text: p.text, LSC: fleet.LSCState(p.lsc)}
 	var err error
 	if p.operation != "" {
 		if q.Operation, err = fleet.ParseOperation(p.operation); err != nil {
-			return q, usage(fmt.Errorf("--operation: %w", err))
+			return q, wrongWord("operation", err)
 		}
 	}
 	if p.status != "" {
 		if q.Status, err = fleet.ParseStatus(p.status); err != nil {
-			return q, usage(fmt.Errorf("--status: %w", err))
+			return q, wrongWord("status", err)
 		}
 	}
 	if err := oneOf("lsc", p.lsc, string(fleet.LSCPresent), string(fleet.LSCMissing)); err != nil {

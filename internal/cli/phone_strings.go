@@ -83,7 +83,7 @@ func (e *env) checkStrings(cmd *cobra.Command, x stringFlags) error {
 	}
 	if x.operation != "" {
 		if _, err := fleet.ParseOperation(x.operation); err != nil {
-			return usage(fmt.Errorf("--operation: %w", err))
+			return wrongWord("operation", err)
 		}
 	}
 	return mayWrite(x.output, x.force)
@@ -93,7 +93,7 @@ func (e *env) checkStrings(cmd *cobra.Command, x stringFlags) error {
 func (e *env) generateStrings(ctx context.Context, c *config.Config, s *app.Records, names []string, x stringFlags) error {
 	g, err := fleet.NewStrings(x.length)
 	if err != nil {
-		return usage(err)
+		return wrongWord("length", err)
 	}
 	var operation fleet.Operation
 	if x.operation != "" {
