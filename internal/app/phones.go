@@ -221,7 +221,12 @@ func (a *App) rates() (map[string]enroll.Rate, error) {
 	if rate.IsZero() || a.issuers.forPhones == "" {
 		return nil, nil //nolint:nilnil // no limit is a valid setting
 	}
-	return map[string]enroll.Rate{a.issuers.forPhones: rate}, nil
+	rates := map[string]enroll.Rate{a.issuers.forPhones: rate}
+	if a.issuers.adcs != nil {
+		// The RA in this process tries again by itself after a fault: it must not be faster either.
+		rates[a.issuers.adcs.Name()] = rate
+	}
+	return rates, nil
 }
 
 // warnOfFiles tells when the operating system allows fewer connections than the configuration does. Go has raised the

@@ -47,7 +47,7 @@ func capfKeys() []key {
 		{
 			name: "ca_rate", def: "", check: rate, example: "10/s",
 			field: func(c *Config) any { return &c.CAPF.CARate },
-			doc:   "How fast requests of phones go to the CA at most, such as 10/s, 30/m or 600/h; phones that call meanwhile wait, or get their certificate at their next call. Empty: no limit.",
+			doc:   "How fast requests of phones go to the CA at most, such as 10/s, 30/m or 600/h; phones that call meanwhile wait, or get their certificate at their next call. It bounds what an RA in this process asks of AD CS, too. Empty: no limit.",
 		},
 		{
 			name: "validity_days", def: 365, check: between(1, 1825),
