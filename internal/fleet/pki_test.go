@@ -5,7 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // the protocol has it
 	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -112,7 +112,7 @@ func sign(t failer, key crypto.Signer, digest []byte) []byte {
 func credential(t failer, device string, id *identity) *capf.Credential {
 	t.Helper()
 	signed := capf.SignedBytes(device, id.x.Raw)
-	s1, s512 := sha1.Sum(signed), sha512.Sum512(signed)
+	s1, s512 := sha1.Sum(signed), sha512.Sum512(signed) //nolint:gosec // the protocol has it
 	sha2, err := capf.SHA2Signature{Digest: capf.DigestSHA512, Signature: sign(t, id.key, s512[:])}.AppendBinary(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func sudiData(t failer, session uint32, id *identity) []byte {
 	t.Helper()
 	s := capf.SUDI{Certificate: id.x.Raw}
 	signed := s.SignedBytes(session)
-	s1, s512 := sha1.Sum(signed), sha512.Sum512(signed)
+	s1, s512 := sha1.Sum(signed), sha512.Sum512(signed) //nolint:gosec // the protocol has it
 	s.SHA1Signature, s.SHA512Signature = sign(t, id.key, s1[:]), sign(t, id.key, s512[:])
 	b, err := s.AppendBinary(nil)
 	if err != nil {
