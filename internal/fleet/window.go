@@ -99,8 +99,8 @@ func ParseWindow(text string, zone *time.Location) (Window, error) {
 		zone = time.Local
 	}
 	w := Window{zone: zone, text: strings.Join(strings.Fields(text), " ")}
-	bad := func(why string) (Window, error) {
-		return Window{}, problem("fleet.window", fmt.Sprintf("%s is no maintenance window: %s", shown(text), why),
+	bad := func(why string) error {
+		return problem("fleet.window", fmt.Sprintf("%s is no maintenance window: %s", shown(text), why),
 			`use days and times such as "Mo-Fr 22:00-05:00", "Sa,Su 00:00-24:00" or, for every day, "22:00-05:00"`)
 	}
 	fields := strings.Fields(text)
@@ -116,7 +116,7 @@ func ParseWindow(text string, zone *time.Location) (Window, error) {
 			from, ok1 := weekday(first)
 			to, ok2 := weekday(last)
 			if !ok1 || !ok2 {
-				return bad(shown(part) + " are no days")
+				return Window{}, bad(shown(part) + " are no days")
 			}
 			for day := from; ; day = (day + 1) % 7 {
 				w.days[day] = true
@@ -126,7 +126,7 @@ func ParseWindow(text string, zone *time.Location) (Window, error) {
 			}
 		}
 	default:
-		return bad("it has days and one span of time")
+		return Window{}, bad("it has days and one span of time")
 	}
 	span := fields[len(fields)-1]
 	from, to, ok := strings.Cut(span, "-")
@@ -135,11 +135,11 @@ func ParseWindow(text string, zone *time.Location) (Window, error) {
 	w.to, ok2 = clock(to)
 	switch {
 	case !ok || !ok1 || !ok2:
-		return bad(shown(span) + " is no span of time")
+		return Window{}, bad(shown(span) + " is no span of time")
 	case w.from == 24*60:
-		return bad("a day begins at 00:00")
+		return Window{}, bad("a day begins at 00:00")
 	case w.from == w.to:
-		return bad("it begins when it ends; the whole day is 00:00-24:00")
+		return Window{}, bad("it begins when it ends; the whole day is 00:00-24:00")
 	}
 	return w, nil
 }
