@@ -354,8 +354,11 @@ func TestTroubleshootTellsTheKinds(t *testing.T) {
 	b.service.Log = slog.New(slog.NewJSONHandler(&log, nil))
 	unknown := issue(t, "unknown", p.foreignCA, ecKey(t), nil)
 	err := b.mustOpen().Fetched(t.Context(), []capf.CertificateEntry{
-		{Type: capf.CertificateLSC, DER: p.mic.x.Raw}, {Type: capf.CertificateMIC, DER: p.lsc.x.Raw}, {Type: capf.CertificateMIC, DER: foreign.x.Raw},
-		{Type: capf.CertificateMIC, DER: unknown.x.Raw}, {Type: capf.CertificateLSC, DER: []byte{0x30, 0}},
+		{Type: capf.CertificateLSC, DER: p.mic.x.Raw},
+		{Type: capf.CertificateMIC, DER: p.lsc.x.Raw},
+		{Type: capf.CertificateMIC, DER: foreign.x.Raw},
+		{Type: capf.CertificateMIC, DER: unknown.x.Raw},
+		{Type: capf.CertificateLSC, DER: []byte{0x30, 0}},
 	}, capf.ReasonUpdateCertificate)
 	if err != nil {
 		t.Fatal(err)
@@ -385,8 +388,13 @@ func TestGroups(t *testing.T) {
 		name, model string
 		want        bool
 	}{
-		{"CSFALICE", "", true}, {"TABALICE", "", false}, {"SEP0000000000FF", "8865", true}, {"SEP0000000000FF", "cp-8865", true},
-		{"SEP0000000000FF", "8851NR", false}, {"SEP001122334455", "7841", true}, {"SEP0000000000FF", "", false},
+		{"CSFALICE", "", true},
+		{"TABALICE", "", false},
+		{"SEP0000000000FF", "8865", true},
+		{"SEP0000000000FF", "cp-8865", true},
+		{"SEP0000000000FF", "8851NR", false},
+		{"SEP001122334455", "7841", true},
+		{"SEP0000000000FF", "", false},
 	} {
 		if got := g.Has(&fleet.Device{Name: c.name, Model: c.model}); got != c.want {
 			t.Errorf("%s %s: %v", c.name, c.model, got)
