@@ -31,12 +31,9 @@ import (
 	"callsign/internal/setup"
 )
 
-// atOnce is how many phones call at the same time.
-const atOnce = 16
-
 // round is how many calls of one kind are made before the other kind has its turn. Enrolments and bare handshakes take
 // turns so that a machine which is busy with other things disturbs both alike and their ratio means something.
-const round = 512
+const round = 1024
 
 // BenchmarkEnrolment measures the whole server as serve runs it: setup's deployment with the local issuer, its log and
 // its traces on, the database on disk with every commit synchronous; phones that each have an RSA-2048 key of their own
@@ -48,11 +45,14 @@ func BenchmarkEnrolment(b *testing.B) {
 	for _, c := range []struct {
 		name     string
 		ca, capf local.KeyKind
+		atOnce   int // phones that call at the same time
 	}{
-		{"p256-ca/rsa2048-capf", local.P256, local.RSA2048},
-		{"rsa2048-ca/rsa2048-capf", local.RSA2048, local.RSA2048},
-		{"p256-ca/p256-capf", local.P256, local.P256},
-		{"rsa2048-ca/p256-capf", local.RSA2048, local.P256},
+		{"p256-ca/rsa2048-capf/16-phones", local.P256, local.RSA2048, 16},
+		{"p256-ca/rsa2048-capf/200-phones", local.P256, local.RSA2048, 200},
+		{"rsa2048-ca/rsa2048-capf/16-phones", local.RSA2048, local.RSA2048, 16},
+		{"rsa2048-ca/rsa2048-capf/200-phones", local.RSA2048, local.RSA2048, 200},
+		{"p256-ca/p256-capf/16-phones", local.P256, local.P256, 16},
+		{"rsa2048-ca/p256-capf/16-phones", local.RSA2048, local.P256, 16},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := startBench(b, c.ca, c.capf)
@@ -62,8 +62,8 @@ func BenchmarkEnrolment(b *testing.B) {
 			b.ResetTimer()
 			for i := 0; i < b.N; i += round {
 				turn := phones[i:min(i+round, b.N)]
-				handshakes.add(each(b, turn, func(*capf.Client) error { return w.handshake(b.Context()) }))
-				enrolments.add(each(b, turn, func(p *capf.Client) error { return w.enroll(b.Context(), p) }))
+				handshakes.add(each(b, c.atOnce, turn, func(*capf.Client) error { return w.handshake(b.Context()) }))
+				enrolments.add(each(b, c.atOnce, turn, func(p *capf.Client) error { return w.enroll(b.Context(), p) }))
 			}
 			b.StopTimer()
 			n := float64(b.N)
@@ -76,6 +76,70 @@ func BenchmarkEnrolment(b *testing.B) {
 			w.check(b, phones)
 		})
 	}
+}
+
+// BenchmarkWaiting reports the memory that a phone takes in the server as serve runs it, while the server waits for its
+// key: its record read, its session open. Of the phones nothing is left but their sockets, so that what memory grows by
+// is the server's.
+func BenchmarkWaiting(b *testing.B) {
+	const n = 2000
+	w := startBench(b, local.P256, local.P256)
+	phones := w.phones(b, n)
+	for b.Loop() {
+		w.waiting(b, phones[0]) // what is made once
+		before := inUse()
+		conns := make([]net.Conn, n)
+		for i, p := range phones {
+			conns[i] = w.waiting(b, p)
+		}
+		b.ReportMetric(float64(inUse()-before)/n, "bytes/conn")
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}
+}
+
+// inUse is what heap and stacks take after a collection.
+func inUse() uint64 {
+	var m runtime.MemStats
+	for range 3 { // stacks shrink by half in each
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+// waiting brings a phone as far as the request for its key and returns the socket.
+func (w *benchWorld) waiting(b *testing.B, p *capf.Client) net.Conn {
+	b.Helper()
+	var d net.Dialer
+	raw, err := d.DialContext(b.Context(), "tcp", w.capf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = raw.Close() })
+	config := w.tls.Clone()
+	config.ServerName = "127.0.0.1"
+	conn := tls.Client(raw, config)
+	m, err := capf.ReadMessage(conn, capf.MaxBody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	hello, err := capf.Message{Command: capf.AuthResponse, SessionID: m.SessionID, Elements: []capf.Element{
+		{Tag: capf.TagReason, Value: []byte{byte(capf.ReasonUpdateCertificate)}},
+		{Tag: capf.TagVersion, Value: []byte{capf.ProtocolVersion}},
+		{Tag: capf.TagDeviceName, Value: append([]byte(p.Device), 0)},
+	}}.MarshalBinary()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := conn.Write(hello); err != nil {
+		b.Fatal(err)
+	}
+	if m, err = capf.ReadMessage(conn, capf.MaxBody); err != nil || m.Command != capf.KeyGenerateRequest {
+		b.Fatalf("got %v, %v, want the request for a key", m.Command, err)
+	}
+	return raw
 }
 
 // benchWorld is a running server and, beside it, a listener that does nothing but handshakes.
@@ -256,7 +320,7 @@ func processor(b *testing.B) time.Duration {
 }
 
 // each calls do for all phones, atOnce at a time, and returns what that took.
-func each(b *testing.B, phones []*capf.Client, do func(*capf.Client) error) spent {
+func each(b *testing.B, atOnce int, phones []*capf.Client, do func(*capf.Client) error) spent {
 	b.Helper()
 	var next atomic.Int64
 	var wg sync.WaitGroup
