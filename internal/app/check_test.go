@@ -124,7 +124,9 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name: "a door without TLS for others", want: []string{"listen capf-plain warn app.plain-listener"},
-			change: func(_ *testing.T, c *config.Config) { c.CAPF.PlainListen, c.CAPF.PlainBeyondLoopback = "0.0.0.0:0", true },
+			change: func(_ *testing.T, c *config.Config) {
+				c.CAPF.PlainListen, c.CAPF.PlainBeyondLoopback = "0.0.0.0:0", true
+			},
 		},
 		{
 			name: "manufacturing CAs that have expired", at: 20*365*day + day, want: []string{

@@ -122,7 +122,8 @@ func (a *App) openLocal() (*localCA, error) {
 		}
 	}
 	authority, err := local.New(local.Config{
-		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays, Now: a.now, Log: a.log,
+		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays,
+		Keys: local.KeyPolicy{MinRSABits: c.CA.MinRSABits}, Now: a.now, Log: a.log,
 	})
 	if err != nil {
 		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: localFix(pair.Leaf(), c.CAPF.ValidityDays)}

@@ -191,6 +191,20 @@ func TestTerminatorAlone(t *testing.T) {
 	}
 }
 
+// TestShortKeys: what old phones can make is certified where the CA is told so.
+func TestShortKeys(t *testing.T) {
+	t.Parallel()
+	for bits, least := range map[int]int{1024: 1024, 2048: 2048} {
+		p := newProduct(t, config.IssuerLocal, func(c *config.Config) { c.CA.MinRSABits = least })
+		p.start()
+		p.add(phone, func(d *fleet.Device) { d.KeyOrder, d.RSABits = fleet.KeyOrderRSA, 1024; install(d) })
+		_, err := p.call(phone, &capf.Memory{}, false)
+		if (err == nil) != (bits == 1024) {
+			t.Errorf("a key of 1024 bits where %d are asked for: %v", least, err)
+		}
+	}
+}
+
 // TestGroupsOfPhones: a group has its own subject, by which its phones are known afterwards; every session is recorded.
 func TestGroupsOfPhones(t *testing.T) {
 	t.Parallel()

@@ -23,52 +23,88 @@ func (e *env) capfStale() *cobra.Command {
 type staleItem struct {
 	ID        string `json:"id"`
 	Device    string `json:"device"`
-	State     string `json:"state"` // "stale": superseded; "unconfirmed": its phone has not stored it yet
+	State     string `json:"state"` // "stale": superseded; "unconfirmed": its phone has not stored it yet; "unanswered": see unansweredWord
+	RequestID string `json:"ca_request,omitempty"`
 	Authority string `json:"authority"`
 	Serial    string `json:"serial"`
 	Issuer    string `json:"issuer"`
 	Since     string `json:"since"` // when it was issued, or superseded
-	NotAfter  string `json:"not_after"`
+	NotAfter  string `json:"not_after,omitempty"`
 	Dismissed bool   `json:"dismissed,omitempty"`
 }
 
-// How the list calls the two kinds.
+// How the list calls the kinds.
 const (
 	staleWord       = "stale"
 	unconfirmedWord = "unconfirmed"
+	unansweredWord  = "unanswered" // the CA was asked, its answer was lost, and the phone came back with another key: perhaps issued
 )
 
 func newStaleItem(r *enroll.Enrolment) staleItem {
 	i := staleItem{
 		ID: r.ID, Device: offline.Device(r.Owner), State: staleWord, Authority: r.Authority, Serial: r.Serial, Issuer: r.Issuer,
-		Since: utc(r.Updated), NotAfter: utc(r.NotAfter), Dismissed: !r.Dismissed.IsZero(),
+		RequestID: r.Progress.RequestID, Since: utc(r.Updated), Dismissed: !r.Dismissed.IsZero(),
 	}
-	if r.State != enroll.Stale {
+	if !r.NotAfter.IsZero() {
+		i.NotAfter = utc(r.NotAfter)
+	}
+	switch {
+	case r.Unanswered():
+		i.State = unansweredWord
+	case r.State != enroll.Stale:
 		i.State = unconfirmedWord
 	}
 	return i
 }
 
-// unstored picks the certificates of phones that were never stored, as far as anybody knows.
-var unstored = enroll.Filter{OwnerPrefix: fleet.Owner(""), States: []enroll.State{enroll.Stale, enroll.Issued}, Certified: true, Undismissed: true}
+// unstored returns the rows of phones whose certificates were never stored, as far as anybody knows, in the order of
+// their arrival: those with a certificate, and those whose authority may have issued one.
+func unstored(ctx context.Context, j enroll.Journal) ([]enroll.Enrolment, error) {
+	rows, _, err := j.Find(ctx, enroll.Filter{
+		OwnerPrefix: fleet.Owner(""), States: []enroll.State{enroll.Stale, enroll.Issued, enroll.Failed}, Undismissed: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var picked []enroll.Enrolment
+	for _, r := range rows {
+		if r.Unanswered() {
+			// A later row of the same request looks for the lost answer.
+			last, err := j.Last(ctx, r.Request)
+			if err != nil {
+				return nil, err
+			}
+			if last.ID != r.ID {
+				continue
+			}
+		} else if len(r.Certificate) == 0 {
+			continue
+		}
+		picked = append(picked, r)
+	}
+	return picked, nil
+}
 
 func (e *env) staleList() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List certificates that were issued and never stored by their phone", Args: noArgs,
 		Long: `List certificates that were issued and never stored by their phone. A stale one was superseded: the phone made another key, or
-another certificate took its place, and nobody will ever use it. An unconfirmed one waits for the phone's next call.`,
+another certificate took its place, and nobody will ever use it. An unconfirmed one waits for the phone's next call. Unanswered
+is a request whose answer was lost: look at the CA, under its request number, whether it issued a certificate.`,
 		Example: "  callsign capf stale-lsc list\n  callsign capf stale-lsc list --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return usage(fmt.Errorf("--limit %d: use 0 for all or a positive number", limit))
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
-				f := unstored
-				f.Limit = limit
-				rows, total, err := s.Journal.Find(ctx, f)
+				rows, err := unstored(ctx, s.Journal)
 				if err != nil {
 					return err
+				}
+				total := len(rows)
+				if limit > 0 && limit < total {
+					rows = rows[:limit]
 				}
 				return e.printStale(rows, total)
 			})
@@ -97,14 +133,14 @@ func (e *env) printStale(rows []enroll.Enrolment, total int) error {
 	now := time.Now()
 	stale := false
 	for n, i := range items {
-		stale = stale || i.State == staleWord
+		stale = stale || i.State != unconfirmedWord
 		expires := "-"
 		if !rows[n].NotAfter.IsZero() {
 			expires = rows[n].NotAfter.Local().Format(time.DateOnly)
 		}
-		lines = append(lines, []string{offline.RequestID(i.ID), i.Device, i.State, in(rows[n].Updated, now), i.Serial, expires, i.Authority})
+		lines = append(lines, []string{offline.RequestID(i.ID), i.Device, i.State, in(rows[n].Updated, now), or(i.Serial, "-"), expires, i.Authority, or(i.RequestID, "-")})
 	}
-	if err := table(e.out, []string{"ID", "DEVICE", "STATE", "SINCE", "SERIAL", "EXPIRES", "AUTHORITY"}, lines); err != nil {
+	if err := table(e.out, []string{"ID", "DEVICE", "STATE", "SINCE", "SERIAL", "EXPIRES", "AUTHORITY", "CA REQUEST"}, lines); err != nil {
 		return err
 	}
 	if len(rows) < total {
@@ -120,7 +156,7 @@ func (e *env) staleDelete() *cobra.Command {
 	var all, yes bool
 	cmd := &cobra.Command{
 		Use: "delete ID... | --all", Short: "Take stale certificates off the list",
-		Long: `Take stale certificates off the list, by the ID that the list shows (or its first digits) or all of them. The journal keeps the
+		Long: `Take stale certificates, and requests without an answer, off the list, by the ID that the list shows (or its first digits) or all of them. The journal keeps the
 records, with the time; nothing is revoked. An unconfirmed certificate is not stale and stays: the phone may still call for it.`,
 		Example: "  callsign capf stale-lsc delete 7f3a9c00\n  callsign capf stale-lsc delete --all --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -128,7 +164,7 @@ records, with the time; nothing is revoked. An unconfirmed certificate is not st
 				return usage(errors.New("name the IDs of stale certificates, or --all"))
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
-				rows, _, err := s.Journal.Find(ctx, unstored)
+				rows, err := unstored(ctx, s.Journal)
 				if err != nil {
 					return err
 				}
@@ -163,7 +199,7 @@ records, with the time; nothing is revoked. An unconfirmed certificate is not st
 func (e *env) pickStale(rows []enroll.Enrolment, ids []string) (picked []enroll.Enrolment, failed []error) {
 	if len(ids) == 0 {
 		for _, r := range rows {
-			if r.State == enroll.Stale {
+			if r.State != enroll.Issued {
 				picked = append(picked, r)
 			}
 		}
@@ -184,7 +220,7 @@ func (e *env) pickStale(rows []enroll.Enrolment, ids []string) (picked []enroll.
 		case len(found) > 1:
 			fault.Detail = fmt.Sprintf("%d certificates have an ID that begins with %q", len(found), id)
 			fault.Fix = "write more digits of it: callsign capf stale-lsc list --json" + e.configFlag() + " shows them all"
-		case found[0].State != enroll.Stale:
+		case found[0].State == enroll.Issued:
 			fault.Detail = fmt.Sprintf("certificate %s of %s is not stale: it waits for the phone's next call", found[0].Serial, offline.Device(found[0].Owner))
 			fault.Fix = "let the phone call; or give it another one: callsign phone set " + shellQuote(offline.Device(found[0].Owner)) + " --operation install" + e.configFlag()
 		default:

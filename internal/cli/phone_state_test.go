@@ -54,11 +54,13 @@ func TestPhoneState(t *testing.T) {
 		}, nil, "is too late: it was to troubleshoot until " + stateNow.Add(-time.Second).Local().Format(time.DateTime) + " and has not called", "callsign phone set SEP00000000000A --operation troubleshoot, and reset the phone"},
 		"approval": {
 			func(d *fleet.Device) { d.Schedule(fleet.OperationInstall, stateNow) },
-			[]enroll.Enrolment{pending}, "waits for the CA's manager to decide request 42", "decide the request at the CA; then the phone gets its certificate at its next call",
+			[]enroll.Enrolment{pending},
+			"waits for the CA's manager to decide request 42", "decide the request at the CA; then the phone gets its certificate at its next call",
 		},
 		"issued": {
 			func(d *fleet.Device) { d.Schedule(fleet.OperationInstall, stateNow) },
-			[]enroll.Enrolment{{State: enroll.Issued}, pending}, "has a certificate waiting for its next call", "reset the phone",
+			[]enroll.Enrolment{{State: enroll.Issued}, pending},
+			"has a certificate waiting for its next call", "reset the phone",
 		},
 		"well":    {func(d *fleet.Device) { d.LSC = lsc(1); d.HasResult, d.Result = true, capf.ResultSuccess }, nil, "has its certificate", ""},
 		"expired": {func(d *fleet.Device) { d.LSC = lsc(-1) }, nil, "has an LSC that expired on " + lsc(-1).NotAfter.Local().Format(time.DateOnly), "callsign phone set SEP00000000000A --operation install"},

@@ -146,6 +146,7 @@ type CA struct {
 	CertificateFile string
 	KeyFile         string
 	ChainFile       string // certificates above it
+	MinRSABits      int    // of the keys that it certifies
 }
 
 // ADCS is section [adcs]: Microsoft AD CS web enrollment.

@@ -55,5 +55,10 @@ func caKeys() []key {
 			field: func(c *Config) any { return &c.CA.ChainFile },
 			doc:   "Certificates above it, up to the root. Empty for a root.",
 		},
+		{
+			name: "min_rsa_bits", def: 2048, check: between(512, 4096),
+			field: func(c *Config) any { return &c.CA.MinRSABits },
+			doc:   "Smallest RSA key of a phone or device that is certified, 512 to 4096 bits. Old phones make 1024 bits in bearable time; keys below 2048 are weak.",
+		},
 	}
 }

@@ -80,7 +80,7 @@ func TestRenderRoundTrip(t *testing.T) {
 		Enabled: true, Percent: 50, DaysBefore: 30, SpreadDays: 2, PerHour: 10, Windows: []string{"Mo-Fr 22:00-05:00"}, Zone: "Europe/Paris",
 		Fallback: config.FallbackMIC, RetryHours: 2,
 	}
-	full.CA = config.CA{CertificateFile: in("ca.pem"), KeyFile: in("ca.key"), ChainFile: in("chain.pem")}
+	full.CA = config.CA{CertificateFile: in("ca.pem"), KeyFile: in("ca.key"), ChainFile: in("chain.pem"), MinRSABits: 1024}
 	full.ADCS = config.ADCS{
 		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, PasswordFile: in("pw"), Auth: config.AuthBasic,
 		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),

@@ -78,12 +78,18 @@ func (e *Engine) logConclusion(ctx context.Context, row *Enrolment, more ...slog
 	e.log.LogAttrs(ctx, slog.LevelWarn, "authority denied the request", attrs("enroll.denied", row, more...)...)
 }
 
-// Dismiss takes a stale row off the list of stale certificates. The journal keeps it, with its certificate and the time of the
-// dismissal. Dismissing again is harmless; a row in any other state is [ErrState].
+// Unanswered tells that the authority may have issued a certificate for a row that is over, and that nobody has seen its answer.
+// Another row of the same request may have found it since: see [Admit].
+func (e *Enrolment) Unanswered() bool {
+	return (e.State == Stale || e.State == Failed) && e.Progress.Submitted && len(e.Certificate) == 0
+}
+
+// Dismiss takes a stale row, or one that is [Enrolment.Unanswered], off the list of stale certificates. The journal keeps it, with its
+// certificate and the time of the dismissal. Dismissing again is harmless; a row in any other state is [ErrState].
 func (e *Engine) Dismiss(ctx context.Context, id string) (Enrolment, error) {
 	row, changed, err := e.change(ctx, id, "dismiss", func(row *Enrolment) error {
 		switch {
-		case row.State != Stale:
+		case row.State != Stale && !row.Unanswered():
 			return ErrState
 		case !row.Dismissed.IsZero():
 			return errUnchanged

@@ -135,3 +135,45 @@ func TestDismiss(t *testing.T) {
 		}
 	})
 }
+
+// TestUnanswered: a request whose answer was lost, and whose owner came back with another key, can be seen and taken off
+// the list; one whose authority was never asked cannot.
+func TestUnanswered(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		ctx := b.Context()
+		open := func(id string, submitted bool) enroll.Enrolment {
+			row, _, err := b.journal.Open(ctx, enroll.Enrolment{
+				ID: id, Request: request(newKey(b)), State: enroll.Requested, Created: time.Now(), Updated: time.Now(),
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			row.Progress.Submitted = submitted
+			if row, err = b.journal.Update(ctx, row); err != nil {
+				b.Fatal(err)
+			}
+			if row.Unanswered() {
+				b.Error("a live row is still waited for")
+			}
+			if row, err = b.engine.Supersede(ctx, id); err != nil {
+				b.Fatal(err)
+			}
+			return row
+		}
+		lost, never := open("0000000000000000000000000000000a", true), open("0000000000000000000000000000000b", false)
+		if !lost.Unanswered() || never.Unanswered() {
+			b.Errorf("unanswered: %t and %t, want true and false", lost.Unanswered(), never.Unanswered())
+		}
+		lost.State = enroll.Failed
+		if !lost.Unanswered() {
+			b.Error("a row that gave up after its answer was lost is unanswered, too")
+		}
+		failed, err := b.journal.Update(ctx, lost)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if row, err := b.engine.Dismiss(ctx, failed.ID); err != nil || row.Dismissed.IsZero() {
+			b.Errorf("Dismiss: %v, %v", row.Dismissed, err)
+		}
+	})
+}

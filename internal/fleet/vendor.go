@@ -83,11 +83,11 @@ func vendorKeyOrder(o KeyOrder) string {
 	}
 }
 
-// vendorTime is "Operation Completes By" as stored by the vendor: YYYY:MM:DD:HH:MM.
+// vendorTime is "Operation Completes By" as stored by the vendor: YYYY:MM:DD:HH:MM, in the server's zone, as [ParseCompletesBy] takes it.
 func (d *Device) vendorTime() string {
 	if d.CompletesBy.IsZero() {
 		return ""
 	}
-	t := d.CompletesBy
+	t := d.CompletesBy.Local()
 	return fmt.Sprintf("%04d:%02d:%02d:%02d:%02d", t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute())
 }

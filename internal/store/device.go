@@ -304,9 +304,12 @@ func setArgs(args []any, d *fleet.Device) []any {
 	return append(args, d.Model, d.Description, string(d.Auth), string(d.KeyOrder), d.RSABits, d.ECBits, d.NoMIC, millis(d.Created))
 }
 
-// search is what a text is looked for in. The separator is typed by nobody, so that no text fits across two fields.
+// searchMark stands between the fields in the column search. It is typed by nobody, so that no text fits across two fields.
+const searchMark = "\x1f"
+
+// search is what a text is looked for in.
 func search(d *fleet.Device) string {
-	return strings.ToLower(d.Name + "\x1f" + d.Model + "\x1f" + d.Description)
+	return strings.ToLower(d.Name + searchMark + d.Model + searchMark + d.Description)
 }
 
 func sameArgs(a, b []any) bool {

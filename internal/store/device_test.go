@@ -47,8 +47,10 @@ func BenchmarkFinish(b *testing.B) {
 		Session: 7, Began: at, Duration: 2 * time.Second, Peer: "192.0.2.7:49152", Version: 3, TLS: "TLS 1.2", Cipher: "TLS_RSA_WITH_AES_256_CBC_SHA",
 		Operation: fleet.OperationInstall, Auth: fleet.AuthString, Credential: "string", OK: true,
 		Steps: []fleet.Step{
-			{Name: fleet.StepAuthenticate, Duration: time.Millisecond, Detail: "string"}, {Name: fleet.StepKey, Duration: time.Second, Detail: "RSA 2048"},
-			{Name: fleet.StepIssue, Duration: 5 * time.Millisecond, Detail: "local"}, {Name: fleet.StepStore, Duration: time.Second},
+			{Name: fleet.StepAuthenticate, Duration: time.Millisecond, Detail: "string"},
+			{Name: fleet.StepKey, Duration: time.Second, Detail: "RSA 2048"},
+			{Name: fleet.StepIssue, Duration: 5 * time.Millisecond, Detail: "local"},
+			{Name: fleet.StepStore, Duration: time.Second},
 		},
 		Enrolment: "0123456789abcdef0123456789abcdef", Serial: "0a1b2c3d4e5f",
 	}

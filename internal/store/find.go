@@ -39,7 +39,8 @@ func (j *Journal) Find(ctx context.Context, f enroll.Filter) (rows []enroll.Enro
 	if limit <= 0 {
 		limit = -1
 	}
-	list, err := j.s.read.QueryContext(ctx, `SELECT `+enrolmentColumns+` FROM enrolment`+w.String()+` ORDER BY seq LIMIT ?`, append(w.args, limit)...)
+	query := `SELECT ` + enrolmentColumns + ` FROM enrolment` + w.String() + ` ORDER BY seq LIMIT ?` //nolint:gosec // of constants; the values are arguments
+	list, err := j.s.read.QueryContext(ctx, query, append(w.args, limit)...)
 	rows, err = j.collect(list, err)
 	return rows, total, err
 }

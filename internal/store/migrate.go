@@ -52,7 +52,7 @@ func readLSCs(ctx context.Context, tx *sql.Tx) error {
 			}
 			batch = append(batch, h)
 		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // closed in each round of the loop
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return err
 		}
 		for _, h := range batch {

@@ -31,16 +31,19 @@ func (w *where) String() string {
 	return ` WHERE ` + strings.Join(w.terms, ` AND `)
 }
 
+// searching picks by a part of the column search, read from its index rather than from the records.
+const searching = `name IN (SELECT name FROM device INDEXED BY device_search WHERE instr(search, ?) > 0)`
+
 func deviceWhere(q *fleet.Query) *where {
 	w := &where{}
-	w.add(q.Text != "", `name IN (SELECT name FROM device INDEXED BY device_search WHERE instr(search, ?) > 0)`, strings.ToLower(q.Text))
+	w.add(q.Text != "", searching, strings.ToLower(q.Text))
 	w.add(q.Operation != "", `operation = ?`, string(q.Operation))
 	// Said once more in the words of the index device_due, so that it can be used.
 	w.add(q.Operation != "" && q.Operation != fleet.OperationNone, `operation <> 'none'`)
 	w.add(q.Status != "", `status = ?`, string(q.Status))
 	w.add(q.Auth != "", `auth = ?`, string(q.Auth))
 	w.add(q.Origin != "", `origin = ?`, string(q.Origin))
-	w.add(q.Model != "", `model = ?`, q.Model)
+	w.add(q.Model != "", searching+` AND model = ?`, strings.ToLower(searchMark+q.Model+searchMark), q.Model)
 	w.add(q.LSC == fleet.LSCPresent, `lsc_issuer_id IS NOT NULL`)
 	w.add(q.LSC == fleet.LSCMissing, `lsc_issuer_id IS NULL`)
 	// As with the text: left to itself SQLite would read every record rather than sort.

@@ -95,7 +95,7 @@ func (p KeyPolicy) checkRSA(k *rsa.PublicKey) *ca.Error {
 			ErrCode: CodeKeyWeak, Final: true,
 			Detail: fmt.Sprintf("the RSA key has %d bits; the local CA asks for %d or more", bits, low),
 			Fix: fmt.Sprintf("set Key Size to %d in the phone's CAPF settings and repeat the operation, "+
-				"or lower the local CA's minimum for phones that cannot make longer keys", low),
+				"or lower ca.min_rsa_bits for phones that cannot make longer keys", low),
 		}
 	case bits > high:
 		return &ca.Error{
