@@ -13,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"callsign/internal/enroll"
+	"callsign/internal/fleet"
 )
 
 //go:embed migrations/*.sql
@@ -25,14 +26,44 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(5, &goose.GoFunc{RunTx: readLSCs}, nil)))
+		goose.WithGoMigrations(goose.NewGoMigration(5, &goose.GoFunc{RunTx: migration5}, nil)))
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	return p, nil
 }
 
-// readLSCs is migration 5. Records of schema 3 have their LSC and nothing of its begin and of who issued it: the begin is
+// migration5 does for the records of schema 3 what SQL cannot.
+func migration5(ctx context.Context, tx *sql.Tx) error {
+	return errors.Join(foldSearch(ctx, tx), readLSCs(ctx, tx))
+}
+
+// foldSearch writes the column search anew where SQL's lower, which knows ASCII only, left capitals.
+func foldSearch(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT name, model FROM device WHERE model GLOB '*[^ -~]*'`)
+	if err != nil {
+		return err
+	}
+	var found []fleet.Device
+	for rows.Next() {
+		var d fleet.Device
+		if err := rows.Scan(&d.Name, &d.Model); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		found = append(found, d)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for i := range found {
+		if _, err := tx.ExecContext(ctx, `UPDATE device SET search = ? WHERE name = ?`, search(&found[i]), found[i].Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLSCs looks at the LSCs. Records of schema 3 have their LSC and nothing of its begin and of who issued it: the begin is
 // in the certificate, the issuer's certificate in the journal's row. An LSC of which one of them cannot be read stays without it.
 func readLSCs(ctx context.Context, tx *sql.Tx) error {
 	type held struct {

@@ -91,7 +91,7 @@ func TestFromSchema3(t *testing.T) {
 			nil, nil, nil, nil, []byte{0x30, 0}, "0c", "CN=Odd", nil, nil, "", ms, ms)
 		exec(insertDevice3, "SEP00000000000D", "", "none", "none", "null", nil, 0, "rsa", 2048, 256,
 			nil, nil, nil, nil, alone, "0d", "CN=Gone", end.UnixMilli(), nil, "", ms, ms)
-		exec(insertDevice3, "CSFALICE", "Jabber", "none", "none", "null", nil, 0, "rsa", 2048, 256,
+		exec(insertDevice3, "CSFALICE", "Jabber É", "none", "none", "null", nil, 0, "rsa", 2048, 256,
 			nil, nil, nil, nil, nil, nil, nil, nil, nil, "", ms, ms)
 		exec(insertEnrolment3, fmt.Sprintf("%032x", 1), "phone:SEP00000000000A", hash(1), ms, "stale", lsc, ca, end.UnixMilli(), ms)
 		exec(insertEnrolment3, fmt.Sprintf("%032x", 2), "phone:SEP00000000000A", hash(2), ms, "confirmed", lsc, append(append([]byte{}, ca...), otherCA...), end.UnixMilli(), ms+7)
@@ -110,7 +110,7 @@ func TestFromSchema3(t *testing.T) {
 		return d
 	}
 	want := []fleet.Device{
-		idle("CSFALICE", "Jabber", nil, fleet.StatusNone, false),
+		idle("CSFALICE", "Jabber É", nil, fleet.StatusNone, false),
 		{
 			Name: "SEP00000000000A", Model: "8865", Operation: fleet.OperationInstall, Status: fleet.StatusPending, Auth: fleet.AuthString, AuthString: capf.Secret("1234"),
 			WrongTries: 2, KeyOrder: fleet.KeyOrderEC, RSABits: 4096, ECBits: 384, CompletesBy: at.Add(time.Second), Scheduled: at.Add(2 * time.Second),
@@ -139,10 +139,13 @@ func TestFromSchema3(t *testing.T) {
 	}, issuers); diff != "" {
 		t.Errorf("issuers (-want +got):\n%s", diff)
 	}
-	for text, name := range map[string]string{"00d": "SEP00000000000D", "JABBER": "CSFALICE"} {
+	for text, name := range map[string]string{"00d": "SEP00000000000D", "JABBER é": "CSFALICE"} {
 		if d, _, err := s.Devices().Devices(t.Context(), fleet.Query{Text: text}); err != nil || len(d) != 1 || d[0].Name != name {
 			t.Errorf("looking for %s: %v, %v", text, d, err)
 		}
+	}
+	if d, _, err := s.Devices().Devices(t.Context(), fleet.Query{Model: "Jabber É"}); err != nil || len(d) != 1 {
+		t.Errorf("model: %v, %v", d, err)
 	}
 	rows, total, err := s.Journal().Find(t.Context(), enroll.Filter{Undismissed: true})
 	if err != nil || total != 5 || len(rows) != 5 || rows[1].ID != fmt.Sprintf("%032x", 2) || rows[1].Version != 3 {
