@@ -48,7 +48,7 @@ func foldSearch(ctx context.Context, tx *sql.Tx) error {
 	for rows.Next() {
 		var d fleet.Device
 		if err := rows.Scan(&d.Name, &d.Model); err != nil {
-			return errors.Join(err, rows.Close())
+			return errors.Join(err, rows.Close()) //nolint:sqlclosecheck // a read that failed is closed here, one that did not below
 		}
 		found = append(found, d)
 	}
