@@ -122,6 +122,8 @@ func (c *conn) handshake(ctx context.Context, t *tls.Conn) bool {
 		p = &ProtocolError{ErrCode: CodeSilentPeer, Detail: "no TLS handshake in time", Err: err}
 	case hello.newest > 0 && hello.newest < tls.VersionTLS12:
 		p = &ProtocolError{ErrCode: CodeOldTLS, Detail: "the phone knows nothing later than " + tls.VersionName(hello.newest), Err: err}
+	case hello.oldKeys:
+		p = &ProtocolError{ErrCode: CodeOldTLS, Detail: "the phone knows RSA key exchange only", Err: err}
 	}
 	c.srv.logger.LogAttrs(ctx, level, "no session", slog.String("event", "capf.no_session"), slog.String("peer", c.peer),
 		slog.String("code", p.Code()), slog.String("err", p.Error()), slog.String("remedy", p.Remedy()), c.elapsed())

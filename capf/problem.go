@@ -19,7 +19,7 @@ const (
 	CodeSilentPeer         = "capf.silent-peer"         // peer said nothing in time
 	CodeConnectionLost     = "capf.connection-lost"     // connection closed or reset within a session
 	CodeHandshakeFailed    = "capf.handshake-failed"    // TLS did not come up
-	CodeOldTLS             = "capf.old-tls"             // peer offers nothing later than TLS 1.1, and the listener wants TLS 1.2
+	CodeOldTLS             = "capf.old-tls"             // peer offers TLS 1.1 or RSA key exchange at best, and the listener wants more
 	CodeBadPublicKey       = "capf.bad-public-key"      // element 9 is no usable key
 	CodeOtherKey           = "capf.other-key"           // key of another type or size than was asked for
 	CodeNoUsableKey        = "capf.no-usable-key"       // phone can make none of the keys that are wanted
@@ -73,7 +73,7 @@ func remedyOf(code string) string {
 	case CodeHandshakeFailed:
 		return "check that the phone trusts the CAPF certificate (role CAPF in its ITL or CTL file) and which TLS versions it offers"
 	case CodeOldTLS:
-		return "if these are phones of the 7900 series give them a listener for TLS 1.0 (capf.legacy_listen); it is off by default"
+		return "if these are phones of the 7900 series, or others as old, give them a listener of their own (capf.legacy_listen); it is off by default"
 	case CodeBadPublicKey:
 		return "the phone made a key that must not be certified: reset the phone so that it makes a new one"
 	case CodeOtherKey:

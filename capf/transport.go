@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -100,7 +101,10 @@ func (t Transport) announce(ctx context.Context, log *slog.Logger, l net.Listene
 type helloKey struct{}
 
 // greeting is what a client offers, for the log of a handshake that failed.
-type greeting struct{ newest uint16 } // highest TLS version; 0 before the client has said anything
+type greeting struct {
+	newest  uint16 // highest TLS version; 0 before the client has said anything
+	oldKeys bool   // it knows no cipher suite of TLS 1.2 but those with RSA key exchange, which only OldPhones allows
+}
 
 // note keeps what the log may need of a ClientHello.
 func note(hello *tls.ClientHelloInfo) {
@@ -113,6 +117,9 @@ func note(hello *tls.ClientHelloInfo) {
 			g.newest = max(g.newest, v)
 		}
 	}
+	g.oldKeys = g.newest <= tls.VersionTLS12 && !slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool {
+		return slices.Contains(s.SupportedVersions, tls.VersionTLS12) && slices.Contains(hello.CipherSuites, s.ID)
+	})
 }
 
 // wholeWrites is a TLS connection each Write of which is one write of the connection below, whatever records it makes:

@@ -41,6 +41,26 @@ func TestOldTLSRefused(t *testing.T) {
 	}
 }
 
+// TestOldKeyExchange: TLS 1.2 with RSA key exchange alone is for a listener for old phones, and the log says so.
+func TestOldKeyExchange(t *testing.T) {
+	t.Parallel()
+	a, err := rsaAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log notes
+	address, config := serveTLS(t, &Server{Service: &service{}, Log: log.logger(slog.LevelInfo)}, a)
+	config.MaxVersion, config.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA}
+	c := Client{Device: "SEP1", Keeper: &Memory{}, TLS: config}
+	if _, err := c.Dial(t.Context(), address); code(err) != CodeHandshakeFailed {
+		t.Errorf("phone: %v", err)
+	}
+	waitFor(t, func() bool { return strings.Contains(log.String(), "RSA key exchange only") })
+	if !strings.Contains(log.String(), "capf.legacy_listen") {
+		t.Errorf("the log names no way out:\n%s", log.String())
+	}
+}
+
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
 	for range 500 {
