@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -68,6 +69,8 @@ func (s *Service) byString(ctx context.Context, c capf.Caller, d *Device, t *sto
 	case errors.Is(err, errAuthentic):
 		t.step(StepAuthenticate, "", "string")
 		return nil
+	case errors.Is(err, errSuperseded):
+		return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, capf.ResultFail, changedMeanwhile(d.Name))
 	case err != nil:
 		return fmt.Errorf("judge the authentication string of %s: %w", d.Name, err)
 	default:
@@ -96,6 +99,11 @@ func (s *Service) byCertificate(ctx context.Context, c capf.Caller, d *Device, t
 	e := examination{s: s, c: c, d: d, judges: j, kind: CredentialNone}
 	p := e.run()
 	t.a.Credential, t.a.Serial = e.kind, e.serial
+	if p == nil {
+		if p, err = e.issuedToPhone(ctx); err != nil {
+			return err
+		}
+	}
 	if p != nil {
 		return s.turnAway(ctx, t, d, turning{step: StepAuthenticate, result: e.result(), problem: p, noteResult: true})
 	}
@@ -112,7 +120,8 @@ type examination struct {
 	kind   string // of the certificate shown
 	sudi   string // of the certificate of the SUDI data when that is what is refused; empty: it is not
 	serial string
-	detail string // what was accepted
+	detail string              // what was accepted
+	lscs   []*x509.Certificate // accepted as LSCs: the one shown, that of the SUDI data
 }
 
 // result is the result code of a refusal: by the kind of the certificate at fault, and where that is not known by what
@@ -144,7 +153,7 @@ func (e *examination) run() *Problem {
 	if err != nil {
 		return problem("fleet.certificate-malformed", fmt.Sprintf("%s showed a certificate that cannot be read: %v", name, err), e.anotherMode())
 	}
-	e.serial = chain.SerialText(x.SerialNumber)
+	e.serial = shownSerial(x)
 	v := e.judges.judge(x, e.s.AllowSHA1Auth)
 	e.kind = v.kind
 	if p := e.trusted(x, v, ""); p != nil {
@@ -159,6 +168,9 @@ func (e *examination) run() *Problem {
 	}
 	if p := e.wanted(); p != nil {
 		return p
+	}
+	if e.kind == CredentialLSC {
+		e.lscs = append(e.lscs, x)
 	}
 	e.detail = fmt.Sprintf("%s %s, serial %s", label(e.kind), short(x.Subject.String()), e.serial)
 	return e.judgeSUDI()
@@ -259,6 +271,7 @@ func (e *examination) judgeSUDI() *Problem {
 		return problem("fleet.sudi-missing", fmt.Sprintf("%s sent no SUDI data, which capf.require_sudi asks for", name),
 			"update the phone's firmware, set capf.require_sudi to false, or "+e.anotherMode())
 	case err == nil && !present:
+		e.sudi = ""
 		return nil
 	case err == nil:
 		err = sudi.Verify(e.c.Session)
@@ -282,8 +295,39 @@ func (e *examination) judgeSUDI() *Problem {
 		return problem("fleet.sudi-of-another-device", fmt.Sprintf("the SUDI data of %s at %s is made with the certificate of another device: %s", name, e.c.Peer, short(x.Subject.String())),
 			"find out what calls from this address under a name that is not its own; if the phone is genuine, "+e.anotherMode())
 	}
+	if v.kind == CredentialLSC {
+		e.lscs = append(e.lscs, x)
+	}
 	e.detail += fmt.Sprintf("; SUDI data with the %s", label(v.kind))
+	e.sudi = ""
 	return nil
+}
+
+// issuedToPhone refuses an LSC that the journal has for somebody else. The CA of the LSCs may sign for users of EST as well, who
+// choose the names in what they ask for; so a name alone does not make a certificate a phone's. Certificates that the
+// journal does not have are of former times or of another RA, and count.
+func (e *examination) issuedToPhone(ctx context.Context) (*Problem, error) {
+	name := e.d.Name
+	for _, x := range e.lscs {
+		owners, err := e.s.Store.CertificateOwners(ctx, x)
+		if err != nil {
+			return nil, fmt.Errorf("look for the owner of the certificate of %s: %w", name, err)
+		}
+		if len(owners) == 0 || slices.Contains(owners, Owner(name)) || slices.ContainsFunc(owners, isVoucher) {
+			continue
+		}
+		return problem("fleet.certificate-of-another-owner",
+			fmt.Sprintf("%s at %s showed a certificate that was issued to %s and not to the phone: %s", name, e.c.Peer, short(owners[0]), short(x.Subject.String())),
+			"find out who asks in that name for certificates of phones, and take the account out of est.users_file (or the CA out of est.client_ca_file) if it should not; "+
+				"if the phone is genuine, "+e.anotherMode()), nil
+	}
+	return nil, nil //nolint:nilnil // no problem
+}
+
+// isVoucher reports whether the owner of an enrolment is a voucher of the RA: another CAPF, which has authenticated the phone.
+func isVoucher(owner string) bool {
+	_, who, _ := strings.Cut(owner, "/")
+	return strings.HasPrefix(owner, "est:") && strings.HasPrefix(who, "voucher:")
 }
 
 // label is what people call a kind of certificate.

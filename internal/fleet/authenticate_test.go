@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -214,6 +215,12 @@ func TestRefusedByCertificate(t *testing.T) {
 		"LSC of another phone by its URI": {
 			show:   show(func(t failer) *identity { return issue(t, phone, p.lscCA, ecKey(t), uri(otherPhone)) }),
 			result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
+		},
+		"LSC with a letter that becomes ASCII": {
+			show: show(func(t failer) *identity { return issue(t, "\u017fEP001122334455", p.lscCA, ecKey(t), nil) }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
+		},
+		"LSC with a NUL in its name": {
+			show: show(func(t failer) *identity { return issue(t, "printer\x00-"+phone, p.lscCA, ecKey(t), nil) }), result: capf.ResultInvalidLSC, code: "fleet.certificate-of-another-device",
 		},
 		"LSC with two common names": {
 			show: show(func(t failer) *identity {
@@ -478,4 +485,70 @@ type meddler struct {
 func (m *meddler) FinishDevice(ctx context.Context, name string, f fleet.Finish, change func(*fleet.Device) error) (fleet.Device, error) {
 	m.before()
 	return m.Store.FinishDevice(ctx, name, f, change)
+}
+
+// TestLSCIssuedToAnother: the CA of the LSCs signs for others too, and they choose their names.
+func TestLSCIssuedToAnother(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	lsc, rsa := issue(t, phone, p.lscCA, ecKey(t), uri(phone)), issue(t, phone, p.lscCA, rsaOnce(), nil)
+	for name, c := range map[string]struct {
+		owners []string
+		cert   *identity // on record in the journal
+		sudi   bool
+		code   string // empty: accepted
+	}{
+		"a user of EST":            {[]string{"est:/printer"}, lsc, false, "fleet.certificate-of-another-owner"},
+		"a user of EST, SUDI data": {[]string{"est:/printer"}, rsa, true, "fleet.certificate-of-another-owner"},
+		"another phone":            {[]string{fleet.Owner(otherPhone)}, lsc, false, "fleet.certificate-of-another-owner"},
+		"this phone":               {[]string{fleet.Owner(phone)}, lsc, false, ""},
+		"this phone, by our RA":    {[]string{"est:/voucher:CN=capf", fleet.Owner(phone)}, lsc, false, ""},
+		"another CAPF, by our RA":  {[]string{"est:lab/voucher:CN=capf"}, lsc, false, ""},
+		"nobody":                   {nil, lsc, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := certBed(t, p, fleet.AuthLSC, nil)
+			for i, owner := range c.owners {
+				_, _, err := b.journal.Open(t.Context(), enroll.Enrolment{
+					ID: string(rune('a' + i)), Request: enroll.Request{Authority: "local", Owner: owner, PublicKey: c.cert.x.RawSubjectPublicKeyInfo},
+					State: enroll.Confirmed, Certificate: c.cert.x.Raw, Created: time.Now(), Updated: time.Now(),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			cred := credential(t, phone, lsc)
+			if c.sudi {
+				cred.SUDIData = sudiData(t, 1, rsa)
+			}
+			_, err := b.callBy(cred)
+			if c.code == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if r := refusal(t, err); r.Code() != c.code || r.Result != capf.ResultInvalidLSC || !strings.Contains(r.Error(), c.owners[0]) {
+				t.Errorf("%v, code %s, result %s", r, r.Code(), r.Result)
+			}
+			if a := b.lastAttempt(); a.OK || a.Steps[0].Code != c.code {
+				t.Errorf("attempt %+v", a)
+			}
+		})
+	}
+}
+
+// TestHugeSerial: what a peer writes does not fill the database.
+func TestHugeSerial(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	b := certBed(t, p, fleet.AuthLSC, nil)
+	_, err := b.callBy(credential(t, phone, issue(t, phone, p.foreignCA, ecKey(t), func(c *x509.Certificate) {
+		c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 100000)
+	})))
+	refusal(t, err)
+	if s := b.lastAttempt().Serial; len(s) > 100 || !strings.HasSuffix(s, "...") {
+		t.Errorf("serial of %d characters", len(s))
+	}
 }

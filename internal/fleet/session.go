@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"callsign/capf"
-	"callsign/chain"
 	"callsign/cmc"
 	"callsign/internal/enroll"
 )
@@ -60,6 +59,9 @@ func (x *session) Task() capf.Task { return x.task }
 func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	s, name, log := x.s, x.d.Name, x.s.log()
 	x.spki, x.row, x.offering = spki, nil, false
+	if err := x.stillGranted(ctx); err != nil {
+		return nil, err
+	}
 	owner := Owner(name)
 	release, err := x.claimKey(ctx, owner, spki)
 	if err != nil {
@@ -103,6 +105,35 @@ func (x *session) Issue(ctx context.Context, spki []byte) ([]byte, error) {
 	default:
 		return nil, x.deferred(ctx)
 	}
+}
+
+// stillGranted turns the phone away when what it has authenticated for does not hold any more. A phone may take minutes to
+// make its key, and an administrator who cancels the operation meanwhile, sets another one or wants the phone to
+// authenticate in another way has a reason: nothing is issued against it.
+func (x *session) stillGranted(ctx context.Context) error {
+	s, name := x.s, x.d.Name
+	now, err := s.Store.Device(ctx, name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		x.recorded = true // there is no record to write it into
+		return s.refuse(ctx, name, capf.ReasonUnknownDevice, capf.ResultFail, problem("fleet.unknown-device",
+			name+" was removed during its call", "if it is yours, run: callsign phone add "+name))
+	case err != nil:
+		return fmt.Errorf("read device %s: %w", name, err)
+	case sameOperation(&now, &x.d) && now.Auth == x.d.Auth && bytes.Equal(now.AuthString, x.d.AuthString):
+		return nil
+	}
+	p := changedMeanwhile(name)
+	if err := x.record(ctx, outcome{end: stays, result: capf.ResultFail, note: s.noteOf(p)}); err != nil {
+		return err
+	}
+	return s.refuse(ctx, name, capf.ReasonInvalidElement, capf.ResultFail, p)
+}
+
+// changedMeanwhile is what a phone is told whose operation an administrator has changed during its call.
+func changedMeanwhile(name string) *Problem {
+	return problem("fleet.operation-changed", fmt.Sprintf("the operation of %s was changed during its call", name),
+		"nothing: what is set now counts at the phone's next call; if it does not call by itself, reset it")
 }
 
 // keyText says what kind of key it is.
@@ -365,7 +396,7 @@ func (x *session) traceShown(ctx context.Context, kind string, der []byte, leaf 
 	}
 	if leaf != nil {
 		attrs = append(attrs, slog.String("subject", short(leaf.Subject.String())), slog.String("issuer", short(leaf.Issuer.String())),
-			slog.String("serial", chain.SerialText(leaf.SerialNumber)))
+			slog.String("serial", shownSerial(leaf)))
 	}
 	x.s.log().LogAttrs(ctx, slog.LevelInfo, "certificate shown", attrs...)
 }

@@ -438,3 +438,48 @@ func TestSubjectRules(t *testing.T) {
 		}
 	}
 }
+
+// TestChangedBeforeIssue: nothing is issued against what an administrator has set during the call.
+func TestChangedBeforeIssue(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*fleet.Device)
+		same   bool
+	}{
+		"cancelled":          {change: func(d *fleet.Device) { d.Schedule(fleet.OperationNone, time.Now()) }},
+		"another operation":  {change: func(d *fleet.Device) { d.Schedule(fleet.OperationDelete, time.Now()) }},
+		"ordered again":      {change: func(d *fleet.Device) { d.Schedule(fleet.OperationInstall, time.Now()) }},
+		"another mode":       {change: func(d *fleet.Device) { d.Auth = fleet.AuthMIC }},
+		"another string":     {change: func(d *fleet.Device) { d.AuthString = capf.Secret("4711") }},
+		"its description is": {change: func(d *fleet.Device) { d.Description = "reception" }, same: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, nil)
+			s := b.mustOpen()
+			if _, err := b.phones.UpdateDevice(t.Context(), phone, func(d *fleet.Device) error { c.change(d); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			before := b.device()
+			_, spki := newKey(t)
+			_, err := s.Issue(t.Context(), spki)
+			if c.same {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if r := refusal(t, err); r.Code() != "fleet.operation-changed" {
+				t.Errorf("refused with %s: %v", r.Code(), r)
+			}
+			s.Abort(t.Context(), err)
+			d := b.device()
+			if len(b.rows()) != 0 || b.ca.count() != 0 || d.Operation != before.Operation || d.Status != before.Status || d.Auth != before.Auth {
+				t.Errorf("%d rows, operation %s, status %s", len(b.rows()), d.Operation, d.Status)
+			}
+			if a := b.lastAttempt(); a.OK || a.Note == nil || a.Note.Code != "fleet.operation-changed" {
+				t.Errorf("attempt %+v", a)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"time"
 )
@@ -36,6 +37,9 @@ type Store interface {
 	Issuers(ctx context.Context) ([]Issuer, error)
 	// Issuer returns one by its ID; ErrNotFound when there is none.
 	Issuer(ctx context.Context, id string) (Issuer, error)
+	// CertificateOwners returns the owners of the enrolments that brought a certificate, each once and in order; none when
+	// the journal does not have it.
+	CertificateOwners(ctx context.Context, x *x509.Certificate) ([]string, error)
 	// KeyOwner returns the owner of an enrolment with this public key (DER SubjectPublicKeyInfo) that is not owner;
 	// empty when there is none.
 	KeyOwner(ctx context.Context, spki []byte, owner string) (string, error)

@@ -225,10 +225,12 @@ func namesDevice(kind string, x *x509.Certificate, device string) bool {
 		}
 	}
 	cn, one := commonName(x)
-	cn = strings.ToUpper(cn)
-	if !one || device == "" {
+	// Device names are ASCII. Some letters beyond it become ASCII in upper case ("ſ" does), and whoever gave this name need
+	// not have seen a device name in it.
+	if !one || device == "" || strings.ContainsFunc(cn, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return false
 	}
+	cn = strings.ToUpper(cn)
 	return cn == device || strings.HasSuffix(cn, "-"+device) && !deviceName.MatchString(cn)
 }
 
@@ -276,6 +278,17 @@ func (s *Service) newCertificate(ctx context.Context, row *enroll.Enrolment) (*C
 	}
 	c.IssuerID = id
 	return c, row.Chain[0], nil
+}
+
+// shownSerial is the serial number of a certificate that a peer shows, cut: it may have made one of many thousand digits,
+// and RFC 5280 (4.1.2.2) has no more than 40.
+func shownSerial(x *x509.Certificate) string {
+	const most = 64
+	s := chain.SerialText(x.SerialNumber)
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return s
 }
 
 // issuer returns an issuer on record; nil when there is none with this ID.

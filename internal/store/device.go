@@ -3,10 +3,12 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +36,11 @@ const (
 )
 
 const (
-	selectDevice   = `SELECT ` + deviceColumns + ` FROM device WHERE name = ?`
-	updateRenewAt  = `UPDATE device SET renew_at = ? WHERE name = ?`
+	selectDevice  = `SELECT ` + deviceColumns + ` FROM device WHERE name = ?`
+	updateRenewAt = `UPDATE device SET renew_at = ? WHERE name = ?`
+	// A certificate has the key that was asked for; in a SubjectPublicKeyInfo the key is at the end, however it is written.
+	selectCertificateOwners = `SELECT owner FROM enrolment
+		WHERE substr(public_key, -32) = substr(?1, -32) AND certificate = ?2`
 	selectKeyOwner = `SELECT owner FROM enrolment
 		WHERE substr(public_key, -32) = substr(?1, -32) AND public_key = ?1 AND owner <> ?2 AND owner LIKE 'phone:%' LIMIT 1`
 )
@@ -250,6 +255,28 @@ func applyDevice(ctx context.Context, tx *tx, c fleet.Change, now time.Time) (re
 		return refusal, nil
 	}
 	return nil, err
+}
+
+// CertificateOwners implements fleet.Store.
+func (r *Devices) CertificateOwners(ctx context.Context, x *x509.Certificate) (owners []string, err error) {
+	st, err := r.s.prepared(ctx, selectCertificateOwners) //nolint:sqlclosecheck // kept, closed by Close
+	if err != nil {
+		return nil, fmt.Errorf("find the owners of a certificate: %w", err)
+	}
+	rows, err := st.QueryContext(ctx, x.RawSubjectPublicKeyInfo, x.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("find the owners of a certificate: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var owner string
+		if err := rows.Scan(&owner); err != nil {
+			return nil, fmt.Errorf("find the owners of a certificate: %w", err)
+		}
+		owners = append(owners, owner)
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners), rows.Err()
 }
 
 // KeyOwner implements fleet.Store.

@@ -110,17 +110,18 @@ func TestPlans(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	plans := map[string]string{
-		lastEnrolment:     "enrolment_request",
-		getEnrolment:      "sqlite_autoindex_enrolment",
-		enrolmentsByOwner: "enrolment_owner",
-		dueEnrolments:     "enrolment_due",
-		highestCANumber:   "enrolment_ca_number",
-		renewDevices:      "device_renew",
-		replanDevices:     "sqlite_autoindex_device",
-		lastAttempt:       "attempt_device",
-		forgetAttempts:    "attempt_device",
-		selectAttempts:    "attempt_device",
-		selectIssuer:      "device_issuer",
+		lastEnrolment:           "enrolment_request",
+		getEnrolment:            "sqlite_autoindex_enrolment",
+		enrolmentsByOwner:       "enrolment_owner",
+		dueEnrolments:           "enrolment_due",
+		highestCANumber:         "enrolment_ca_number",
+		selectCertificateOwners: "enrolment_key",
+		renewDevices:            "device_renew",
+		replanDevices:           "sqlite_autoindex_device",
+		lastAttempt:             "attempt_device",
+		forgetAttempts:          "attempt_device",
+		selectAttempts:          "attempt_device",
+		selectIssuer:            "device_issuer",
 	}
 	for index, q := range map[string]fleet.Query{
 		"device_status": {Status: fleet.StatusUpgradeFailed},

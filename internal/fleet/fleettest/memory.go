@@ -389,6 +389,22 @@ func (m *Memory) RenewalState(context.Context) (fleet.RenewalState, error) {
 	return m.renewal, nil
 }
 
+// CertificateOwners implements fleet.Store.
+func (m *Memory) CertificateOwners(ctx context.Context, x *x509.Certificate) ([]string, error) {
+	if m.Journal == nil {
+		return nil, nil
+	}
+	rows, _, err := m.Journal.Find(ctx, enroll.Filter{Certified: true})
+	var owners []string
+	for _, r := range rows {
+		if bytes.Equal(r.Certificate, x.Raw) {
+			owners = append(owners, r.Owner)
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners), err
+}
+
 // KeyOwner implements fleet.Store.
 func (m *Memory) KeyOwner(ctx context.Context, spki []byte, owner string) (string, error) {
 	for _, o := range m.Owners {

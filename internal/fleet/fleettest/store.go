@@ -4,8 +4,10 @@ package fleettest
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +77,7 @@ func RunStore(t *testing.T, newStores func(t *testing.T) Stores) {
 		"another renewal policy":             replanning,
 		"finishing without a row is refused": finishingNothing,
 		"keys are found by their owner":      keyOwner,
+		"certificates have their owners":     certificateOwners,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -360,6 +363,35 @@ func keyOwner(t *testing.T, s Stores) {
 	} {
 		got, err := s.Phones.KeyOwner(ctx, c.key, c.owner)
 		if err != nil || got != c.want {
+			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+		}
+	}
+}
+
+func certificateOwners(t *testing.T, s Stores) {
+	ctx := t.Context()
+	key := []byte("a key of at least thirty-two octets")
+	same := append([]byte("written with another head ......."), key[len(key)-32:]...)
+	for i, owner := range []string{"phone:SEP00000000000A", "est:/voucher:CN=capf", "est:/device"} {
+		row := issued(ctx, t, s.Journal, fmt.Sprintf("%032x", i+1), owner, key)
+		if owner != "est:/device" {
+			continue
+		}
+		row.Certificate = []byte{0x30, 1, 0}
+		_, err := s.Journal.Update(ctx, row)
+		must(t, err)
+	}
+	for _, c := range []struct {
+		name      string
+		key, cert []byte
+		want      []string
+	}{
+		{"of a phone and its voucher", same, []byte{0x30, 0}, []string{"est:/voucher:CN=capf", "phone:SEP00000000000A"}},
+		{"of a device, by the same key", key, []byte{0x30, 1, 0}, []string{"est:/device"}},
+		{"unknown", key, []byte{0x30, 1, 1}, nil},
+	} {
+		got, err := s.Phones.CertificateOwners(ctx, &x509.Certificate{Raw: c.cert, RawSubjectPublicKeyInfo: c.key})
+		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
 		}
 	}

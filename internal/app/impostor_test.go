@@ -1,0 +1,64 @@
+package app_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"os"
+	"strings"
+	"testing"
+
+	"callsign/capf"
+	"callsign/est"
+	"callsign/internal/app"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+	"callsign/internal/fleet"
+)
+
+// TestESTUserIsNoPhone: the CA of the phones signs for users of EST as well. Who asks there for the name of a phone gets no
+// certificate of that phone by it.
+func TestESTUserIsNoPhone(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, config.IssuerLocal, nil)
+	p.start()
+	p.add(phone, func(d *fleet.Device) { d.Auth = fleet.AuthLSC; install(d) })
+	roots, err := certfile.LoadPool(p.c.EST.LabCAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, err := os.ReadFile(p.c.EST.LabPasswordFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &est.Client{
+		URL: p.a.Endpoints().EST, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, User: p.c.EST.LabUser,
+		Password: est.Password(strings.TrimSpace(string(password))),
+	}
+	defer client.Close()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: phone}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrolled, err := client.SimpleEnroll(t.Context(), csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impostor := capf.Client{Device: phone, Keeper: &capf.Memory{}, Identity: &capf.Identity{Certificate: enrolled.Raw, Key: key}, TLS: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // an impostor does not care
+	if _, err := impostor.Dial(t.Context(), p.a.Endpoints().CAPF); err == nil {
+		t.Error("a user of EST was taken for the phone")
+	}
+	p.command(func(r *app.Records) {
+		d, err := r.Phones.Device(t.Context(), phone)
+		if err != nil || d.LSC != nil || d.Note == nil || d.Note.Code != "fleet.certificate-of-another-owner" {
+			t.Errorf("record %+v, %v", d, err)
+		}
+	})
+}
