@@ -41,8 +41,8 @@ func (x *exchange) run(ctx context.Context) {
 	switch {
 	case errors.Is(err, errHangUp):
 		sent = err
-	case x.later(err):
-		sent = x.end(RetryLater, retryElement(x.task.RetryLater))
+	case x.later(err) > 0:
+		sent = x.end(RetryLater, retryElement(x.later(err)))
 	default:
 		sent = x.end(EndSession, reasonElement(reason))
 	}
@@ -56,9 +56,15 @@ func (x *exchange) run(ctx context.Context) {
 	}
 }
 
-// later reports whether the phone is asked to call again instead of being turned away.
-func (x *exchange) later(err error) bool {
-	return x.task.RetryLater > 0 && errors.Is(err, ErrNotReady) && !errors.Is(err, ErrServerClosed)
+// later is when the phone is asked to call again instead of being turned away; 0 when it is not.
+func (x *exchange) later(err error) time.Duration {
+	if refusal, refused := errors.AsType[*Refusal](err); refused {
+		return refusal.RetryLater
+	}
+	if errors.Is(err, ErrNotReady) && !errors.Is(err, ErrServerClosed) {
+		return x.task.RetryLater
+	}
+	return 0
 }
 
 // retryElement is element 12: whole seconds, at least one.
@@ -74,8 +80,8 @@ func (x *exchange) logEnd(ctx context.Context, reason Reason, err error, told bo
 		slog.String("operation", x.task.Operation.String()), slog.Int("version", int(x.caller.Version)),
 		slog.String("tls", tlsVersionName(x.caller.TLSVersion)), slog.String("cipher", cipherName(x.caller.Cipher)), x.elapsed(),
 	}
-	if x.later(err) {
-		attrs = append(attrs, slog.Float64("retry_later_s", x.task.RetryLater.Seconds()))
+	if delay := x.later(err); delay > 0 {
+		attrs = append(attrs, slog.Float64("retry_later_s", delay.Seconds()))
 	}
 	if !told {
 		attrs = append(attrs, slog.Bool("told", false))

@@ -186,3 +186,34 @@ func TestRetryLater(t *testing.T) {
 		})
 	}
 }
+
+// TestRetryLaterAtOnce: a phone whose request is known to wait is told so before it has a task.
+func TestRetryLaterAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		later   time.Duration
+		seconds uint32 // 0: END_SESSION
+	}{"told": {5 * time.Minute, 300}, "off": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var log notes
+				svc := &service{refuse: &Refusal{Result: ResultFail, RetryLater: tt.later, Err: ErrNotReady}}
+				p := &peer{tb: t, conn: serveFor(t, &Server{Service: svc, Log: log.logger(slog.LevelInfo)}).dial()}
+				p.hello(3)
+				if tt.seconds == 0 {
+					p.end(ReasonInvalidElement)
+				} else {
+					if got := retryDelay(p.expect(RetryLater)); got != tt.later {
+						t.Errorf("delay %v", got)
+					}
+					_ = p.conn.Close()
+				}
+				synctest.Wait()
+				if told := strings.Contains(log.String(), "retry_later_s"); told != (tt.seconds > 0) {
+					t.Errorf("log:\n%s", log.String())
+				}
+			})
+		})
+	}
+}

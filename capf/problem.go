@@ -3,6 +3,7 @@ package capf
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The stable codes of this package's errors.
@@ -143,6 +144,9 @@ type Refusal struct {
 	Reason Reason
 	// Result is the operation's result code for records and traces.
 	Result Result
+	// RetryLater, when not 0, ends the session with RETRY_LATER and this delay instead of END_SESSION, as Task.RetryLater
+	// does: for a phone whose certificate is known not to be ready before its task is.
+	RetryLater time.Duration
 	// Err is the cause; may be nil. When it has methods Code and Remedy of its own they are the refusal's.
 	Err error
 }

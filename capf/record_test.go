@@ -167,11 +167,15 @@ func TestRecordDir(t *testing.T) {
 	d := &RecordDir{Dir: dir, Limit: 2, Log: log.logger(slog.LevelInfo)}
 	s := &Server{Service: &service{task: Task{Operation: OperationInstall, Keys: []KeySpec{ec256}}}, Recorder: d.Record}
 	address, config := serveTLS(t, s, a)
-	for _, name := range []string{"SEP0000000000D1", "../x/y", "SEP0000000000D3", "SEP0000000000D4"} {
+	for i, name := range []string{"SEP0000000000D1", "../x/y", "SEP0000000000D3", "SEP0000000000D4"} {
 		c := Client{Device: name, Keeper: &Memory{}, TLS: config}
 		if _, err := c.Dial(t.Context(), address); err != nil {
 			t.Fatal(err)
 		}
+		waitFor(t, func() bool { // a session is recorded after its phone has gone
+			files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+			return len(files) == min(i+1, d.Limit)
+		})
 	}
 	waitFor(t, func() bool { return strings.Contains(log.String(), "capf.record_failed") })
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))

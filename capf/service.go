@@ -60,7 +60,7 @@ type Task struct {
 // because what a phone did must go on record also when the session is cut.
 type Service interface {
 	// Open is asked when AUTH_RESPONSE has arrived. It returns a *Refusal for a phone that is turned away: unknown
-	// device, wrong string. Any other error ends the session with ReasonInvalidElement.
+	// device, wrong string, request that waits for a person. Any other error ends the session with ReasonInvalidElement.
 	Open(ctx context.Context, c Caller) (Session, error)
 }
 

@@ -136,8 +136,9 @@ type turning struct {
 	step       StepName // that failed
 	result     capf.Result
 	problem    *Problem
-	ends       bool // the operation; else it stays due
-	noteResult bool // the result goes into the record although the operation stays due
+	ends       bool          // the operation; else it stays due
+	noteResult bool          // the result goes into the record although the operation stays due
+	retryLater time.Duration // when the phone is told to call again; 0: it is not
 }
 
 // turnAway refuses a phone and puts that on record. What an administrator has set meanwhile stays.
@@ -159,7 +160,9 @@ func (s *Service) turnAway(ctx context.Context, t *story, d *Device, how turning
 	if err != nil {
 		return fmt.Errorf("record why %s was turned away: %w", d.Name, err)
 	}
-	return s.refuse(ctx, d.Name, capf.ReasonInvalidElement, how.result, how.problem)
+	refusal := s.refuse(ctx, d.Name, capf.ReasonInvalidElement, how.result, how.problem)
+	refusal.RetryLater = how.retryLater
+	return refusal
 }
 
 // sameOperation reports whether the operation that was due is still the one that is: nobody has set another meanwhile.
@@ -209,7 +212,9 @@ func (s *Service) task(ctx context.Context, d *Device, t *story) (capf.Task, *en
 		case e.State == enroll.Pending && !e.Created.Before(d.Scheduled):
 			// The CA waits for a person. Asking for another key would only make another request of it.
 			t.a.Enrolment = e.ID
-			return task, nil, s.turnAway(ctx, t, d, turning{step: StepIssue, result: capf.ResultFail, problem: approvalPending(d.Name, *e)})
+			return task, nil, s.turnAway(ctx, t, d, turning{
+				step: StepIssue, result: capf.ResultFail, problem: approvalPending(d.Name, *e), retryLater: task.RetryLater,
+			})
 		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()):
 			task.Offer = e.Certificate
 			return task, e, nil
@@ -251,7 +256,7 @@ func (d *Device) keySpecs() []capf.KeySpec {
 }
 
 // refuse logs a refusal and wraps it for the protocol.
-func (s *Service) refuse(ctx context.Context, device string, reason capf.Reason, result capf.Result, p *Problem) error {
+func (s *Service) refuse(ctx context.Context, device string, reason capf.Reason, result capf.Result, p *Problem) *capf.Refusal {
 	s.log().WarnContext(ctx, "phone refused", slog.String("event", "capf.refused"), slog.String("device", printable(device)),
 		slog.Int("result", result.Number()), slog.String("result_name", result.Name()),
 		slog.String("code", p.ErrCode), slog.String("cause", p.Detail), slog.String("remedy", p.Fix))

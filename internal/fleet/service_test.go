@@ -586,11 +586,19 @@ func TestApprovalPendingAsksForNoOtherKey(t *testing.T) {
 		t.Fatalf("got %v, want ErrNotReady", err)
 	}
 	_, err := b.open(phone, "")
-	if r := refusal(t, err); r.Code() != "fleet.approval-pending" || !strings.Contains(r.Error(), "25") {
+	if r := refusal(t, err); r.Code() != "fleet.approval-pending" || !strings.Contains(r.Error(), "25") || r.RetryLater != 0 {
 		t.Errorf("%s: %v", r.Code(), r)
 	}
 	if d := b.device(); d.Operation != fleet.OperationInstall || d.Status != fleet.StatusPending {
 		t.Errorf("device %+v", d)
+	}
+	if b.service.RetryLater, err = fleet.ParseGroup([]string{"SEP*"}); err != nil {
+		t.Fatal(err)
+	}
+	b.service.RetryLaterAfter = 5 * time.Minute
+	_, err = b.open(phone, "")
+	if r := refusal(t, err); r.RetryLater != 5*time.Minute {
+		t.Errorf("told to call again after %v", r.RetryLater)
 	}
 }
 
