@@ -355,6 +355,10 @@ func (x *session) notStored(ctx context.Context, r capf.Reason) error {
 	return x.record(ctx, outcome{end: ends, result: capf.ResultPhoneCommError, note: x.s.noteOf(p)})
 }
 
+// maxShown is how many certificates of a phone are looked at, logged and kept: a phone has two, perhaps with those of
+// their issuers, and a message has room for thousands that are none.
+const maxShown = 16
+
 // Fetched implements capf.Session.
 func (x *session) Fetched(ctx context.Context, certs []capf.CertificateEntry, _ capf.Reason) error {
 	ctx, cancel := recordContext(ctx)
@@ -362,6 +366,10 @@ func (x *session) Fetched(ctx context.Context, certs []capf.CertificateEntry, _ 
 	j, err := x.s.judges(ctx)
 	if err != nil {
 		return err
+	}
+	count := fmt.Sprintf("%d certificates", len(certs))
+	if len(certs) > maxShown {
+		certs, count = certs[:maxShown], fmt.Sprintf("%s, of which the first %d are kept", count, maxShown)
 	}
 	shown := make([]Shown, 0, len(certs))
 	for _, c := range certs {
@@ -376,7 +384,7 @@ func (x *session) Fetched(ctx context.Context, certs []capf.CertificateEntry, _ 
 		shown = append(shown, Shown{Type: kind, DER: c.DER})
 		x.traceShown(ctx, kind, c.DER, leaf)
 	}
-	result, detail := capf.ResultSuccess, fmt.Sprintf("%d certificates", len(shown))
+	result, detail := capf.ResultSuccess, count
 	switch len(shown) {
 	case 0:
 		result, detail = capf.ResultFetchNoCertificate, "no certificate on phone"

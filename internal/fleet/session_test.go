@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -481,5 +482,23 @@ func TestChangedBeforeIssue(t *testing.T) {
 				t.Errorf("attempt %+v", a)
 			}
 		})
+	}
+}
+
+// TestTroubleshootWithTooMany: thousands of certificates, or what goes for them, are not all kept and logged.
+func TestTroubleshootWithTooMany(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(d *fleet.Device) { d.Schedule(fleet.OperationTroubleshoot, d.Scheduled) })
+	var log syncBuilder
+	b.service.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	many := slices.Repeat([]capf.CertificateEntry{{Type: capf.CertificateLSC, DER: []byte{0x30, 0}}}, 9000)
+	if err := b.mustOpen().Fetched(t.Context(), many, capf.ReasonUpdateCertificate); err != nil {
+		t.Fatal(err)
+	}
+	if n, lines := len(b.device().Shown), strings.Count(log.String(), "\n"); n != 16 || lines > 20 {
+		t.Errorf("%d certificates kept, %d lines logged", n, lines)
+	}
+	if a := b.lastAttempt(); !a.OK || a.Steps[1].Detail != "9000 certificates, of which the first 16 are kept" {
+		t.Errorf("attempt %+v", a)
 	}
 }
