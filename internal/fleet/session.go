@@ -132,7 +132,7 @@ func (x *session) stillGranted(ctx context.Context) error {
 
 // changedMeanwhile is what a phone is told whose operation an administrator has changed during its call.
 func changedMeanwhile(name string) *Problem {
-	return problem("fleet.operation-changed", fmt.Sprintf("the operation of %s was changed during its call", name),
+	return problem("fleet.operation-changed", fmt.Sprintf("the operation of %s was changed or done during its call", name),
 		"nothing: what is set now counts at the phone's next call; if it does not call by itself, reset it")
 }
 
