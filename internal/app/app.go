@@ -53,6 +53,7 @@ type App struct {
 
 	config     *config.Config
 	log        *slog.Logger
+	repeats    *repeats
 	now        func() time.Time
 	traces     *trace.Files
 	store      *store.Store
@@ -137,11 +138,14 @@ func (a *App) start(ctx context.Context, o Options) error {
 	return a.writeEndpoints()
 }
 
-// openLog joins the structured log with the compatible traces.
+// openLog joins the structured log, in which repeated failures are summarised, with the compatible traces, in which each
+// has its lines.
 func (a *App) openLog(h slog.Handler) error {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
+	a.repeats = newRepeats(h)
+	h = a.repeats
 	if dir := a.config.Trace.Dir; dir != "" {
 		files, err := trace.OpenFiles(dir)
 		if err != nil {
@@ -257,6 +261,9 @@ func (a *App) stop(ctx context.Context) error {
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
+	}
+	if a.repeats != nil {
+		a.repeats.close()
 	}
 	if a.traces != nil {
 		errs = append(errs, a.traces.Close())
