@@ -214,7 +214,7 @@ func (e *examination) trusted(x *x509.Certificate, v verdict, of string) *Proble
 	}
 	if v.distrusted != nil {
 		return problem("fleet.issuer-distrusted", fmt.Sprintf("%s (%s) comes under %s, which is not trusted any more", what, short(x.Subject.String()), short(v.distrusted.Subject())),
-			"if it is to count again, take its SHA-256 out of capf.distrusted; else "+e.anotherMode())
+			"if it is to count again, take its SHA-256, or that of a CA above it, out of capf.distrusted and start the server again; else "+e.anotherMode())
 	}
 	if len(v.faults) == 0 {
 		return nil

@@ -539,6 +539,52 @@ func TestLSCIssuedToAnother(t *testing.T) {
 	}
 }
 
+// TestDistrustedRoot: who distrusts a root distrusts the CAs below it that end paths of their own; a CA made anew with the key
+// and name of a distrusted one stays.
+func TestDistrustedRoot(t *testing.T) {
+	t.Parallel()
+	isCA := func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	}
+	root := newCA(t, "Root")
+	middle := issue(t, "Middle", root, ecKey(t), isCA)
+	issuing := issue(t, "Issuing", middle, ecKey(t), isCA)
+	anew := issue(t, "Root", nil, root.key, isCA)
+	for name, c := range map[string]struct {
+		by         *identity
+		distrusted *identity
+		code       string // empty: accepted
+	}{
+		"two below":        {issuing, root, "fleet.issuer-distrusted"},
+		"one below":        {issuing, middle, "fleet.issuer-distrusted"},
+		"itself":           {issuing, issuing, "fleet.issuer-distrusted"},
+		"above the one":    {middle, issuing, ""},
+		"none":             {issuing, nil, ""},
+		"another root":     {issuing, newCA(t, "Root"), ""},
+		"made anew, fresh": {anew, root, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := certBed(t, newPKI(t), fleet.AuthLSC, nil)
+			b.service.Trust = fleet.Trust{LSC: []*x509.Certificate{anew.x, issuing.x, middle.x, root.x}}
+			if c.distrusted != nil {
+				b.service.Trust.LSC = append(b.service.Trust.LSC, c.distrusted.x)
+				b.service.Trust.Distrusted = [][sha256.Size]byte{sha256.Sum256(c.distrusted.x.Raw)}
+			}
+			_, err := b.callBy(credential(t, phone, issue(t, phone, c.by, ecKey(t), nil)))
+			if c.code == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if r := refusal(t, err); r.Code() != c.code {
+				t.Errorf("%s: %v", r.Code(), r)
+			}
+		})
+	}
+}
+
 // TestHugeSerial: what a peer writes does not fill the database.
 func TestHugeSerial(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -215,7 +216,7 @@ func (s *Service) task(ctx context.Context, d *Device, t *story) (capf.Task, *en
 			return task, nil, s.turnAway(ctx, t, d, turning{
 				step: StepIssue, result: capf.ResultFail, problem: approvalPending(d.Name, *e), retryLater: task.RetryLater,
 			})
-		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()):
+		case e.State == enroll.Issued && e.ID != d.Offered && e.NotAfter.After(s.now()) && s.wantsKey(d, e.PublicKey):
 			task.Offer = e.Certificate
 			return task, e, nil
 		}
@@ -253,6 +254,13 @@ func (d *Device) keySpecs() []capf.KeySpec {
 	default:
 		return []capf.KeySpec{rsa}
 	}
+}
+
+// wantsKey reports whether the key of an earlier request is one that the phone would be asked for now: an administrator who
+// has set another size since is not served with the old one.
+func (s *Service) wantsKey(d *Device, spki []byte) bool {
+	_, k, err := capf.ParsePublicKey(spki)
+	return err == nil && (s.AcceptOtherKey || slices.Contains(d.keySpecs(), k))
 }
 
 // refuse logs a refusal and wraps it for the protocol.

@@ -461,6 +461,34 @@ func TestLostConnectionOffersOnce(t *testing.T) {
 	}
 }
 
+// TestOldKeyIsNotOffered: a certificate that waits for the phone is none any more when another kind of key is wanted.
+func TestOldKeyIsNotOffered(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	_, spki := newKey(t)
+	if _, err := b.mustOpen().Issue(t.Context(), spki); err != nil {
+		t.Fatal(err)
+	}
+	want := func(bits int, offered bool) {
+		t.Helper()
+		_, err := b.phones.UpdateDevice(t.Context(), phone, func(d *fleet.Device) error {
+			d.ECBits = bits
+			d.Schedule(fleet.OperationInstall, b.now)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.mustOpen().Task().Offer != nil; got != offered {
+			t.Errorf("%d bits wanted, offered %v", bits, got)
+		}
+	}
+	want(384, false)
+	want(256, true)
+	b.service.AcceptOtherKey = true
+	want(384, true)
+}
+
 func TestOfferRefusedGoesOnWithAnotherKey(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,19 +103,22 @@ func (s *Service) newJudges(issuers []Issuer) *judges {
 			store.Add(a)
 		}
 	}
-	for _, x := range s.Trust.LSC {
-		add(lsc, x, false)
-	}
+	known := slices.Concat(s.Trust.LSC, s.Trust.MIC)
+	ofLSCs := slices.Clone(s.Trust.LSC)
 	for _, i := range issuers {
 		x, err := x509.ParseCertificate(i.DER)
 		if err != nil { // it has been parsed before it was put on record
 			continue
 		}
-		j.issuers[i.ID] = x
+		j.issuers[i.ID], known = x, append(known, x)
 		if i.Phones > 0 {
 			j.ids = append(j.ids, i.ID)
-			add(lsc, x, false)
+			ofLSCs = append(ofLSCs, x)
 		}
+	}
+	j.distrustBelow(known)
+	for _, x := range ofLSCs {
+		add(lsc, x, false)
 	}
 	for _, x := range s.Trust.MIC {
 		add(mic, x, true)
@@ -123,6 +127,33 @@ func (s *Service) newJudges(issuers []Issuer) *judges {
 	j.lsc = &chain.Verifier{Anchors: lsc, Usage: chain.Client, MinRSABits: minPhoneRSABits, Now: s.now}
 	j.all = &chain.Verifier{Anchors: all, Usage: chain.MIC, MinRSABits: minPhoneRSABits, Now: s.now}
 	return j
+}
+
+// distrustBelow takes out the CAs among known that a distrusted one has certified: each of them ends a path by itself, and
+// whoever distrusts a root means what is below it. A CA that has certified itself stands for itself, also when it was made
+// anew with the key of a distrusted one.
+func (j *judges) distrustBelow(known []*x509.Certificate) {
+	for more := true; more; {
+		more = false
+		for _, x := range known {
+			sum := sha256.Sum256(x.Raw)
+			if j.distrusted[sum] || bytes.Equal(x.RawSubject, x.RawIssuer) {
+				continue
+			}
+			for _, above := range known {
+				if j.distrusted[sha256.Sum256(above.Raw)] && bytes.Equal(above.RawSubject, x.RawIssuer) && mayHaveSigned(above, x) {
+					j.distrusted[sum], more = true, true
+				}
+			}
+		}
+	}
+}
+
+// mayHaveSigned reports whether the signature of x fits the key of above, or cannot be checked because of its algorithm.
+func mayHaveSigned(above, x *x509.Certificate) bool {
+	err := above.CheckSignature(x.SignatureAlgorithm, x.RawTBSCertificate, x.Signature)
+	_, insecure := errors.AsType[x509.InsecureAlgorithmError](err)
+	return err == nil || insecure
 }
 
 // verdict is what is known of a certificate that a phone shows.
