@@ -62,3 +62,21 @@ func TestESTUserIsNoPhone(t *testing.T) {
 		}
 	})
 }
+
+// TestSessionsBeginElsewhere: where SUDI data is asked for, which is signed over the session id, the ids of an earlier run do
+// not come again.
+func TestSessionsBeginElsewhere(t *testing.T) {
+	t.Parallel()
+	ids := map[uint32]bool{}
+	for _, require := range []bool{true, true, false} {
+		p := newProduct(t, config.IssuerLocal, func(c *config.Config) { c.CAPF.RequireSUDI = require })
+		p.start()
+		s := &session{t: t, conn: p.dial()}
+		s.read(capf.AuthRequest)
+		_ = s.conn.Close()
+		if ids[s.id] || (s.id == 1) == require || s.id == 0 {
+			t.Errorf("session %d after %v", s.id, ids)
+		}
+		ids[s.id] = true
+	}
+}

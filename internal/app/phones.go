@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -37,6 +39,13 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 	server := &capf.Server{
 		Service: service, Log: a.log, HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin,
 		MaxConnections: c.CAPF.MaxConnections, MaxPerAddress: c.CAPF.MaxPerAddress,
+	}
+	if c.CAPF.RequireSUDI {
+		// SUDI data is signed over the session id. Were the ids to begin with 1 at each start, what somebody has read in a
+		// session before the last start would be good again when the count comes to it.
+		var first [4]byte
+		_, _ = rand.Read(first[:]) // it never fails
+		server.FirstSession = 1 + binary.BigEndian.Uint32(first[:])>>1
 	}
 	if dir := c.CAPF.RecordDir; dir != "" {
 		records := &capf.RecordDir{Dir: dir, Log: a.log}
