@@ -263,7 +263,7 @@ func (a *App) stop(ctx context.Context) error {
 		errs = append(errs, a.store.Close())
 	}
 	if a.repeats != nil {
-		a.repeats.close()
+		a.repeats.close(ctx)
 	}
 	if a.traces != nil {
 		errs = append(errs, a.traces.Close())

@@ -51,7 +51,7 @@ func TestESTUserIsNoPhone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	impostor := capf.Client{Device: phone, Keeper: &capf.Memory{}, Identity: &capf.Identity{Certificate: enrolled.Raw, Key: key}, TLS: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // an impostor does not care
+	impostor := capf.Client{Device: phone, Keeper: &capf.Memory{}, Identity: &capf.Identity{Certificate: enrolled.Raw, Key: key}, TLS: &tls.Config{InsecureSkipVerify: true}}
 	if _, err := impostor.Dial(t.Context(), p.a.Endpoints().CAPF); err == nil {
 		t.Error("a user of EST was taken for the phone")
 	}

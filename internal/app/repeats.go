@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ func (h *repeats) Handle(ctx context.Context, r slog.Record) error {
 		return h.next.Handle(ctx, r)
 	}
 	what = h.under + what
-	if h.kinds.count(what, whose, r, h.next) > repeatShown {
+	if h.kinds.count(ctx, what, whose, r, h.next) > repeatShown {
 		return nil
 	}
 	return h.next.Handle(ctx, r)
@@ -102,7 +103,7 @@ func kindOf(r *slog.Record) (what, whose string, failure bool) {
 }
 
 // count counts a failure and keeps it when it is one too many.
-func (k *kinds) count(what, whose string, r slog.Record, next slog.Handler) int {
+func (k *kinds) count(ctx context.Context, what, whose string, r slog.Record, next slog.Handler) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	name := what + "\x00" + whose
@@ -113,7 +114,8 @@ func (k *kinds) count(what, whose string, r slog.Record, next slog.Handler) int 
 	}
 	if one == nil {
 		one = &kind{began: time.Now()}
-		one.timer = time.AfterFunc(repeatWithin, func() { k.summarise(name, one) })
+		ctx := context.WithoutCancel(ctx)
+		one.timer = time.AfterFunc(repeatWithin, func() { k.summarise(ctx, name, one) })
 		k.all[name] = one
 	}
 	if one.count++; one.count > repeatShown {
@@ -123,7 +125,7 @@ func (k *kinds) count(what, whose string, r slog.Record, next slog.Handler) int 
 }
 
 // summarise ends a kind, with one line when some of its records were left out.
-func (k *kinds) summarise(name string, one *kind) {
+func (k *kinds) summarise(ctx context.Context, name string, one *kind) {
 	k.mu.Lock()
 	if k.all[name] != one { // done already
 		k.mu.Unlock()
@@ -139,18 +141,15 @@ func (k *kinds) summarise(name string, one *kind) {
 	r := one.last
 	r.Message = fmt.Sprintf("%s (repeated %d times in %s)", r.Message, left, time.Since(one.began).Round(time.Second))
 	r.AddAttrs(slog.Int("repeated", left))
-	_ = one.next.Handle(context.Background(), r)
+	_ = one.next.Handle(ctx, r)
 }
 
 // close summarises what there is.
-func (h *repeats) close() {
+func (h *repeats) close(ctx context.Context) {
 	h.kinds.mu.Lock()
-	all := make(map[string]*kind, len(h.kinds.all))
-	for name, one := range h.kinds.all {
-		all[name] = one
-	}
+	all := maps.Clone(h.kinds.all)
 	h.kinds.mu.Unlock()
 	for name, one := range all {
-		h.kinds.summarise(name, one)
+		h.kinds.summarise(ctx, name, one)
 	}
 }

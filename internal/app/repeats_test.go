@@ -91,8 +91,8 @@ func TestRepeatsAtTheEnd(t *testing.T) {
 			log.With("label", "x").WithGroup("g").Error("no", "code", "x.y")
 			log.With("label", "y").Error("no", "code", "x.y")
 		}
-		h.close()
-		h.close()
+		h.close(t.Context())
+		h.close(t.Context())
 		if lines := text.take(); len(lines) != 12 || !strings.Contains(lines[10]+lines[11], "label=x") || !strings.Contains(lines[10]+lines[11], "label=y") {
 			t.Errorf("%s", strings.Join(lines, "\n"))
 		}
@@ -110,7 +110,7 @@ func TestRepeatsOfInventedNames(t *testing.T) {
 		if n := len(text.take()); n != maxRepeating+repeatShown || len(h.kinds.all) != maxRepeating+1 {
 			t.Errorf("%d lines, %d kinds", n, len(h.kinds.all))
 		}
-		h.close()
+		h.close(t.Context())
 		if lines := text.take(); len(lines) != 1 || !strings.Contains(lines[0], "repeated=995") {
 			t.Errorf("%q", lines)
 		}
