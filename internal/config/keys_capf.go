@@ -97,7 +97,7 @@ func capfKeys() []key {
 		{
 			name: "distrusted", def: []string{}, check: fingerprints,
 			field: func(c *Config) any { return &c.CAPF.Distrusted },
-			doc:   "SHA-256 fingerprints of CA certificates whose LSCs do not authenticate a phone any more, although they are on record.",
+			doc:   "SHA-256 fingerprints of certificates that do not authenticate a phone any more: CAs, with the CAs below them, or single ones of phones. It goes before trust_files, mic_files and what is on record.",
 		},
 		{
 			name: "require_sudi", def: false,
