@@ -137,9 +137,11 @@ func (e *examination) result() capf.Result {
 	return capf.ResultInvalidLSC
 }
 
-// anotherMode is the way out that is always there.
+// anotherMode is the way out that is always there. The string comes first: what looks like a broken certificate may be an
+// attack, which no proof at all would let in.
 func (e *examination) anotherMode() string {
-	return "let the phone authenticate another way: callsign phone set " + e.d.Name + " --auth null"
+	return "let the phone authenticate by a string that its user types (callsign phone strings " + e.d.Name +
+		" --generate --output FILE), or on a network that you trust by the null string (callsign phone set " + e.d.Name + " --auth null)"
 }
 
 // run returns what is wrong; nil when the phone is authentic.
