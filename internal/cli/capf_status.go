@@ -53,8 +53,8 @@ type statusRenewal struct {
 	Enabled    bool    `json:"enabled"`
 	Windows    string  `json:"windows,omitempty"`
 	Open       bool    `json:"window_open"`
-	NextWindow *string `json:"next_window"` // when it opens; null: open, or not enabled
-	LastStep   *string `json:"last_step"`   // when the running server looked last
+	NextWindow *string `json:"next_window"`    // when it opens; null: open, or not enabled
+	Last       *string `json:"last_scheduled"` // when phones were scheduled last
 }
 
 func (e *env) capfStatus() *cobra.Command {
@@ -156,7 +156,7 @@ func newRenewalStatus(ctx context.Context, c *config.Config, r *app.Records, now
 	state, err := r.Phones.RenewalState(ctx)
 	if err == nil && !state.At.IsZero() {
 		last := utc(state.At)
-		s.LastStep = &last
+		s.Last = &last
 	}
 	return s, err
 }

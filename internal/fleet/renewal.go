@@ -128,10 +128,12 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// allowed is how many phones the pace lets through between two times, within any hour never more than PerHour.
+// allowed is how many phones the pace lets through between two times, within any hour never more than PerHour. The pace
+// begins with the window that is open, so that a short one, too, has a phone.
 func (r *Renewal) allowed(from, to time.Time) int {
-	count := func(t time.Time) int64 { // whole phones of a pace that began with the hour 0
-		ms := t.UnixMilli()
+	begin := r.Windows.minute(to)
+	count := func(t time.Time) int64 { // whole phones of a pace that began with an hour long ago
+		ms := t.Add(-begin).UnixMilli()
 		hour := time.Hour.Milliseconds()
 		return ms/hour*int64(r.PerHour) + ms%hour*int64(r.PerHour)/hour
 	}
@@ -142,15 +144,20 @@ func (r *Renewal) allowed(from, to time.Time) int {
 func (r *Renewal) plan(now time.Time) func(RenewalState) (int, RenewalState) {
 	return func(s RenewalState) (int, RenewalState) {
 		since := s.At
-		// Time in which no step was taken is not caught up; a tick may be a little late.
-		if earliest := now.Add(-renewTick * 5 / 4); since.Before(earliest) {
-			since = earliest
+		switch {
+		case since.After(now): // the clock was put back: nothing comes twice, and the pace goes on from here
+			since = now
+		case since.Before(now.Add(-renewTick * 5 / 4)): // a tick may be a little late; what was missed is not caught up
+			since = now.Add(-renewTick)
 		}
-		s.At = latest(now, s.At) // a clock that was put back gives nothing twice
-		if r.PerHour <= 0 {
-			return renewMost, s
+		n := renewMost
+		if r.PerHour > 0 {
+			n = min(r.allowed(since, now), renewMost)
 		}
-		return min(r.allowed(since, now), renewMost), s
+		if n > 0 || s.At.After(now) {
+			s.At = now
+		}
+		return n, s
 	}
 }
 

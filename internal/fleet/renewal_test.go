@@ -238,7 +238,7 @@ func TestRenewalPace(t *testing.T) {
 			t.Parallel()
 			now := issuedAt.Add(300 * day)
 			r := &fleet.Renewal{PerHour: perHour, Now: func() time.Time { return now }}
-			site(t, r, 3*perHour, 365*day)
+			site(t, r, 5*perHour, 365*day)
 			var perMinute []int
 			for range 2 * 60 {
 				perMinute = append(perMinute, len(step(t, r)))
@@ -273,7 +273,38 @@ func TestRenewalPace(t *testing.T) {
 			if n := len(step(t, r)); n != 0 {
 				t.Errorf("%d after the clock was put back", n)
 			}
+			hour := 0
+			for range 60 {
+				now = now.Add(time.Minute)
+				hour += len(step(t, r))
+			}
+			if hour != perHour {
+				t.Errorf("%d in the hour after the clock was put back", hour)
+			}
 		})
+	}
+}
+
+// TestRenewalShortWindow: a window that is shorter than the pace's time for one phone has one, at its beginning.
+func TestRenewalShortWindow(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"22:20-22:50", "22:20-22:21", "23:50-00:10", "22:00-22:59"} {
+		for _, place := range []string{"UTC", "Asia/Kolkata", "America/St_Johns"} {
+			t.Run(text+" "+place, func(t *testing.T) {
+				t.Parallel()
+				now := issuedAt.Add(300 * day).Truncate(day)
+				r := &fleet.Renewal{Windows: fleet.Windows{window(t, text, zone(t, place))}, PerHour: 1, Now: func() time.Time { return now }}
+				site(t, r, 10, 365*day)
+				scheduled := 0
+				for range 4 * 24 * 60 {
+					scheduled += len(step(t, r))
+					now = now.Add(time.Minute)
+				}
+				if scheduled != 4 {
+					t.Errorf("%d phones in the windows of 4 days, want 1 in each", scheduled)
+				}
+			})
+		}
 	}
 }
 

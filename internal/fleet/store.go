@@ -43,10 +43,11 @@ type Store interface {
 	// KeyOwner returns the owner of an enrolment with this public key (DER SubjectPublicKeyInfo) that is not owner;
 	// empty when there is none.
 	KeyOwner(ctx context.Context, spki []byte, owner string) (string, error)
-	// Renew takes one step of the renewal of LSCs, in one transaction: plan is told the state that the step before left and
-	// says how many phones may be scheduled and which state to leave; change is applied to that many phones whose
-	// operation is none, which have an LSC and whose RenewAt is set and not after now, those with the earliest RenewAt
-	// first and then by name. It returns the changed records. An error of change ends the step, and nothing is written.
+	// Renew takes one step of the renewal of LSCs, in one transaction. Due are phones whose operation is none, which have
+	// an LSC and whose RenewAt is set and not after now; when there is none, nothing is done. Otherwise plan is told the
+	// state that the step before left and says how many phones may be scheduled and which state to leave; change is applied
+	// to that many of those that are due, those with the earliest RenewAt first and then by name. It returns the changed
+	// records. An error of change ends the step, and nothing is written.
 	Renew(ctx context.Context, now time.Time, plan func(RenewalState) (int, RenewalState), change func(*Device) error) ([]Device, error)
 	// Replan makes RenewAt anew for every phone with an LSC, in one or more transactions, and then leaves policy in the
 	// state. It does nothing when the state has this policy already. It returns how many phones it looked at.
@@ -123,8 +124,7 @@ type Issuer struct {
 // RenewalState is what a step of the renewal leaves for the next one.
 type RenewalState struct {
 	Policy string    // the settings by which RenewAt was made, in a form of the schedule's own
-	At     time.Time // when the last step was taken
-	Credit float64   // phones that the pace allows beyond whole ones, below 1
+	At     time.Time // when phones were scheduled last
 }
 
 // Errors for control flow.

@@ -43,6 +43,18 @@ func (w Windows) Next(t time.Time) time.Time {
 	return next
 }
 
+// minute is at which time of an hour of the Unix clock the window begins that is open at t; 0 when none is, or there are
+// none.
+func (w Windows) minute(t time.Time) time.Duration {
+	for _, one := range w {
+		if one.Open(t) {
+			_, offset := t.In(one.zone).Zone()
+			return (time.Duration(one.from)*time.Minute - time.Duration(offset)*time.Second) % time.Hour
+		}
+	}
+	return 0
+}
+
 // String returns the text of the window.
 func (w Window) String() string { return w.text }
 

@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	selectRenewal = `SELECT policy, at, credit FROM renewal`
-	writeRenewal  = `INSERT INTO renewal (one, policy, at, credit) VALUES (1, ?, ?, ?)
-		ON CONFLICT (one) DO UPDATE SET policy = excluded.policy, at = excluded.at, credit = excluded.credit`
+	selectRenewal = `SELECT policy, at FROM renewal`
+	writeRenewal  = `INSERT INTO renewal (one, policy, at) VALUES (1, ?, ?)
+		ON CONFLICT (one) DO UPDATE SET policy = excluded.policy, at = excluded.at`
 	// The conditions are those of the index device_renew, word for word.
-	renewDevices = `SELECT ` + deviceColumns + ` FROM device
-		WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc_issuer_id IS NOT NULL AND renew_at <= ? ORDER BY renew_at, name LIMIT ?`
+	dueForRenewal = ` FROM device WHERE renew_at IS NOT NULL AND operation = 'none' AND lsc_issuer_id IS NOT NULL AND renew_at <= ?`
+	anyToRenew    = `SELECT EXISTS (SELECT 1` + dueForRenewal + `)`
+	renewDevices  = `SELECT ` + deviceColumns + dueForRenewal + ` ORDER BY renew_at, name LIMIT ?`
 	replanDevices = `SELECT ` + deviceColumns + ` FROM device WHERE lsc_issuer_id IS NOT NULL AND name > ? ORDER BY name LIMIT ?`
 )
 
@@ -35,7 +36,7 @@ func renewalState(ctx context.Context, q interface {
 ) (fleet.RenewalState, error) {
 	var st fleet.RenewalState
 	var at sql.NullInt64
-	err := q.QueryRowContext(ctx, selectRenewal).Scan(&st.Policy, &at, &st.Credit)
+	err := q.QueryRowContext(ctx, selectRenewal).Scan(&st.Policy, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fleet.RenewalState{}, nil
 	}
@@ -47,7 +48,7 @@ func renewalState(ctx context.Context, q interface {
 }
 
 func leaveRenewal(ctx context.Context, tx *tx, st fleet.RenewalState) error {
-	if _, err := tx.ExecContext(ctx, writeRenewal, st.Policy, millis(st.At), st.Credit); err != nil {
+	if _, err := tx.ExecContext(ctx, writeRenewal, st.Policy, millis(st.At)); err != nil {
 		return fmt.Errorf("write the state of the renewal: %w", err)
 	}
 	return nil
@@ -57,6 +58,11 @@ func leaveRenewal(ctx context.Context, tx *tx, st fleet.RenewalState) error {
 func (r *Devices) Renew(
 	ctx context.Context, now time.Time, plan func(fleet.RenewalState) (int, fleet.RenewalState), change func(*fleet.Device) error,
 ) ([]fleet.Device, error) {
+	// Asked on a reader: in most minutes nothing is due, and nobody who writes has to wait.
+	var due bool
+	if err := r.s.read.QueryRowContext(ctx, anyToRenew, now.UnixMilli()).Scan(&due); err != nil || !due {
+		return nil, explain(r.s.path, err)
+	}
 	var changed []fleet.Device
 	err := r.s.write(ctx, func(ctx context.Context, tx *tx) error {
 		st, err := renewalState(ctx, tx)
@@ -75,9 +81,12 @@ func (r *Devices) Renew(
 				return err
 			}
 		}
+		if len(changed) == 0 && (n > 0 || next == st) {
+			return errNothing // another process was faster, or the pace lets nobody through
+		}
 		return leaveRenewal(ctx, tx, next)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errNothing) {
 		return nil, err
 	}
 	return changed, nil

@@ -344,11 +344,14 @@ func (m *Memory) Renew(
 ) ([]fleet.Device, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, next := plan(m.renewal)
 	list := m.sorted(func(d *fleet.Device) bool {
 		return d.Operation == fleet.OperationNone && d.LSC != nil && !d.RenewAt.IsZero() && !d.RenewAt.After(now)
 	})
 	slices.SortStableFunc(list, func(a, b fleet.Device) int { return cmp.Compare(a.RenewAt.UnixMilli(), b.RenewAt.UnixMilli()) })
+	if len(list) == 0 {
+		return nil, nil
+	}
+	n, next := plan(m.renewal)
 	list = list[:max(0, min(n, len(list)))]
 	for i := range list {
 		name := list[i].Name

@@ -23,7 +23,7 @@ func due(name string, hours int) fleet.Device {
 // step is a plan that allows n phones, and leaves a state that tells that it has run.
 func step(n int) func(fleet.RenewalState) (int, fleet.RenewalState) {
 	return func(st fleet.RenewalState) (int, fleet.RenewalState) {
-		st.At, st.Credit = st.At.Add(time.Hour), st.Credit+0.125
+		st.At = st.At.Add(time.Hour)
 		if st.At.Year() < 2000 {
 			st.At = now
 		}
@@ -61,21 +61,26 @@ func renewing(t *testing.T, s Stores) {
 		n    int
 		at   time.Time
 		want []string
+		idle bool // no phone is due
 	}{
-		{0, now, nil},
-		{-3, now, nil},
-		{2, now, []string{"SEP00000000000D", "SEP00000000000B"}},
-		{10, now.Add(-time.Millisecond), []string{"SEP00000000000C"}},
-		{10, now, []string{"SEP00000000000A"}},
-		{10, now, nil},
-		{10, now.Add(time.Hour), []string{"SEP00000000000E"}},
+		{n: 5, at: now.Add(-10 * time.Hour), idle: true},
+		{n: 0, at: now},
+		{n: -3, at: now},
+		{n: 2, at: now, want: []string{"SEP00000000000D", "SEP00000000000B"}},
+		{n: 10, at: now.Add(-time.Millisecond), want: []string{"SEP00000000000C"}},
+		{n: 10, at: now, want: []string{"SEP00000000000A"}},
+		{n: 10, at: now, idle: true},
+		{n: 10, at: now.Add(time.Hour), want: []string{"SEP00000000000E"}},
 	} {
 		before, err := s.Phones.RenewalState(ctx)
 		must(t, err)
-		_, want := step(c.n)(before)
+		want := before
+		if !c.idle {
+			_, want = step(c.n)(before)
+		}
 		list, err := s.Phones.Renew(ctx, c.at, func(st fleet.RenewalState) (int, fleet.RenewalState) {
-			if diff := cmp.Diff(before, st); diff != "" {
-				t.Errorf("step %d was told (-left +told):\n%s", i, diff)
+			if diff := cmp.Diff(before, st); diff != "" || c.idle {
+				t.Errorf("step %d was asked, idle %t, and told (-left +told):\n%s", i, c.idle, diff)
 			}
 			return step(c.n)(st)
 		}, schedule)
@@ -155,8 +160,8 @@ func renewingTogether(t *testing.T, s Stores) {
 	}
 	st, err := s.Phones.RenewalState(ctx)
 	must(t, err)
-	if len(times) != 2*steps || st.Credit != 0.125*steps {
-		t.Errorf("%d phones and a credit of %v after %d steps for two each", len(times), st.Credit, steps)
+	if last := now.Add((steps - 1) * time.Hour); len(times) != 2*steps || !st.At.Equal(last) {
+		t.Errorf("%d phones, and %v is left, after %d steps for two each; want %v", len(times), st.At, steps, last)
 	}
 }
 

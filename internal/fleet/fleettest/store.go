@@ -310,6 +310,7 @@ func times(t *testing.T, s Stores) {
 	if len(story) != 1 || story[0].Began != want {
 		t.Errorf("attempts came back as %+v, want one that began at %v", story, want)
 	}
+	must(t, s.Phones.AddDevices(ctx, []fleet.Device{due("SEP00000000000B", -9)}))
 	_, err = s.Phones.Renew(ctx, at, func(fleet.RenewalState) (int, fleet.RenewalState) { return 0, fleet.RenewalState{At: at} }, nil)
 	must(t, err)
 	if st, err := s.Phones.RenewalState(ctx); err != nil || st.At != want {

@@ -77,8 +77,7 @@ CREATE TABLE issuer (
 CREATE TABLE renewal (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
     policy TEXT    NOT NULL,
-    at     INTEGER,
-    credit REAL    NOT NULL
+    at     INTEGER -- when phones were scheduled last
 ) STRICT;
 
 ALTER TABLE enrolment ADD COLUMN dismissed INTEGER; -- when an administrator took it off the list of stale certificates
