@@ -177,6 +177,8 @@ type attemptItem struct {
 	Note           *fleet.Note `json:"note,omitempty"`
 	Enrolment      string      `json:"enrolment,omitempty"`
 	Serial         string      `json:"serial,omitempty"`
+	Repeats        int         `json:"repeats,omitempty"` // further calls turned away in the same way, the last one at Latest
+	Latest         *string     `json:"latest,omitempty"`
 }
 
 type stepItem struct {
@@ -191,6 +193,7 @@ func newAttemptItem(a fleet.Attempt) attemptItem {
 		Began: utc(a.Began), Duration: a.Duration.Seconds(), Peer: a.Peer, Version: a.Version, TLS: a.TLS, Cipher: a.Cipher, Session: a.Session,
 		Operation: string(a.Operation), Authentication: string(a.Auth), Credential: a.Credential, OK: a.OK,
 		Result: a.Result.Name(), ResultCode: a.Result.Number(), Steps: []stepItem{}, Note: a.Note, Enrolment: a.Enrolment, Serial: a.Serial,
+		Repeats: a.Repeats, Latest: optionalTime(a.Latest),
 	}
 	for _, s := range a.Steps {
 		i.Steps = append(i.Steps, stepItem{Step: string(s.Name), Duration: s.Duration.Seconds(), Code: s.Code, Detail: s.Detail})
@@ -345,6 +348,9 @@ func (e *env) showCall(a fleet.Attempt, told *fleet.Note) {
 	fmt.Fprintf(w, "  call           %s  %s  %s, %d %s, %s\n", a.Began.Local().Format("2006-01-02 15:04:05 MST"), e.paint(w, verdict),
 		a.Operation, a.Result.Number(), a.Result.Name(), seconds(a.Duration))
 	fmt.Fprintf(w, "    from         %s, protocol version %d, %s, to authenticate by %s, showed %s\n", a.Peer, a.Version, over, a.Auth, a.Credential)
+	if a.Repeats > 0 {
+		fmt.Fprintf(w, "    again        %d more time%s, the last one at %s\n", a.Repeats, plural(a.Repeats), a.Latest.Local().Format("2006-01-02 15:04:05 MST"))
+	}
 	for i, s := range a.Steps {
 		mark := "OK  "
 		if s.Code != "" || !a.OK && i == len(a.Steps)-1 {

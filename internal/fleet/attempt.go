@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"net"
 	"time"
 
 	"callsign/capf"
@@ -27,6 +28,38 @@ type Attempt struct {
 	Note       *Note         `json:"note,omitempty"`      // why it failed; nil when all went well
 	Enrolment  string        `json:"enrolment,omitempty"` // journal row
 	Serial     string        `json:"serial,omitempty"`    // of the certificate that was stored or shown
+	// Repeats is how many calls after this one were turned away in the same way: see Repeated. Latest is when the last of
+	// them came; Session, Peer and Note are its own.
+	Repeats int       `json:"repeats,omitempty"`
+	Latest  time.Time `json:"latest,omitzero"`
+}
+
+// Repeated counts next, a call that came after a, in a when both were turned away before anything was granted, from the
+// same host and for the same reason; false when it is another story. Whoever calls under a phone's name and proves
+// nothing would otherwise drive the phone's own calls out of the record.
+func (a *Attempt) Repeated(next *Attempt) bool {
+	if a.turnedAway() == "" || a.turnedAway() != next.turnedAway() || host(a.Peer) != host(next.Peer) ||
+		a.Operation != next.Operation || a.Auth != next.Auth || a.Credential != next.Credential {
+		return false
+	}
+	a.Repeats++
+	a.Latest, a.Session, a.Peer, a.Note = next.Began, next.Session, next.Peer, next.Note
+	return true
+}
+
+// turnedAway is the code by which a call ended in its first step; empty when it went further.
+func (a *Attempt) turnedAway() string {
+	if a.OK || len(a.Steps) != 1 || a.Steps[0].Name != StepAuthenticate {
+		return ""
+	}
+	return a.Steps[0].Code
+}
+
+func host(peer string) string {
+	if h, _, err := net.SplitHostPort(peer); err == nil {
+		return h
+	}
+	return peer
 }
 
 // Step is one part of an attempt. The last one of an attempt that failed is the one that failed.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 
 const (
 	lastAttempt    = `SELECT coalesce(max(number), 0) FROM attempt WHERE device = ?`
+	lastStory      = `SELECT number, story FROM attempt WHERE device = ? ORDER BY number DESC LIMIT 1`
+	updateAttempt  = `UPDATE attempt SET story = ? WHERE device = ? AND number = ?`
 	insertAttempt  = `INSERT INTO attempt (device, number, story) VALUES (?, ?, ?)`
 	forgetAttempts = `DELETE FROM attempt WHERE device = ? AND number <= ?`
 	selectAttempts = `SELECT story FROM attempt WHERE device = ? ORDER BY number DESC LIMIT ?`
@@ -31,9 +34,13 @@ type storyStep struct {
 	Duration time.Duration `json:"ns"`
 }
 
-func addAttempt(ctx context.Context, tx *tx, device string, a *fleet.Attempt) error {
+// encodeAttempt cuts times to the millisecond, as everywhere in the store.
+func encodeAttempt(device string, a *fleet.Attempt) (string, error) {
 	w := story{Attempt: *a, Duration: a.Duration}
 	w.Began = timeOf(millis(a.Began))
+	if !a.Latest.IsZero() {
+		w.Latest = timeOf(millis(a.Latest))
+	}
 	if a.Note != nil {
 		note := *a.Note
 		note.At = timeOf(millis(note.At))
@@ -44,13 +51,40 @@ func addAttempt(ctx context.Context, tx *tx, device string, a *fleet.Attempt) er
 	}
 	text, err := json.Marshal(w)
 	if err != nil {
-		return fmt.Errorf("encode an attempt of %s: %w", device, err)
+		return "", fmt.Errorf("encode an attempt of %s: %w", device, err)
+	}
+	return string(text), nil
+}
+
+func decodeAttempt(device, text string) (fleet.Attempt, error) {
+	var w story
+	if err := json.Unmarshal([]byte(text), &w); err != nil {
+		return fleet.Attempt{}, fmt.Errorf("decode an attempt of %s: %w", device, err)
+	}
+	a := w.Attempt
+	a.Duration = w.Duration
+	for _, s := range w.Steps {
+		s.Step.Duration = s.Duration
+		a.Steps = append(a.Steps, s.Step)
+	}
+	return a, nil
+}
+
+func addAttempt(ctx context.Context, tx *tx, device string, a *fleet.Attempt) error {
+	if !a.OK {
+		if counted, err := countAttempt(ctx, tx, device, a); counted || err != nil {
+			return err
+		}
+	}
+	text, err := encodeAttempt(device, a)
+	if err != nil {
+		return err
 	}
 	var last int64
 	if err := tx.QueryRowContext(ctx, lastAttempt, device).Scan(&last); err != nil {
 		return fmt.Errorf("count the attempts of %s: %w", device, err)
 	}
-	if _, err := tx.ExecContext(ctx, insertAttempt, device, last+1, string(text)); err != nil {
+	if _, err := tx.ExecContext(ctx, insertAttempt, device, last+1, text); err != nil {
 		return fmt.Errorf("add an attempt of %s: %w", device, err)
 	}
 	if last < fleet.AttemptsKept {
@@ -60,6 +94,30 @@ func addAttempt(ctx context.Context, tx *tx, device string, a *fleet.Attempt) er
 		return fmt.Errorf("forget old attempts of %s: %w", device, err)
 	}
 	return nil
+}
+
+// countAttempt counts a call in the last attempt when that was turned away in the same way.
+func countAttempt(ctx context.Context, tx *tx, device string, a *fleet.Attempt) (counted bool, err error) {
+	var number int64
+	var text string
+	err = tx.QueryRowContext(ctx, lastStory, device).Scan(&number, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the last attempt of %s: %w", device, err)
+	}
+	last, err := decodeAttempt(device, text)
+	if err != nil || !last.Repeated(a) {
+		return false, err
+	}
+	if text, err = encodeAttempt(device, &last); err != nil {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, updateAttempt, text, device, number); err != nil {
+		return false, fmt.Errorf("count an attempt of %s: %w", device, err)
+	}
+	return true, nil
 }
 
 // Attempts implements fleet.Store.
@@ -74,18 +132,12 @@ func (r *Devices) Attempts(ctx context.Context, name string, limit int) (list []
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var text string
-		var w story
 		if err := rows.Scan(&text); err != nil {
 			return nil, fmt.Errorf("read the attempts of %s: %w", name, err)
 		}
-		if err := json.Unmarshal([]byte(text), &w); err != nil {
-			return nil, fmt.Errorf("decode an attempt of %s: %w", name, err)
-		}
-		a := w.Attempt
-		a.Duration = w.Duration
-		for _, s := range w.Steps {
-			s.Step.Duration = s.Duration
-			a.Steps = append(a.Steps, s.Step)
+		a, err := decodeAttempt(name, text)
+		if err != nil {
+			return nil, err
 		}
 		list = append(list, a)
 	}

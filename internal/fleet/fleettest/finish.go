@@ -56,6 +56,50 @@ func anAttempt(n int) fleet.Attempt {
 
 func nothing(*fleet.Device) error { return nil }
 
+// repeatedAttempts: calls that are turned away again and again do not drive others out of the story.
+func repeatedAttempts(t *testing.T, s Stores) {
+	ctx := t.Context()
+	const name = "SEP00000000000A"
+	must(t, s.Phones.AddDevices(ctx, []fleet.Device{fleet.NewDevice(name)}))
+	add := func(n int, change func(*fleet.Attempt)) {
+		t.Helper()
+		a := anAttempt(n)
+		change(&a)
+		_, err := s.Phones.FinishDevice(ctx, name, fleet.Finish{Attempt: &a}, nothing)
+		must(t, err)
+	}
+	turnedAway := func(code, peer string) func(*fleet.Attempt) {
+		return func(a *fleet.Attempt) {
+			a.OK, a.Peer = false, peer
+			a.Steps = []fleet.Step{{Name: fleet.StepAuthenticate, Duration: time.Millisecond, Code: code}}
+			a.Note = &fleet.Note{Code: code, Detail: a.Began.String(), At: a.Began}
+		}
+	}
+	good := func(a *fleet.Attempt) { a.OK = true }
+	add(2, good)
+	for n := range 3 * fleet.AttemptsKept {
+		add(3+n, turnedAway("fleet.wrong-string", fmt.Sprintf("192.0.2.9:%d", 1000+n)))
+	}
+	last := 2 + 3*fleet.AttemptsKept
+	add(last+1, turnedAway("fleet.locked", "192.0.2.9:7"))
+	add(last+2, turnedAway("fleet.locked", "192.0.2.10:7"))
+	add(last+3, func(a *fleet.Attempt) { a.OK = false }) // failed later on: a story of its own each time
+	add(last+4, func(a *fleet.Attempt) { a.OK = false })
+	got, err := s.Phones.Attempts(ctx, name, 0)
+	must(t, err)
+	var repeats []int
+	for _, a := range got {
+		repeats = append(repeats, a.Repeats)
+	}
+	if diff := cmp.Diff([]int{0, 0, 0, 0, 3*fleet.AttemptsKept - 1, 0}, repeats); diff != "" {
+		t.Fatalf("repeats, newest first (-want +got):\n%s", diff)
+	}
+	many, end := got[4], anAttempt(last)
+	if !many.Began.Equal(anAttempt(3).Began) || !many.Latest.Equal(end.Began) || many.Note == nil || !many.Note.At.Equal(end.Began) {
+		t.Errorf("counted from %v to %v with the note %+v, want %v to %v with the last one's", many.Began, many.Latest, many.Note, anAttempt(3).Began, end.Began)
+	}
+}
+
 func attempts(t *testing.T, s Stores) {
 	ctx := t.Context()
 	must(t, s.Phones.AddDevices(ctx, []fleet.Device{fleet.NewDevice("SEP00000000000A"), fleet.NewDevice("SEP00000000000B")}))

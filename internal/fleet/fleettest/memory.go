@@ -155,7 +155,10 @@ func (m *Memory) FinishDevice(ctx context.Context, name string, f fleet.Finish, 
 		if m.attempts == nil {
 			m.attempts = map[string][]fleet.Attempt{}
 		}
-		list := append(m.attempts[name], cloneAttempt(*f.Attempt))
+		list, next := m.attempts[name], cloneAttempt(*f.Attempt)
+		if len(list) == 0 || !list[len(list)-1].Repeated(&next) {
+			list = append(list, next)
+		}
 		m.attempts[name] = list[max(0, len(list)-fleet.AttemptsKept):]
 	}
 	return clone(m.devices[name]), nil

@@ -63,6 +63,7 @@ func RunStore(t *testing.T, newStores func(t *testing.T) Stores) {
 		"finishing confirms the enrolment":   finishing,
 		"finishing is one transaction":       finishingTogether,
 		"attempts":                           attempts,
+		"repeated attempts are counted":      repeatedAttempts,
 		"old attempts are forgotten":         oldAttempts,
 		"issuers":                            issuers,
 		"many changes":                       applying,
