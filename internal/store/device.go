@@ -211,9 +211,13 @@ var errNothing = errors.New("nothing is to be written")
 // ApplyDevices implements fleet.Store.
 func (r *Devices) ApplyDevices(ctx context.Context, changes []fleet.Change, partial bool) ([]error, error) {
 	results := make([]error, len(changes))
+	caller := ctx
 	err := r.s.write(ctx, func(ctx context.Context, tx *tx) error {
 		now, refused := r.s.now(), false
 		for i, c := range changes {
+			if err := caller.Err(); err != nil {
+				return err // many changes take long, and nothing of them is written yet
+			}
 			err, own := applyDevice(ctx, tx, c, now)
 			if own != nil {
 				return own

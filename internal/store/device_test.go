@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,6 +19,31 @@ func TestDevices(t *testing.T) {
 		s := open(t)
 		return fleettest.Stores{Phones: s.Devices(), Journal: s.Journal()}
 	})
+}
+
+// TestApplyDevicesInterrupted: whoever interrupts many changes gets none of them, also when the good ones were to be made.
+func TestApplyDevicesInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, partial := range []bool{false, true} {
+		s := open(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := 0
+		changes := make([]fleet.Change, 10)
+		for i := range changes {
+			changes[i] = fleet.Change{Name: fmt.Sprintf("SEP%012X", i), Apply: func(*fleet.Device, bool) error {
+				if asked++; asked == 3 {
+					cancel()
+				}
+				return nil
+			}}
+		}
+		if _, err := s.Devices().ApplyDevices(ctx, changes, partial); !errors.Is(err, context.Canceled) || asked != 3 {
+			t.Errorf("partial %t: got %v after %d changes, want %v after 3", partial, err, asked, context.Canceled)
+		}
+		if d, total, err := s.Devices().Devices(t.Context(), fleet.Query{}); err != nil || total != 0 {
+			t.Errorf("partial %t: %d phones are there (%v, %v)", partial, total, d, err)
+		}
+	}
 }
 
 // fill adds phones with an LSC each, as a running fleet has them.
