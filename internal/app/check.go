@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -57,6 +58,7 @@ const (
 	codeUnreachable  = "app.unreachable"
 	codeUsers        = "app.users-file"
 	codeDatabaseDir  = "app.database-directory"
+	codeRecordDir    = "app.record-directory"
 	codeOldSchema    = "app.old-schema"
 	codeOldPhones    = "app.old-phones"
 	codePlain        = "app.plain-listener"
@@ -91,6 +93,7 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 	k.localCA(ctx)
 	k.listeners(ctx)
 	if c.ServesCAPF() {
+		k.records()
 		k.phones()
 	}
 	if c.UsesADCS() {
@@ -208,17 +211,40 @@ func (k *checker) database(ctx context.Context) {
 		return
 	}
 	dir := filepath.Dir(path)
-	// The only way to know whether a file can be made is to make one.
-	f, err := os.CreateTemp(dir, ".callsign-check-*")
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
-	}
-	if err != nil {
+	if err := tryFile(dir); err != nil {
 		k.fail("database", path, codeDatabaseDir, fmt.Sprintf("the database cannot be made in %s: %v", dir, err),
 			"make the directory writable for the user that runs callsign, or set store.path to another one")
 		return
 	}
 	k.ok("database", path, "is made at the first start")
+}
+
+// records looks whether sessions can be recorded: they are when the directory, or the nearest one above it that is there
+// already, lets files be made.
+func (k *checker) records() {
+	dir := k.c.CAPF.RecordDir
+	if dir == "" {
+		return
+	}
+	in := dir
+	for _, err := os.Stat(in); errors.Is(err, fs.ErrNotExist) && in != filepath.Dir(in); _, err = os.Stat(in) {
+		in = filepath.Dir(in)
+	}
+	if err := tryFile(in); err != nil {
+		k.fail("records", dir, codeRecordDir, fmt.Sprintf("no record of a session can be written: %v", err),
+			"make "+in+" writable for the user that runs callsign, or set capf.record_dir to another directory, or to nothing")
+		return
+	}
+	k.ok("records", dir, "sessions are recorded here")
+}
+
+// tryFile makes a file in a directory and takes it away again: the only way to know whether one can be made.
+func tryFile(dir string) error {
+	f, err := os.CreateTemp(dir, ".callsign-check-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // listeners looks whether each address can be listened on, or is ours already.

@@ -108,6 +108,10 @@ func TestCheck(t *testing.T) {
 			change: func(_ *testing.T, c *config.Config) { c.Store.Path = filepath.Join(c.Dir, "nowhere", "callsign.db") },
 		},
 		{
+			name: "records where there is a file", want: []string{"records fail app.record-directory"},
+			change: func(_ *testing.T, c *config.Config) { c.CAPF.RecordDir = filepath.Join(c.CA.CertificateFile, "records") },
+		},
+		{
 			name: "an address of another machine", want: []string{"listen capf fail app.listen"},
 			change: func(_ *testing.T, c *config.Config) { c.CAPF.Listen = "192.0.2.1:3804" },
 		},
