@@ -137,7 +137,8 @@ func TestPhoneListeners(t *testing.T) {
 		{"fingerprints as tools print them", func(c *config.Config) { c.CAPF.Distrusted = []string{strings.Repeat("AB:", 31) + "ab"} }, ""},
 		{"a short fingerprint", func(c *config.Config) { c.CAPF.Distrusted = []string{"abcd"} }, "no SHA-256 fingerprint"},
 		{"a subject without a name", func(c *config.Config) { c.CAPF.SubjectFor = []string{"CSF*={model}"} }, "must contain {name}"},
-		{"a subject without a pattern", func(c *config.Config) { c.CAPF.SubjectFor = []string{"{name}"} }, "no rule for subjects"},
+		{"a subject without a pattern", func(c *config.Config) { c.CAPF.SubjectFor = []string{"{name}"} }, "is no rule for subjects; use PATTERN=TEMPLATE"},
+		{"a window without minutes", func(c *config.Config) { c.Renewal.Windows = []string{"Mo-Fr 22-5"} }, `is no span of time; use days and times such as "Mo-Fr`},
 		{"a zone that is none", func(c *config.Config) { c.Renewal.Zone = "Mars/Olympus" }, "no time zone"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -154,7 +155,7 @@ func rate(value any) string {
 
 func groups(value any) string {
 	if _, err := fleet.ParseGroup(value.([]string)); err != nil {
-		return err.Error()
+		return withRemedy(err)
 	}
 	return ""
 }
@@ -168,15 +169,23 @@ func subjectsFor(value any) string {
 		}
 	}
 	if _, err := fleet.ParseSubjectRules(value.([]string), pkix.Name{}); err != nil {
-		return err.Error()
+		return withRemedy(err)
 	}
 	return ""
+}
+
+// withRemedy is what is wrong and, where the error knows it, what to write instead.
+func withRemedy(err error) string {
+	if p, ok := errors.AsType[*fleet.Problem](err); ok && p.Fix != "" {
+		return p.Error() + "; " + p.Fix
+	}
+	return err.Error()
 }
 
 func windows(value any) string {
 	for _, v := range value.([]string) {
 		if _, err := fleet.ParseWindow(v, time.UTC); err != nil {
-			return err.Error()
+			return withRemedy(err)
 		}
 	}
 	return ""
