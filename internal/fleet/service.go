@@ -12,6 +12,7 @@ import (
 
 	"callsign/capf"
 	"callsign/internal/ca"
+	"callsign/internal/ca/offline"
 	"callsign/internal/enroll"
 )
 
@@ -238,8 +239,11 @@ func approvalPending(name string, row enroll.Enrolment) *Problem {
 		return problem("fleet.deferred", fmt.Sprintf("the RA has not answered for %s yet and is asked again at %s", name, row.NextAttempt.UTC().Format(time.RFC3339)),
 			"nothing, unless it stays so: then look at the RA's log")
 	}
-	return problem("fleet.approval-pending", fmt.Sprintf("the CA has not decided request %s of %s yet", row.Progress.RequestID, name),
-		"ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call")
+	fix := "ask the CA's manager to issue or deny the request; the phone gets its certificate at its next call"
+	if row.Authority == offline.Name {
+		fix = "write the requests to files: callsign capf csr export --out DIR; have them signed, and bring the certificates back: callsign capf csr import DIR"
+	}
+	return problem("fleet.approval-pending", fmt.Sprintf("the CA has not decided request %s of %s yet", row.Progress.RequestID, name), fix)
 }
 
 // keySpecs are the keys to ask for, in order. A client that knows no EC keys is asked for the RSA key at once, and one
