@@ -49,9 +49,9 @@ var vendorColumns = map[string]column{
 
 // Limits of an import file.
 const (
-	maxLine     = 64 << 10  // bytes
-	maxRows     = 1_000_000 // with content
-	maxProblems = 1000      // that are kept
+	maxLine     = 64 << 10 // bytes
+	maxRows     = 100_000  // with content; phones that call wait as long as the transaction takes, and not for ever
+	maxProblems = 1000     // that are kept
 )
 
 // RowProblem is what is wrong with a row of an import file.
@@ -111,7 +111,7 @@ func ReadSheet(r io.Reader, zone *time.Location) (*Sheet, error) {
 			return nil, err
 		}
 		if p.sheet.Rows == maxRows {
-			return nil, problem("fleet.csv-too-long", fmt.Sprintf("the file has more than %d rows", maxRows), "split it into several files")
+			return nil, problem("fleet.csv-too-long", fmt.Sprintf("the file has more than %d rows", maxRows), "split it into several files, each with the header line")
 		}
 		p.row(line, err)
 	}
@@ -164,15 +164,14 @@ func (p *sheetParser) next() (string, error) {
 
 // begin reads up to the end of the header.
 func (p *sheetParser) begin() error {
-	const asUTF8 = `save it as "CSV UTF-8", or convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE`
 	start, _ := p.in.Peek(4)
 	switch {
 	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf")):
 		_, _ = p.in.Discard(3)
 	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
-		return problem("fleet.csv-encoding", "the file is UTF-16, not UTF-8", asUTF8)
+		return problem("fleet.csv-encoding", "the file is UTF-16, not UTF-8", `save it as "CSV UTF-8", or convert it: iconv -f UTF-16 -t UTF-8 FILE`)
 	case bytes.HasPrefix(start, []byte("PK\x03\x04")):
-		return problem("fleet.csv-encoding", "the file is a workbook or an archive, not CSV", asUTF8)
+		return problem("fleet.csv-encoding", "the file is a workbook or an archive, not CSV", `open it with the program that made it and save it as "CSV UTF-8"`)
 	}
 	for {
 		line, err := p.next()
@@ -184,7 +183,8 @@ func (p *sheetParser) begin() error {
 		case err != nil:
 			return err
 		case !utf8.ValidString(line):
-			return problem("fleet.csv-encoding", fmt.Sprintf("line %d is not UTF-8", p.line), asUTF8)
+			return problem("fleet.csv-encoding", fmt.Sprintf("line %d is not UTF-8", p.line),
+				`save the file as "CSV UTF-8", or convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE`)
 		case strings.TrimSpace(line) == "":
 			continue
 		}

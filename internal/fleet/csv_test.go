@@ -271,8 +271,8 @@ func TestReadSheetRefuses(t *testing.T) {
 		{"misspelt", "name,operaton\nSEP001122334455,install\n", "fleet.csv-header", "did you mean operation?"},
 		{"twice", "name,model,Device Type\nSEP001122334455,1,2\n", "fleet.csv-header", "model is there twice"},
 		{"quote", "name,\"model\nSEP001122334455,1\n", "fleet.csv-header", "quotes"},
-		{"UTF-16", "\xff\xfen\x00a\x00", "fleet.csv-encoding", "UTF-16"},
-		{"workbook", "PK\x03\x04....", "fleet.csv-encoding", "workbook"},
+		{"UTF-16", "\xff\xfen\x00a\x00", "fleet.csv-encoding", "iconv -f UTF-16 "},
+		{"workbook", "PK\x03\x04....", "fleet.csv-encoding", "CSV; open it with the program"},
 		{"Windows-1252", "name,B\xfcro\n", "fleet.csv-encoding", "line 1"},
 		{"long", "name," + strings.Repeat("x", 70_000) + "\n", "fleet.csv-header", "64 KiB"},
 	} {
@@ -280,7 +280,7 @@ func TestReadSheetRefuses(t *testing.T) {
 			t.Parallel()
 			_, err := fleet.ReadSheet(strings.NewReader(tt.text), nil)
 			p, ok := errors.AsType[*fleet.Problem](err)
-			if !ok || p.Code() != tt.code || !strings.Contains(p.Error(), tt.says) || p.Remedy() == "" {
+			if !ok || p.Code() != tt.code || !strings.Contains(p.Error()+"; "+p.Remedy(), tt.says) || p.Remedy() == "" {
 				t.Errorf("%v", err)
 			}
 		})
