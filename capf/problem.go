@@ -78,7 +78,7 @@ func remedyOf(code string) string {
 	case CodeBadPublicKey:
 		return "the phone made a key that must not be certified: reset the phone so that it makes a new one"
 	case CodeOtherKey:
-		return "set the phone's key order and size to what it makes, or allow other keys for it (accept_other_key)"
+		return "set the phone's key order and size to what it makes, or allow other keys for it (capf.accept_other_key)"
 	case CodeNoUsableKey:
 		return "choose the key order RSA for this phone; EC needs firmware with CAPF version 3"
 	case CodePhoneFailure:

@@ -69,7 +69,7 @@ func openError(path string, err error) *Error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Error{
 			Path: path, ErrCode: CodeMissing, Detail: "there is no such file", Err: err,
-			Fix: "create " + path + ", or correct its name where it is configured",
+			Fix: "create " + path + ", or correct its name: in the configuration, or on the command line",
 		}
 	}
 	return &Error{

@@ -99,7 +99,7 @@ func open(path string) (*os.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &FileError{
 			Path: path, ErrCode: "secret.file-missing", Detail: "does not exist", Err: err,
-			Fix: "create " + path + " with mode 0600, or correct the path in the configuration",
+			Fix: "create " + path + " with mode 0600, or correct its name: in the configuration, or on the command line",
 		}
 	}
 	if err != nil {
