@@ -234,6 +234,14 @@ func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Insta
 	if !e.json {
 		e.printPlan(c, plan, report)
 	}
+	if plan.InPlace {
+		report.Installed, report.Kept = true, map[string]string{}
+		if e.json {
+			return e.printJSON(report)
+		}
+		fmt.Fprintln(e.out, "it is in place already; nothing was changed")
+		return nil
+	}
 	if dryRun {
 		if e.json {
 			return e.printJSON(report)

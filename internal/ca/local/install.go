@@ -27,6 +27,7 @@ type Installation struct {
 	Certificate *x509.Certificate
 	Above       []*x509.Certificate // up to the root
 	NextKey     bool                // the certificate is for the key of Files.NextKey
+	InPlace     bool                // all of it is in place already
 	// Former is the present certificate, which will be kept in FormerFile with those above it; nil when there is none, or it is the same one.
 	Former      *x509.Certificate
 	FormerAbove []*x509.Certificate
@@ -40,8 +41,11 @@ type Backup struct{ File, Kept string }
 // Plan looks at the answer to a [Files.Request] and says what installing it will change. offered are the certificates of the answer
 // and whatever else is known of the CAs above, in any order. The certificate is the one for the next key or the present one. It must be
 // a CA certificate that may sign certificates, within its dates, well signed, and its chain complete to a self-signed root. Errors are *ca.Error
-// (CodeCAKey, CodeCAUnsuitable, CodeCAChain), *chain.Error and those of certfile.
+// (CodeCAKey, CodeCAUnsuitable, CodeCAChain, CodeCARequest when f names one file twice), *chain.Error and those of certfile.
 func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, error) {
+	if err := f.apart(); err != nil {
+		return nil, err
+	}
 	present, above, err := f.Present()
 	if err != nil {
 		return nil, err
@@ -56,6 +60,7 @@ func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, 
 	if i.Above, err = complete(i.Certificate, append(slices.Clone(offered), above...), now); err != nil {
 		return nil, err
 	}
+	i.InPlace = present != nil && present.Equal(i.Certificate) && !i.NextKey && slices.EqualFunc(above, i.Above, (*x509.Certificate).Equal)
 	if present != nil && !present.Equal(i.Certificate) {
 		i.Former, i.FormerAbove = present, above
 	}

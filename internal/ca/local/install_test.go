@@ -301,6 +301,79 @@ func TestInstallFirst(t *testing.T) {
 	}
 }
 
+// TestInstallOneFile: a file that would be replaced twice is refused, by its name or by another one, and stays as it is.
+func TestInstallOneFile(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, f *local.Files){
+		"key with the certificate": func(t *testing.T, f *local.Files) {
+			t.Helper()
+			key, err := os.ReadFile(f.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cert, err := os.ReadFile(f.Certificate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(f.Certificate, append(cert, key...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f.Key = f.Certificate
+		},
+		"chain with the certificate": func(_ *testing.T, f *local.Files) {
+			f.Chain = filepath.Dir(f.Certificate) + "/./" + filepath.Base(f.Certificate)
+		},
+		"chain by a link": func(t *testing.T, f *local.Files) {
+			t.Helper()
+			f.Chain = filepath.Join(filepath.Dir(f.Certificate), "link.pem")
+			if err := os.Symlink(f.Certificate, f.Chain); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"chain with the key": func(_ *testing.T, f *local.Files) { f.Chain = f.Key },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newUpper(t)
+			f, _ := present(t, false, local.P256)
+			cert := u.answer(t, f, nil)
+			change(t, &f)
+			if _, err := f.Request(local.RequestOptions{}); code(err) != local.CodeCARequest || !strings.Contains(err.Error(), "one file") {
+				t.Errorf("a request is made: %v", err)
+			}
+			before, err := os.ReadFile(f.Certificate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Plan(append(u.issuing.Full(), cert), time.Now()); code(err) != local.CodeCARequest {
+				t.Errorf("an installation is planned: %v", err)
+			}
+			if after, err := os.ReadFile(f.Certificate); err != nil || string(after) != string(before) {
+				t.Errorf("the file has changed: %v", err)
+			}
+		})
+	}
+}
+
+// TestInstallInPlace: what is in place already is said to be.
+func TestInstallInPlace(t *testing.T) {
+	t.Parallel()
+	for _, chainFile := range []bool{true, false} {
+		u := newUpper(t)
+		f, _ := present(t, chainFile, local.P256)
+		offered := append(u.issuing.Full(), u.answer(t, f, nil))
+		for round := range 2 {
+			plan, err := f.Plan(offered, time.Now())
+			if err != nil || plan.InPlace != (round == 1) {
+				t.Fatalf("round %d: %+v, %v", round, plan, err)
+			}
+			if _, err := plan.Apply(time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestInstallSelfSigned: what the CA signed itself is no answer of a CA above.
 func TestInstallSelfSigned(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -30,6 +31,38 @@ type Files struct {
 
 // NextKey is the file with the key of a CA certificate that was asked for and is not installed yet.
 func (f Files) NextKey() string { return f.Key + ".next" }
+
+// apart looks that each file is one of its own: each is replaced as a whole. Errors are *ca.Error (CodeCARequest).
+func (f Files) apart() error {
+	var detail, fix string
+	switch {
+	case sameFile(f.Key, f.Certificate):
+		detail = "the CA's certificate and its key are in one file, " + f.Key
+		fix = "copy the key into a file of its own (mode 0600) and set ca.key_file to that"
+	case f.Chain != "" && sameFile(f.Chain, f.Certificate):
+		detail = "ca.chain_file and ca.certificate_file are one file, " + f.Chain
+		fix = "leave ca.chain_file out: the CAs above are looked for behind the certificate then"
+	case f.Chain != "" && sameFile(f.Chain, f.Key):
+		detail = "ca.chain_file and ca.key_file are one file, " + f.Key
+		fix = "set ca.chain_file to the file with the certificates of the CAs above"
+	default:
+		return nil
+	}
+	return &ca.Error{ErrCode: CodeCARequest, Detail: detail + ", and a new certificate would take the place of all that is in it", Fix: fix}
+}
+
+// sameFile tells whether two names are of one file, which need not exist.
+func sameFile(a, b string) bool {
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return true
+	}
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
 
 // Present returns the CA's certificate and those above it; nothing, and no error, when there is none yet.
 func (f Files) Present() (cert *x509.Certificate, above []*x509.Certificate, err error) {
@@ -73,6 +106,9 @@ type Request struct {
 // digitalSignature, keyCertSign and cRLSign, and the subject key identifier. A new key is written to [Files.NextKey], mode 0600; one that waits there
 // already is used again unless o.Replace is set. Errors are *ca.Error (CodeCARequest) and those of certfile.
 func (f Files) Request(o RequestOptions) (*Request, error) {
+	if err := f.apart(); err != nil {
+		return nil, err
+	}
 	present, _, err := f.Present()
 	if err != nil {
 		return nil, err
