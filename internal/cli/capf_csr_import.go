@@ -311,7 +311,7 @@ func (e *env) printImport(items []importItem, dryRun, noCA bool) error {
 		case i.Detail != "":
 			fmt.Fprintf(e.err, "error: %s: %s (%s)\n", i.File, oneLine(i.Detail), i.Code)
 			if i.Remedy != "" {
-				fmt.Fprintf(e.err, "  fix:   %s\n", oneLine(i.Remedy))
+				fmt.Fprintf(e.err, "  fix:   %s\n", e.toCopy(oneLine(i.Remedy)))
 			}
 		case len(i.Missing) > 0:
 			e.hint("warning: the certificate of %s lacks %s: phones may not register with it; have it signed again with these usages\n", i.Device, strings.Join(i.Missing, ", "))

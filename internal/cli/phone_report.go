@@ -55,8 +55,10 @@ type phoneReport struct {
 	WithoutLSC *reportSection   `json:"without_lsc"`
 	Renewing   *reportSection   `json:"renewals_pending"`
 
-	limit int
-	now   time.Time
+	limit  int
+	now    time.Time
+	renews bool                // by the schedule
+	toCopy func(string) string // makes what is to do ready to be copied
 }
 
 // summaryItem is a fleet.Summary in JSON.
@@ -87,9 +89,13 @@ command that mends it. callsign phone show tells one phone's story.`,
 			if days < 0 || days > 36500 {
 				return usage(fmt.Errorf("--days %d: use a number from 0 to 36500", days))
 			}
+			c, err := e.loadConfig()
+			if err != nil {
+				return err
+			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
-				r, err := newPhoneReport(ctx, s, time.Now(), days, limit)
-				if err != nil {
+				r := &phoneReport{Days: days, limit: limit, now: time.Now(), renews: c.Renewal.Enabled, toCopy: e.toCopy}
+				if err := r.fill(ctx, s); err != nil {
 					return err
 				}
 				if e.json {
@@ -105,16 +111,16 @@ command that mends it. callsign phone show tells one phone's story.`,
 	return exits(cmd, exitOK, exitFailed, exitUsage)
 }
 
-// newPhoneReport asks the store for the phones of each section.
-func newPhoneReport(ctx context.Context, s *app.Records, now time.Time, days, limit int) (*phoneReport, error) {
-	section := func() *reportSection { return &reportSection{Items: []reportItem{}} }
-	r := &phoneReport{
-		At: utc(now), Days: days, Expired: section(), Expiring: section(), Failed: []*failedSection{}, Locked: section(), Late: section(),
-		WithoutLSC: section(), Renewing: section(), limit: limit, now: now,
+// fill asks the store for the phones of each section.
+func (r *phoneReport) fill(ctx context.Context, s *app.Records) error {
+	now := r.now
+	r.At, r.Failed = utc(now), []*failedSection{}
+	for _, section := range []**reportSection{&r.Expired, &r.Expiring, &r.Locked, &r.Late, &r.WithoutLSC, &r.Renewing} {
+		*section = &reportSection{Items: []reportItem{}}
 	}
 	sum, err := s.Phones.Summarise(ctx, now)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.Summary = summaryItem{
 		Phones: sum.Phones, LSCs: sum.LSCs, Expired: sum.Expired, In30Days: sum.In30Days, Renewing: sum.Renewing, Locked: sum.Locked,
@@ -125,7 +131,7 @@ func newPhoneReport(ctx context.Context, s *app.Records, now time.Time, days, li
 			err = eachPhone(ctx, s.Phones, q, do)
 		}
 	}
-	each(fleet.Query{ExpiresBefore: now.AddDate(0, 0, days)}, func(d *fleet.Device) {
+	each(fleet.Query{ExpiresBefore: now.AddDate(0, 0, r.Days)}, func(d *fleet.Device) {
 		if d.LSC.NotAfter.Before(now) {
 			r.add(r.Expired, d)
 		} else {
@@ -155,12 +161,12 @@ func newPhoneReport(ctx context.Context, s *app.Records, now time.Time, days, li
 		})
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// Of these there may be many that need nothing but their first call: no more are read than are listed.
-	devices, total, err := s.Phones.Devices(ctx, fleet.Query{LSC: fleet.LSCMissing, Limit: limit})
+	devices, total, err := s.Phones.Devices(ctx, fleet.Query{LSC: fleet.LSCMissing, Limit: r.limit})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range devices {
 		r.add(r.WithoutLSC, &devices[i])
@@ -169,7 +175,7 @@ func newPhoneReport(ctx context.Context, s *app.Records, now time.Time, days, li
 	slices.SortFunc(r.Failed, func(a, b *failedSection) int {
 		return cmp.Or(cmp.Compare(b.Total, a.Total), strings.Compare(a.Code, b.Code))
 	})
-	return r, nil
+	return nil
 }
 
 // eachPhone reads the phones that q picks, a page at a time.
@@ -213,11 +219,11 @@ func (r *phoneReport) add(to *reportSection, d *fleet.Device) {
 	_, next := phoneState(*d, nil, r.now)
 	if next == "" && to == r.Expiring {
 		next = "callsign phone set " + shellQuote(d.Name) + " --operation install"
-		if d.RenewAt.After(r.now) {
+		if r.renews && d.RenewAt.After(r.now) {
 			next = "is renewed by the schedule from " + d.RenewAt.Local().Format(time.DateOnly) + " on"
 		}
 	}
-	i := reportItem{Name: d.Name, Operation: string(d.Operation), Status: string(d.Status), Auth: string(d.Auth), CompletesBy: optionalTime(d.CompletesBy), Next: next}
+	i := reportItem{Name: d.Name, Operation: string(d.Operation), Status: string(d.Status), Auth: string(d.Auth), CompletesBy: optionalTime(d.CompletesBy), Next: r.toCopy(next)}
 	if d.LSC != nil {
 		i.NotAfter = optionalTime(d.LSC.NotAfter)
 	}

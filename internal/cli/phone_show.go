@@ -16,6 +16,7 @@ import (
 
 	"callsign/capf"
 	"callsign/internal/app"
+	"callsign/internal/ca/offline"
 	"callsign/internal/enroll"
 	"callsign/internal/fleet"
 )
@@ -33,6 +34,10 @@ beside ours, its certificates, its last calls with each step and why a call fail
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if certificates && e.json {
 				return usage(errors.New("--certificates writes PEM, where --json would stand: leave it out, the certificates are in the JSON too"))
+			}
+			c, err := e.loadConfig()
+			if err != nil {
+				return err
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
 				name := strings.ToUpper(args[0])
@@ -55,9 +60,11 @@ beside ours, its certificates, its last calls with each step and why a call fail
 					return err
 				}
 				if e.json {
-					return e.printJSON(newPhoneDetail(d, rows, calls, time.Now()))
+					detail := newPhoneDetail(d, rows, calls, time.Now())
+					detail.Next, detail.Renews = e.toCopy(detail.Next), c.Renewal.Enabled
+					return e.printJSON(detail)
 				}
-				e.showPhone(d, rows, calls, time.Now())
+				e.showPhone(d, rows, calls, c.Renewal.Enabled, time.Now())
 				return nil
 			})
 		},
@@ -78,6 +85,7 @@ type phoneDetail struct {
 	HasString     bool              `json:"has_auth_string"`
 	State         string            `json:"state"`
 	Next          string            `json:"next"`
+	Renews        bool              `json:"renewal_enabled"` // whether anything happens at renew_at
 	Scheduled     *string           `json:"scheduled"`
 	Certificates  []certificateItem `json:"certificates"`
 	Attempts      []attemptItem     `json:"attempts"`
@@ -232,7 +240,8 @@ func momentText(t, now time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05 MST") + " (" + in(t, now) + ")"
 }
 
-func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.Attempt, now time.Time) {
+// showPhone tells a person a phone's story. renews says whether LSCs are renewed by the schedule.
+func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.Attempt, renews bool, now time.Time) {
 	w := e.out
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "  %-14s %s\n", label, fmt.Sprintf(format, args...))
@@ -240,7 +249,7 @@ func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.A
 	state, next := phoneState(d, rows, now)
 	fmt.Fprintf(w, "%s  %s\n", d.Name, state)
 	if next != "" {
-		line("next", "%s", next)
+		line("next", "%s", e.toCopy(next))
 	}
 	line("model", "%s", or(d.Model, "-"))
 	if d.Description != "" {
@@ -248,8 +257,7 @@ func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.A
 	}
 	line("authentication", "%s (%s, %s)%s", d.Auth, d.Auth.VendorLabel(), d.Auth.VendorValue(), credentials(d))
 	line("key", "%s", keyOf(d))
-	line("key order", "%s (%s, %s), RSA %d (%s), EC %d (%s)", d.KeyOrder, d.KeyOrder.VendorLabel(), d.KeyOrder.VendorValue(),
-		d.RSABits, fleet.VendorRSABits(d.RSABits), d.ECBits, fleet.VendorECBits(d.KeyOrder, d.ECBits))
+	line("key order", "%s (%s, %s)%s", d.KeyOrder, d.KeyOrder.VendorLabel(), d.KeyOrder.VendorValue(), sizes(d))
 	by := ""
 	if d.Operation != fleet.OperationNone && d.Origin == fleet.OriginRenewal {
 		by = ", set by the renewal schedule"
@@ -263,7 +271,7 @@ func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.A
 		line("result", "%d %s", d.Result.Number(), d.Result.Name())
 	}
 	e.showNote(d.Note, "  ")
-	showLSC(line, d, now)
+	showLSC(line, d, renews, now)
 	for _, c := range certificatesOf(d) {
 		if c.Origin == "shown" {
 			showCertificate(w, c)
@@ -273,8 +281,20 @@ func (e *env) showPhone(d fleet.Device, rows []enroll.Enrolment, calls []fleet.A
 		e.showCall(a, d.Note)
 	}
 	for _, r := range rows {
-		showEnrolment(w, r)
+		e.showEnrolment(r)
 	}
+}
+
+// sizes are those of the keys that the phone may be asked for.
+func sizes(d fleet.Device) string {
+	text := ""
+	if d.KeyOrder != fleet.KeyOrderEC {
+		text += fmt.Sprintf(", RSA %d (%s)", d.RSABits, fleet.VendorRSABits(d.RSABits))
+	}
+	if d.KeyOrder != fleet.KeyOrderRSA {
+		text += fmt.Sprintf(", EC %d (%s)", d.ECBits, fleet.VendorECBits(d.KeyOrder, d.ECBits))
+	}
+	return text
 }
 
 // credentials says what there is to authenticate with, besides the mode.
@@ -303,12 +323,12 @@ func (e *env) showNote(n *fleet.Note, indent string) {
 	line := func(label, text string) { fmt.Fprintf(e.out, "%s%-*s %s\n", indent, 16-len(indent), label, text) }
 	line("cause", fmt.Sprintf("%s (%s), %s", n.Detail, n.Code, n.At.Local().Format(time.DateTime)))
 	if n.Remedy != "" {
-		line("fix", n.Remedy)
+		line("fix", e.toCopy(n.Remedy))
 	}
 	line("see", "callsign explain "+n.Code)
 }
 
-func showLSC(line func(label, format string, args ...any), d fleet.Device, now time.Time) {
+func showLSC(line func(label, format string, args ...any), d fleet.Device, renews bool, now time.Time) {
 	if d.LSC == nil {
 		line("LSC", "none")
 		return
@@ -320,7 +340,10 @@ func showLSC(line func(label, format string, args ...any), d fleet.Device, now t
 		line("  from", "%s", momentText(c.NotBefore, now))
 	}
 	line("  until", "%s", momentText(c.NotAfter, now))
-	if !d.RenewAt.IsZero() {
+	switch {
+	case !renews:
+		line("  renewal", "off (section [renewal])")
+	case !d.RenewAt.IsZero():
 		line("  renewal", "from %s", momentText(d.RenewAt, now))
 	}
 }
@@ -388,7 +411,8 @@ func seconds(d time.Duration) string {
 	}
 }
 
-func showEnrolment(w io.Writer, r enroll.Enrolment) {
+func (e *env) showEnrolment(r enroll.Enrolment) {
+	w := e.out
 	fmt.Fprintf(w, "  enrolment      %s %s at %s", r.ID[:8], r.State, r.Authority)
 	if r.Progress.RequestID != "" {
 		fmt.Fprintf(w, ", CA request %s", r.Progress.RequestID)
@@ -400,7 +424,7 @@ func showEnrolment(w io.Writer, r enroll.Enrolment) {
 	if r.Failure != nil && r.State != enroll.Issued && r.State != enroll.Confirmed {
 		fmt.Fprintf(w, "    cause        %s (%s)\n", r.Failure.Detail, r.Failure.Code)
 		if r.Failure.Remedy != "" {
-			fmt.Fprintf(w, "    fix          %s\n", r.Failure.Remedy)
+			fmt.Fprintf(w, "    fix          %s\n", e.toCopy(r.Failure.Remedy))
 		}
 	}
 }
@@ -437,6 +461,9 @@ func phoneState(d fleet.Device, rows []enroll.Enrolment, now time.Time) (state, 
 	case overdue(d, now):
 		return fmt.Sprintf("is too late: it was to %s until %s and has not called", d.Operation, d.CompletesBy.Local().Format(time.DateTime)),
 			again + string(d.Operation) + ", and reset the phone"
+	case d.Operation == fleet.OperationInstall && len(rows) > 0 && rows[0].State == enroll.Pending && rows[0].Authority == offline.Name:
+		return "waits for the offline CA to sign request " + rows[0].Progress.RequestID,
+			"callsign capf csr export --out DIR, have it signed, then: callsign capf csr import FILE"
 	case d.Operation == fleet.OperationInstall && len(rows) > 0 && rows[0].State == enroll.Pending:
 		return "waits for the CA's manager to decide request " + rows[0].Progress.RequestID, "decide the request at the CA; then the phone gets its certificate at its next call"
 	case d.Operation == fleet.OperationInstall && len(rows) > 0 && rows[0].State == enroll.Issued:
@@ -447,7 +474,10 @@ func phoneState(d fleet.Device, rows []enroll.Enrolment, now time.Time) (state, 
 		return "is to " + string(d.Operation) + " at its next call", "let the user type the authentication string on the phone"
 	case d.Operation != fleet.OperationNone:
 		return "is to " + string(d.Operation) + " at its next call", "reset the phone, or wait until it calls"
-	case d.LSC != nil && !d.LSC.NotAfter.IsZero() && now.After(d.LSC.NotAfter):
+	case expired(d, now) && d.Auth == fleet.AuthLSC:
+		return "has an LSC that expired on " + d.LSC.NotAfter.Local().Format(time.DateOnly) + ", which proves nothing any more",
+			"callsign phone strings " + shellQuote(d.Name) + " --generate --operation install --output FILE, and let the user type the string"
+	case expired(d, now):
 		return "has an LSC that expired on " + d.LSC.NotAfter.Local().Format(time.DateOnly), install
 	case failedLast(d) && d.LSC != nil:
 		return "has its certificate, but the last operation failed", remedy(d, install)
@@ -458,6 +488,10 @@ func phoneState(d fleet.Device, rows []enroll.Enrolment, now time.Time) (state, 
 	default:
 		return "has no certificate and nothing to do", install
 	}
+}
+
+func expired(d fleet.Device, now time.Time) bool {
+	return d.LSC != nil && !d.LSC.NotAfter.IsZero() && now.After(d.LSC.NotAfter)
 }
 
 func failedLast(d fleet.Device) bool { return d.HasResult && d.Result != capf.ResultSuccess }

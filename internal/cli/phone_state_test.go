@@ -57,6 +57,11 @@ func TestPhoneState(t *testing.T) {
 			[]enroll.Enrolment{pending},
 			"waits for the CA's manager to decide request 42", "decide the request at the CA; then the phone gets its certificate at its next call",
 		},
+		"offline": {
+			func(d *fleet.Device) { d.Schedule(fleet.OperationInstall, stateNow) },
+			[]enroll.Enrolment{{Request: enroll.Request{Authority: "offline"}, State: enroll.Pending, Progress: ca.Progress{RequestID: "4f"}}},
+			"waits for the offline CA to sign request 4f", "callsign capf csr export --out DIR, have it signed, then: callsign capf csr import FILE",
+		},
 		"issued": {
 			func(d *fleet.Device) { d.Schedule(fleet.OperationInstall, stateNow) },
 			[]enroll.Enrolment{{State: enroll.Issued}, pending},
@@ -64,6 +69,12 @@ func TestPhoneState(t *testing.T) {
 		},
 		"well":    {func(d *fleet.Device) { d.LSC = lsc(1); d.HasResult, d.Result = true, capf.ResultSuccess }, nil, "has its certificate", ""},
 		"expired": {func(d *fleet.Device) { d.LSC = lsc(-1) }, nil, "has an LSC that expired on " + lsc(-1).NotAfter.Local().Format(time.DateOnly), "callsign phone set SEP00000000000A --operation install"},
+		"expired, and to show it": {
+			func(d *fleet.Device) { d.LSC, d.Auth = lsc(-1), fleet.AuthLSC },
+			nil,
+			"has an LSC that expired on " + lsc(-1).NotAfter.Local().Format(time.DateOnly) + ", which proves nothing any more",
+			"callsign phone strings SEP00000000000A --generate --operation install --output FILE, and let the user type the string",
+		},
 		"failed": {func(d *fleet.Device) {
 			d.HasResult, d.Result, d.Note = true, capf.ResultLateRequest, note
 		}, nil, "has no certificate: the last operation failed", "type it again"},
@@ -142,10 +153,14 @@ func reported(t *testing.T) *app.Records {
 	return r
 }
 
+func newReport(days, limit int) *phoneReport {
+	return &phoneReport{Days: days, limit: limit, now: stateNow, renews: true, toCopy: func(text string) string { return text }}
+}
+
 func TestPhoneReport(t *testing.T) {
 	t.Parallel()
-	r, err := newPhoneReport(t.Context(), reported(t), stateNow, 7, 1)
-	if err != nil {
+	r := newReport(7, 1)
+	if err := r.fill(t.Context(), reported(t)); err != nil {
 		t.Fatal(err)
 	}
 	sections := map[string]*reportSection{
@@ -177,12 +192,21 @@ func TestPhoneReport(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// More days, and all of them.
-	r, err = newPhoneReport(t.Context(), reported(t), stateNow, 30, 0)
-	if err != nil {
+	r = newReport(30, 0)
+	if err := r.fill(t.Context(), reported(t)); err != nil {
 		t.Fatal(err)
 	}
 	if r.Expiring.Total != 2 || len(r.Expiring.Items) != 2 || r.Expiring.Items[1].Next != "callsign phone set SEP000000000004 --operation install" {
 		t.Errorf("in 30 days: %+v", r.Expiring)
+	}
+	// Without a schedule nobody renews what has a date.
+	r = newReport(7, 0)
+	r.renews = false
+	if err := r.fill(t.Context(), reported(t)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("callsign phone set SEP000000000003 --operation install", r.Expiring.Items[0].Next); diff != "" {
+		t.Errorf("renewal off: %s", diff)
 	}
 	if r.Summary.Phones != 11 || r.Summary.LSCs != 10 || r.Summary.Expired != 1 || r.Summary.In30Days != 2 || r.Summary.Locked != 1 || r.Summary.Renewing != 1 {
 		t.Errorf("summary: %+v", r.Summary)
@@ -203,8 +227,8 @@ func TestPhoneReportPages(t *testing.T) {
 	if err := s.Phones.AddDevices(t.Context(), devices); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newPhoneReport(t.Context(), s, stateNow, 30, 3)
-	if err != nil {
+	r := newReport(30, 3)
+	if err := r.fill(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if r.Expired.Total != phones || len(r.Expired.Items) != 3 {
@@ -216,8 +240,8 @@ func TestPrintReport(t *testing.T) {
 	t.Parallel()
 	var out, hints bytes.Buffer
 	e := &env{out: &out, err: &hints, config: "callsign.toml"}
-	r, err := newPhoneReport(t.Context(), reported(t), stateNow, 30, 1)
-	if err != nil {
+	r := newReport(30, 1)
+	if err := r.fill(t.Context(), reported(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.printReport(r); err != nil {

@@ -53,7 +53,7 @@ func (e *env) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if ok && chosen.err == nil {
 		return chosen.code
 	}
-	o := explain.Options{Color: e.color(e.err), JSON: e.json}
+	o := explain.Options{Color: e.color(e.err), JSON: e.json, Fix: e.toCopy}
 	switch {
 	case ctx.Err() != nil && !ok:
 		fmt.Fprintln(e.err, "interrupted")

@@ -11,6 +11,8 @@ type Options struct {
 	Color   bool   // colour the first word; the caller knows whether the writer is a terminal that wants it
 	JSON    bool   // one JSON object {"errors":[{"error","code","cause","fix","see","request_id"}]} instead of text
 	Command string // "callsign phone add": points to its help after the errors; empty: does not
+	// Fix rewrites what to do, for example so that its commands can be copied; nil: as it is.
+	Fix func(string) string
 }
 
 // Render writes err for a user. It writes nothing for nil, and does not report the writer's errors: there is nobody
@@ -23,6 +25,9 @@ func Render(w io.Writer, err error, o Options) {
 	for i := range parts {
 		if code := parts[i].Code; code != "" && Known(code) {
 			parts[i].See = "callsign explain " + code
+		}
+		if o.Fix != nil {
+			parts[i].Fix = o.Fix(parts[i].Fix)
 		}
 	}
 	if o.JSON {

@@ -68,6 +68,10 @@ func TestRender(t *testing.T) {
 		{name: "plain", err: errors.New("something broke"), want: "error: something broke\n"},
 		{name: "problem", err: missing, want: "error: capf.pem: there is no such file (certfile.missing)\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n"},
 		{
+			name: "what to do, rewritten", err: errors.Join(missing, errors.New("odd")), options: explain.Options{Fix: strings.ToUpper},
+			want: "error: capf.pem: there is no such file (certfile.missing)\n  fix:   CREATE CAPF.PEM\n  see:   callsign explain certfile.missing\nerror: odd\n",
+		},
+		{
 			name: "problem in a context", err: fmt.Errorf("start CAPF: %w", missing),
 			want: "error: start CAPF (certfile.missing)\n  cause: capf.pem: there is no such file\n  fix:   create capf.pem\n  see:   callsign explain certfile.missing\n",
 		},

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestToCopy: commands in the remedies of other packages can be copied by who runs ours with --config.
+func TestToCopy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, text, want string }{
+		{"nothing to copy", "reset the phone", "reset the phone"},
+		{"no configuration needed", "see callsign explain fleet.exists", "see callsign explain fleet.exists"},
+		{"flag with value", "callsign phone set SEP001122334455 --operation install", "callsign phone set SEP001122334455 --operation install --config lab/c.toml"},
+		{
+			"prose behind", "callsign phone set SEP001122334455 --operation install, and reset the phone",
+			"callsign phone set SEP001122334455 --operation install --config lab/c.toml, and reset the phone",
+		},
+		{
+			"two commands", "write them: callsign capf csr export --out DIR; bring them back: callsign capf csr import FILE...",
+			"write them: callsign capf csr export --out DIR --config lab/c.toml; bring them back: callsign capf csr import FILE... --config lab/c.toml",
+		},
+		{"placeholder", "callsign phone strings 'CSF x' --generate --output FILE", "callsign phone strings 'CSF x' --generate --output FILE --config lab/c.toml"},
+		{"end of a sentence", "run callsign check.", "run callsign check --config lab/c.toml."},
+		{"there already", "callsign phone import a.csv --partial --config x.toml", "callsign phone import a.csv --partial --config x.toml"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := &env{config: "lab/c.toml"}
+			if diff := cmp.Diff(tt.want, e.toCopy(tt.text)); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(tt.text, (&env{config: "callsign.toml"}).toCopy(tt.text)); diff != "" {
+				t.Errorf("the default configuration: %s", diff)
+			}
+		})
+	}
+}
