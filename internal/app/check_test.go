@@ -109,7 +109,9 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name: "records where there is a file", want: []string{"records fail app.record-directory"},
-			change: func(_ *testing.T, c *config.Config) { c.CAPF.RecordDir = filepath.Join(c.CA.CertificateFile, "records") },
+			change: func(_ *testing.T, c *config.Config) {
+				c.CAPF.RecordDir = filepath.Join(c.CA.CertificateFile, "records")
+			},
 		},
 		{
 			name: "an address of another machine", want: []string{"listen capf fail app.listen"},
