@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -183,10 +184,7 @@ func shortID(id string) string {
 }
 
 func (i *issuerItem) expires() string {
-	if i.NotAfter == nil {
-		return "-"
-	}
-	return (*i.NotAfter)[:len(time.DateOnly)]
+	return optionalDate(i.NotAfter)
 }
 
 // verdict says what may be done with the CA.
@@ -321,7 +319,7 @@ func (e *env) printHolderTable(item issuerItem, holders []holderItem) error {
 	fmt.Fprintf(e.out, "%d phone%s hold%s an LSC of %s. Removing it from a trust store locks them out there.\n", item.Phones, plural(item.Phones), map[bool]string{true: "s", false: ""}[item.Phones == 1], name)
 	rows := make([][]string, 0, len(holders))
 	for _, h := range holders {
-		rows = append(rows, []string{h.Name, h.Serial, h.NotAfter[:len(time.DateOnly)], h.Operation, h.Status})
+		rows = append(rows, []string{h.Name, h.Serial, optionalDate(&h.NotAfter), h.Operation, h.Status})
 	}
 	if err := table(e.out, []string{"PHONE", "SERIAL", "EXPIRES", "OPERATION", "STATUS"}, rows); err != nil {
 		return err
@@ -329,8 +327,18 @@ func (e *env) printHolderTable(item issuerItem, holders []holderItem) error {
 	if len(holders) < item.Phones {
 		e.hint("%d of %d shown; --limit 0 shows all\n", len(holders), item.Phones)
 	}
-	if !item.Current {
-		e.hint("next: callsign phone set %s --operation install%s, then reset the phone\n", holders[0].Name, e.configFlag())
+	if item.Current || len(holders) == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(holders, func(h holderItem) bool { return h.Operation == string(fleet.OperationNone) })
+	switch {
+	case i < 0:
+		e.hint("next: reset these phones, so that they call\n")
+	case item.Phones == 1 || item.ID == "":
+		e.hint("next: callsign phone set %s --operation install%s, then reset the phone\n", shellQuote(holders[i].Name), e.configFlag())
+	default:
+		e.hint("next: callsign phone list --json --issued-by %s --operation none%s | jq -r '.items[].name' | callsign phone set - --operation install%s, then reset the phones\n",
+			shortID(item.ID), e.configFlag(), e.configFlag())
 	}
 	return nil
 }

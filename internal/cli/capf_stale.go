@@ -153,7 +153,7 @@ func (e *env) printStale(rows []enroll.Enrolment, total int) error {
 }
 
 func (e *env) staleDelete() *cobra.Command {
-	var all, yes bool
+	var all, yes, dry bool
 	cmd := &cobra.Command{
 		Use: "delete ID... | --all", Short: "Take stale certificates off the list",
 		Long: `Take stale certificates, and requests without an answer, off the list, by the ID that the list shows (or its first digits) or all of them. The journal keeps the
@@ -169,6 +169,13 @@ records, with the time; nothing is revoked. An unconfirmed certificate is not st
 					return err
 				}
 				picked, failed := e.pickStale(rows, args)
+				if dry {
+					items := make([]staleItem, 0, len(picked))
+					for i := range picked {
+						items = append(items, newStaleItem(&picked[i]))
+					}
+					return e.printDismissed(items, failed, dry)
+				}
 				if all {
 					question := fmt.Sprintf("take %d stale certificate%s off the list?", len(picked), plural(len(picked)))
 					if err := e.confirm(yes || len(picked) == 0, question); err != nil {
@@ -185,12 +192,13 @@ records, with the time; nothing is revoked. An unconfirmed certificate is not st
 					}
 					items = append(items, newStaleItem(&next))
 				}
-				return e.printDismissed(items, failed)
+				return e.printDismissed(items, failed, dry)
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all stale certificates")
+	f.BoolVar(&dry, "dry-run", false, "tell what would be taken off the list, and change nothing")
 	f.BoolVar(&yes, "yes", false, "do not ask for a confirmation")
 	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial)
 }
@@ -235,15 +243,22 @@ func (e *env) pickStale(rows []enroll.Enrolment, ids []string) (picked []enroll.
 	return picked, failed
 }
 
-func (e *env) printDismissed(items []staleItem, failed []error) error {
-	if e.json {
+func (e *env) printDismissed(items []staleItem, failed []error, dry bool) error {
+	switch {
+	case e.json:
 		if err := e.printJSON(struct {
-			Items []staleItem `json:"items"`
-			Total int         `json:"total"`
-		}{items, len(items)}); err != nil {
+			Items  []staleItem `json:"items"`
+			Total  int         `json:"total"`
+			DryRun bool        `json:"dry_run,omitempty"`
+		}{items, len(items), dry}); err != nil {
 			return err
 		}
-	} else if len(items) > 0 || len(failed) == 0 {
+	case dry:
+		for _, i := range items {
+			fmt.Fprintf(e.out, "%s  %s of %s, serial %s\n", offline.RequestID(i.ID), i.State, i.Device, or(i.Serial, "-"))
+		}
+		e.hint("dry run, nothing was changed; it would take %d stale certificate%s off the list\n", len(items), plural(len(items)))
+	case len(items) > 0 || len(failed) == 0:
 		e.hint("took %d stale certificate%s off the list; the journal keeps the records, and nothing was revoked\n", len(items), plural(len(items)))
 	}
 	err := errors.Join(failed...)

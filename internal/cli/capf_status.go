@@ -16,12 +16,22 @@ import (
 
 // capfStatus is `capf status --json`.
 type capfStatus struct {
-	Issuer   statusIssuer   `json:"issuer"`
-	Listen   []string       `json:"listen"`
-	Phones   statusPhones   `json:"phones"`
-	Requests statusRequests `json:"requests"`
-	Issuers  []issuerItem   `json:"issuers"`
-	Renewal  statusRenewal  `json:"renewal"`
+	Issuer    statusIssuer     `json:"issuer"`
+	Listeners []statusListener `json:"listeners"`
+	Phones    statusPhones     `json:"phones"`
+	Requests  statusRequests   `json:"requests"`
+	Issuers   []issuerItem     `json:"issuers"`
+	Renewal   statusRenewal    `json:"renewal"`
+}
+
+// statusListener is a door for phones.
+type statusListener struct {
+	Address  string `json:"address"`  // as configured
+	Protocol string `json:"protocol"` // "tls"; "tls1.0": also that; "tcp": behind a TLS terminator
+}
+
+func (l statusListener) String() string {
+	return l.Address + map[string]string{"tls1.0": " (TLS 1.0)", "tcp": " (no TLS)"}[l.Protocol]
 }
 
 // statusIssuer is who signs ("Certificate Issuer to Endpoint").
@@ -35,12 +45,12 @@ type statusIssuer struct {
 
 type statusPhones struct {
 	Total    int            `json:"total"`
-	LSCs     int            `json:"lscs"`
+	LSCs     int            `json:"with_lsc"`
 	Expired  int            `json:"expired"`
-	In30Days int            `json:"expire_in_30_days"`
+	In30Days int            `json:"expiring_in_30_days"`
 	Due      map[string]int `json:"due"` // operations that phones have to do
 	Locked   int            `json:"locked"`
-	Renewing int            `json:"renewing"`
+	Renewing int            `json:"renewals_pending"`
 }
 
 type statusRequests struct {
@@ -83,7 +93,7 @@ func (e *env) capfStatus() *cobra.Command {
 }
 
 func newCAPFStatus(ctx context.Context, c *config.Config, r *app.Records, now time.Time) (*capfStatus, error) {
-	s := &capfStatus{Issuer: statusIssuer{Mode: c.CAPF.Issuer, Rate: c.CAPF.CARate}, Issuers: []issuerItem{}, Listen: []string{}}
+	s := &capfStatus{Issuer: statusIssuer{Mode: c.CAPF.Issuer, Rate: c.CAPF.CARate}, Issuers: []issuerItem{}, Listeners: []statusListener{}}
 	if c.CAPF.Issuer == config.IssuerOnlineCA {
 		s.Issuer.Via = or(c.CAPF.RAURL, c.ADCS.URL)
 	}
@@ -95,9 +105,9 @@ func newCAPFStatus(ctx context.Context, c *config.Config, r *app.Records, now ti
 		end := utc(ca[0].NotAfter)
 		s.Issuer.Subject, s.Issuer.NotAfter = ca[0].Subject.String(), &end
 	}
-	for _, l := range []struct{ addr, what string }{{c.CAPF.Listen, ""}, {c.CAPF.LegacyListen, " (TLS 1.0)"}, {c.CAPF.PlainListen, " (no TLS)"}} {
-		if l.addr != "" {
-			s.Listen = append(s.Listen, l.addr+l.what)
+	for _, l := range []statusListener{{c.CAPF.Listen, "tls"}, {c.CAPF.LegacyListen, "tls1.0"}, {c.CAPF.PlainListen, "tcp"}} {
+		if l.Address != "" {
+			s.Listeners = append(s.Listeners, l)
 		}
 	}
 	sum, err := r.Phones.Summarise(ctx, now)
@@ -164,7 +174,11 @@ func newRenewalStatus(ctx context.Context, c *config.Config, r *app.Records, now
 func (e *env) printStatus(s *capfStatus) {
 	w := e.out
 	fmt.Fprintf(w, "issuer     %s\n", s.issuerLine())
-	fmt.Fprintf(w, "listeners  %s\n", or(strings.Join(s.Listen, ", "), "none: this configuration serves no phones"))
+	listeners := make([]string, len(s.Listeners))
+	for i, l := range s.Listeners {
+		listeners[i] = l.String()
+	}
+	fmt.Fprintf(w, "listeners  %s\n", or(strings.Join(listeners, ", "), "none: this configuration serves no phones"))
 	p := s.Phones
 	fmt.Fprintf(w, "phones     %d, %d with an LSC", p.Total, p.LSCs)
 	for _, part := range []struct {
@@ -211,7 +225,7 @@ func (s *capfStatus) issuerLine() string {
 	if s.Issuer.Subject == "" {
 		return line + ": the CA is not known yet"
 	}
-	line += ": " + s.Issuer.Subject + ", expires " + (*s.Issuer.NotAfter)[:len(time.DateOnly)]
+	line += ": " + s.Issuer.Subject + ", expires " + optionalDate(s.Issuer.NotAfter)
 	if s.Issuer.Rate != "" {
 		line += ", at most " + s.Issuer.Rate
 	}
@@ -228,6 +242,6 @@ func (s *capfStatus) renewalLine() string {
 	case r.Open:
 		return fmt.Sprintf("on, the window is open (%s); %d under way", r.Windows, s.Phones.Renewing)
 	default:
-		return fmt.Sprintf("on, the next window opens at %s; %d under way", *r.NextWindow, s.Phones.Renewing)
+		return fmt.Sprintf("on, the next window opens at %s; %d under way", localTime(*r.NextWindow), s.Phones.Renewing)
 	}
 }

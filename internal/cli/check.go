@@ -105,7 +105,7 @@ func (e *env) checked(steps []app.Step) error {
 			return err
 		}
 	} else {
-		e.hint("%d checks: %d ok, %d to look at, %d failed, %d skipped\n", len(steps), count[app.StatusOK], count[app.StatusWarn], failed, count[app.StatusSkip])
+		e.hint("%d check%s: %d ok, %d to look at, %d failed, %d skipped\n", len(steps), plural(len(steps)), count[app.StatusOK], count[app.StatusWarn], failed, count[app.StatusSkip])
 	}
 	if failed > 0 {
 		return &exitError{code: exitFindings}

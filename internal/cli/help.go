@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -57,7 +58,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		GetSpecifiedName() string
 	}](err)
 	if !ok || !strings.HasPrefix(err.Error(), "unknown flag") {
-		return usage(err)
+		return usage(wrongFlagValue(err))
 	}
 	word := unknown.GetSpecifiedName()
 	names := nearest(word, flagNames(cmd))
@@ -65,6 +66,31 @@ func flagError(cmd *cobra.Command, err error) error {
 		names[i] = "--" + names[i]
 	}
 	return usage(fmt.Errorf("unknown flag --%s%s", word, didYouMean(names)))
+}
+
+// badValue is how the flags' module words a value that does not parse.
+var badValue = regexp.MustCompile(`^invalid argument ("(?:.*)") for "(?:-., )?(--[a-z-]+)" flag: (.*)$`)
+
+// wrongFlagValue says in plain words what a flag takes, where Go's parsers speak of themselves.
+func wrongFlagValue(err error) error {
+	m := badValue.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " "))
+	if m == nil {
+		return err
+	}
+	why := m[3]
+	switch {
+	case strings.HasPrefix(why, "strconv.ParseBool"):
+		why = "use true or false"
+	case strings.HasSuffix(why, "value out of range"):
+		why = "the number is too large"
+	case strings.HasPrefix(why, "strconv.ParseU"):
+		why = "use a whole number that is not negative"
+	case strings.HasPrefix(why, "strconv."):
+		why = "use a whole number"
+	case strings.HasPrefix(why, "time: "):
+		why = "use a number with its unit, such as 500ms, 30s or 5m"
+	}
+	return fmt.Errorf("%s %s: %s", m[2], m[1], why)
 }
 
 // flagNames reads the long names out of the help, because the type of a flag belongs to another module than cobra.

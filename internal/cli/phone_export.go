@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -153,13 +154,20 @@ type fileResult struct {
 	Total int    `json:"total"`
 }
 
-// mayWrite refuses to write over a file.
+// mayWrite refuses to write over a file, and to begin what could not be written in the end.
 func mayWrite(path string, force bool) error {
-	if path == "-" || force {
+	if path == "-" {
 		return nil
 	}
-	if _, err := os.Lstat(path); err == nil {
+	if _, err := os.Lstat(path); err == nil && !force {
 		return usage(fmt.Errorf("%s is there already: name another file, or replace it with --force", path))
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".callsign-*") // the only way to know
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		return usage(fmt.Errorf("--output %s cannot be written, and nothing was done: %w", path, err))
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ spreadsheet program takes such a text for a formula.`,
 	f := cmd.Flags()
 	f.BoolVar(&partial, "partial", false, "import the good rows although others are bad")
 	f.BoolVar(&dry, "dry-run", false, "tell what would be done, and do nothing")
-	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial)
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitInterrupted)
 }
 
 // readSheet reads a file that the command line names; - is stdin.

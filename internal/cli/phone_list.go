@@ -101,15 +101,16 @@ func keyOf(d fleet.Device) string {
 }
 
 // printPhones is a list of phones in JSON; total counts also those that are not shown.
-func (e *env) printPhones(devices []fleet.Device, total int) error {
+func (e *env) printPhones(devices []fleet.Device, total int, dry bool) error {
 	items := make([]phoneItem, 0, len(devices))
 	for _, d := range devices {
 		items = append(items, newPhoneItem(d))
 	}
 	return e.printJSON(struct {
-		Items []phoneItem `json:"items"`
-		Total int         `json:"total"`
-	}{items, total})
+		Items  []phoneItem `json:"items"`
+		Total  int         `json:"total"`
+		DryRun bool        `json:"dry_run,omitempty"`
+	}{items, total, dry})
 }
 
 // phonePage are the flags that pick phones for a list, a page at a time.
@@ -202,7 +203,7 @@ with the last name that was shown.`,
 					return err
 				}
 				if e.json {
-					return e.printPhones(devices, total)
+					return e.printPhones(devices, total, false)
 				}
 				return e.printPhoneTable(ctx, s, devices, total, q, now)
 			})

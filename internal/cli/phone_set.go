@@ -127,11 +127,31 @@ func (p *phoneFlags) read(now time.Time) error {
 	if p.given("no-mic") {
 		p.changes = append(p.changes, func(d *fleet.Device) { d.NoMIC = p.noMIC })
 	}
-	if p.stringFile == "" {
-		return nil
+	if p.stringFile != "" {
+		if p.str, err = readSecret(p.stringFile); err != nil {
+			return err
+		}
 	}
-	p.str, err = readSecret(p.stringFile)
-	return err
+	return p.checkTexts()
+}
+
+// checkTexts refuses what no record can hold, before any record is looked at.
+func (p *phoneFlags) checkTexts() error {
+	for _, text := range []struct {
+		flag string
+		set  func(*fleet.Device)
+	}{
+		{"--model", func(d *fleet.Device) { d.Model = p.model }},
+		{"--description", func(d *fleet.Device) { d.Description = p.description }},
+		{"--auth-string-file " + p.stringFile, func(d *fleet.Device) { d.AuthString = capf.Secret(p.str.Reveal()) }},
+	} {
+		d := fleet.NewDevice("SEP000000000000")
+		text.set(&d)
+		if bad, ok := errors.AsType[*fleet.Problem](d.Validate()); ok {
+			return &exitError{code: exitUsage, err: &fleet.Problem{ErrCode: bad.ErrCode, Detail: text.flag + ": " + bad.Detail, Fix: bad.Fix}}
+		}
+	}
+	return nil
 }
 
 // expire sets how long a new operation may take, by the configuration.
@@ -212,6 +232,7 @@ func readSecret(path string) (secret.String, error) {
 
 func (e *env) phoneAdd() *cobra.Command {
 	var p phoneFlags
+	var dry bool
 	cmd := &cobra.Command{
 		Use: "add NAME... [flags]", Short: "Add phones; - reads names from stdin", Args: atLeastOne("phone, e.g. SEP001122334455, or - for stdin"),
 		Long: `Add phones to the database: all of them, or none when one is there already or cannot be. - reads names from stdin.
@@ -243,7 +264,11 @@ numbers, e.g. --operation Install/Upgrade or --auth AUTH_BY_LSC.`,
 				devices = append(devices, d)
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
-				if err := s.Phones.AddDevices(ctx, devices); err != nil {
+				add := s.Phones.AddDevices
+				if dry {
+					add = func(ctx context.Context, devices []fleet.Device) error { return nobodyThere(ctx, s.Phones, devices) }
+				}
+				if err := add(ctx, devices); err != nil {
 					if errors.Is(err, fleet.ErrExists) {
 						return &fleet.Problem{
 							ErrCode: "fleet.exists", Detail: "nothing was added: " + err.Error(),
@@ -252,19 +277,55 @@ numbers, e.g. --operation Install/Upgrade or --auth AUTH_BY_LSC.`,
 					}
 					return err
 				}
-				if e.json {
-					return e.printPhones(devices, len(devices))
-				}
-				e.hint("added %d phone%s\n", len(devices), plural(len(devices)))
-				if p.operation == "" {
-					e.hint("no certificate operation is due yet; next: callsign phone set %s --operation install%s\n", devices[0].Name, e.configFlag())
-				}
-				return nil
+				return e.printAdded(devices, dry)
 			})
 		},
 	}
 	p.register(cmd)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be added, and add nothing")
 	return exits(cmd, exitOK, exitFailed, exitUsage)
+}
+
+// nobodyThere is what AddDevices would say: ErrExists, wrapped with the name, when one of the phones is there already.
+func nobodyThere(ctx context.Context, phones fleet.Store, devices []fleet.Device) error {
+	changes := make([]fleet.Change, len(devices))
+	for i := range devices {
+		changes[i] = fleet.Change{Name: devices[i].Name, Apply: func(d *fleet.Device, found bool) error {
+			if found {
+				return fmt.Errorf("%s: %w", d.Name, fleet.ErrExists)
+			}
+			return errDryRun
+		}}
+	}
+	results, err := phones.ApplyDevices(ctx, changes, false)
+	if err != nil {
+		return err
+	}
+	for _, result := range results {
+		if !errors.Is(result, errDryRun) {
+			return result
+		}
+	}
+	return nil
+}
+
+func (e *env) printAdded(devices []fleet.Device, dry bool) error {
+	n := len(devices)
+	switch {
+	case e.json:
+		return e.printPhones(devices, n, dry)
+	case dry:
+		for _, d := range devices {
+			fmt.Fprintf(e.out, "%s  operation %s, authentication %s, key %s\n", d.Name, d.Operation, d.Auth, keyOf(d))
+		}
+		e.hint("dry run, nothing was changed; it would add %d phone%s\n", n, plural(n))
+		return nil
+	}
+	e.hint("added %d phone%s\n", n, plural(n))
+	if devices[0].Operation == fleet.OperationNone {
+		e.hint("no certificate operation is due yet; next: callsign phone set %s --operation install%s\n", shellQuote(devices[0].Name), e.configFlag())
+	}
+	return nil
 }
 
 // setBatch is how many phones are changed in one transaction.
@@ -305,10 +366,13 @@ phone that is locked by wrong strings. - reads names from stdin. Values may also
 				if err != nil {
 					return err
 				}
+				err = errors.Join(failed...)
+				if err != nil && len(set) == 0 && !e.json {
+					return err // it says all there is to say
+				}
 				if err := e.printSet(set, dry); err != nil {
 					return err
 				}
-				err = errors.Join(failed...)
 				if err != nil && len(set) > 0 {
 					return &exitError{code: exitPartial, err: err}
 				}
@@ -377,6 +441,9 @@ func (e *env) printSet(set []setItem, dry bool) error {
 	for _, i := range set {
 		texts := make([]string, len(i.Changes))
 		for n, c := range i.Changes {
+			if c.Field == "completes_by" {
+				c.Old, c.New = localTime(c.Old), localTime(c.New)
+			}
 			texts[n] = strings.ReplaceAll(c.Field, "_", " ") + " " + or(c.Old, "-") + " -> " + or(c.New, "-")
 		}
 		fmt.Fprintf(e.out, "%s  %s\n", i.Name, or(strings.Join(texts, ", "), "stays as it is"))
@@ -387,6 +454,15 @@ func (e *env) printSet(set []setItem, dry bool) error {
 	}
 	e.hint("%s %d phone%s\n", verb, len(set), plural(len(set)))
 	return nil
+}
+
+// localTime is a time of JSON for a person.
+func localTime(text string) string {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST")
 }
 
 // fieldChange is what is different in one field of a record; a string is never shown.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type stringFlags struct {
 	output, operation     string
 	length                int
 	generate, same, force bool
+	dry                   bool
 }
 
 func (e *env) phoneStrings() *cobra.Command {
@@ -52,6 +54,10 @@ record: each phone is to authenticate by its string then, and is unlocked. --ope
 						return err
 					}
 				}
+				if x.dry {
+					e.hint("dry run, nothing was changed; it would make the string%s of %d phone%s\n", plural(len(names)), len(names), plural(len(names)))
+					return nil
+				}
 				return e.writeStrings(ctx, s, names, x)
 			})
 		},
@@ -60,6 +66,7 @@ record: each phone is to authenticate by its string then, and is unlocked. --ope
 	f.StringVarP(&x.output, "output", "o", "", "write to this `file`, mode 0600; - is stdout")
 	f.BoolVar(&x.force, "force", false, "replace a file that is there")
 	f.BoolVar(&x.generate, "generate", false, "make new strings")
+	f.BoolVar(&x.dry, "dry-run", false, "tell whether strings would be made, and change and write nothing")
 	f.IntVar(&x.length, "length", fleet.DefaultStringLength, "`digits` of a new string, 4 to 10")
 	f.BoolVar(&x.same, "same", false, "one new string for all phones")
 	f.StringVar(&x.operation, "operation", "", "set this certificate `operation` too: install, delete or troubleshoot")
@@ -75,7 +82,7 @@ func (e *env) checkStrings(cmd *cobra.Command, x stringFlags) error {
 		return usage(errors.New("--output - writes strings to stdout, where --json would stand: leave one of them out"))
 	}
 	if !x.generate {
-		for _, flag := range []string{"length", "same", "operation"} {
+		for _, flag := range []string{"length", "same", "operation", "dry-run"} {
 			if cmd.Flags().Changed(flag) {
 				return usage(fmt.Errorf("--%s goes with --generate", flag))
 			}
@@ -124,13 +131,17 @@ func (e *env) generateStrings(ctx context.Context, c *config.Config, s *app.Reco
 					d.CompletesBy = now.Add(time.Duration(days) * 24 * time.Hour)
 				}
 			}
-			return d.Validate()
+			if err := d.Validate(); err != nil || !x.dry {
+				return err
+			}
+			return errDryRun
 		}}
 	}
 	errs, err := s.Phones.ApplyDevices(ctx, changes, false)
 	if err != nil {
 		return err
 	}
+	errs = slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, errDryRun) })
 	return joinSome(errs)
 }
 

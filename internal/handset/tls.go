@@ -5,15 +5,14 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 
 	"callsign/chain"
+	"callsign/internal/certfile"
 )
 
 // TLSConfig returns the configuration with which a handset calls a CAPF server. With an empty caFile the server's
-// certificate is not checked, as soft phones do. Otherwise the file holds PEM certificates: the server must show one of
+// certificate is not checked, as soft phones do. Otherwise the file holds certificates: the server must show one of
 // them itself, or one whose chain ends in one of them. The name in the certificate is not compared, because phones know
 // the CAPF certificate and not the name of its host.
 func TLSConfig(caFile string) (*tls.Config, error) {
@@ -24,13 +23,9 @@ func TLSConfig(caFile string) (*tls.Config, error) {
 	if caFile == "" {
 		return config, nil
 	}
-	text, err := os.ReadFile(caFile) //nolint:gosec // the user names the file
+	anchors, err := certfile.LoadCertificates(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("read CA file: %w", err)
-	}
-	anchors, err := parsePEM(text)
-	if err != nil {
-		return nil, fmt.Errorf("read CA file %s: %w", caFile, err)
+		return nil, err
 	}
 	config.VerifyConnection = trusts(anchors, caFile)
 	return config, nil
