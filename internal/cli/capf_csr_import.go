@@ -170,7 +170,10 @@ var ourSuffixes = []string{
 }
 
 func newFault(file, result string, err error) importItem {
-	i := importItem{File: file, Result: result, Code: explain.Code(err), Detail: err.Error()}
+	i := importItem{File: file, Result: result, Code: explain.Code(err), Detail: strings.TrimPrefix(err.Error(), file+": ")}
+	if missing, ok := errors.AsType[*certfile.Error](err); ok && missing.ErrCode == certfile.CodeMissing {
+		i.Detail = missing.Detail // the operating system says the same
+	}
 	if coded, ok := errors.AsType[interface {
 		Remedy() string
 		error

@@ -70,6 +70,9 @@ spreadsheet program takes such a text for a formula.`,
 			}
 			return e.withStore(cmd.Context(), func(ctx context.Context, s *app.Records) error {
 				result, err := sheet.Import(ctx, s.Phones, o)
+				if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+					e.hint("nothing was imported; the same command begins anew\n")
+				}
 				if err != nil {
 					return err
 				}

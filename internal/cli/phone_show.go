@@ -387,8 +387,11 @@ func (e *env) showCall(a fleet.Attempt, told *fleet.Note) {
 		}
 		fmt.Fprintf(w, "    %s\n", strings.TrimRight(fmt.Sprintf("%-12s %s  %8s  %s", s.Name, e.paint(w, mark), seconds(s.Duration), detail), " "))
 	}
-	if a.Serial != "" {
+	switch {
+	case a.Serial != "" && a.OK:
 		fmt.Fprintf(w, "    serial       %s\n", a.Serial)
+	case a.Serial != "":
+		fmt.Fprintf(w, "    showed       serial %s\n", a.Serial)
 	}
 	if a.Note != nil && told != nil && a.Note.Code == told.Code && a.Note.At.Equal(told.At) {
 		fmt.Fprintf(w, "    cause        as above (%s)\n", a.Note.Code)
