@@ -37,7 +37,9 @@ func TestApplyDevicesInterrupted(t *testing.T) {
 				return nil
 			}}
 		}
-		if _, err := s.Devices().ApplyDevices(ctx, changes, partial); !errors.Is(err, context.Canceled) || asked != 3 {
+		_, err := s.Devices().ApplyDevices(ctx, changes, partial)
+		cancel()
+		if !errors.Is(err, context.Canceled) || asked != 3 {
 			t.Errorf("partial %t: got %v after %d changes, want %v after 3", partial, err, asked, context.Canceled)
 		}
 		if d, total, err := s.Devices().Devices(t.Context(), fleet.Query{}); err != nil || total != 0 {
