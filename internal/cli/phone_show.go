@@ -343,6 +343,8 @@ func showLSC(line func(label, format string, args ...any), d fleet.Device, renew
 	switch {
 	case !renews:
 		line("  renewal", "off (section [renewal])")
+	case d.Operation != fleet.OperationNone && d.Origin == fleet.OriginRenewal:
+		line("  renewal", "under way") // RenewAt is when it is tried again
 	case !d.RenewAt.IsZero():
 		line("  renewal", "from %s", momentText(d.RenewAt, now))
 	}

@@ -301,3 +301,38 @@ func TestShowCall(t *testing.T) {
 		}
 	}
 }
+
+// TestShowRenewal: what a phone's story says of its renewal is true while the schedule is off, and while it is under way.
+func TestShowRenewal(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		renews bool
+		change func(*fleet.Device)
+		want   string
+	}{
+		{"off", false, func(*fleet.Device) {}, "off (section [renewal])"},
+		{"to come", true, func(*fleet.Device) {}, "from " + momentText(stateNow.AddDate(0, 0, 2), stateNow)},
+		{"never", true, func(d *fleet.Device) { d.RenewAt = time.Time{} }, ""},
+		{"under way", true, func(d *fleet.Device) {
+			d.Schedule(fleet.OperationInstall, stateNow)
+			d.Origin = fleet.OriginRenewal
+		}, "under way"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := fleet.NewDevice("SEP00000000000A")
+			d.LSC, d.RenewAt = &fleet.Certificate{NotAfter: stateNow.AddDate(1, 0, 0)}, stateNow.AddDate(0, 0, 2)
+			tt.change(&d)
+			got := ""
+			showLSC(func(label, format string, args ...any) {
+				if label == "  renewal" {
+					got = fmt.Sprintf(format, args...)
+				}
+			}, d, tt.renews, stateNow)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
