@@ -36,7 +36,7 @@ func (e *env) phoneImport() *cobra.Command {
   completes_by    2027-01-20T12:00:00+01:00, or none for no limit
 
 The headings, words, numbers and times of the vendor's files are taken too, and their other columns are left out. Values are
-separated by commas, semicolons or tabs; the file is UTF-8.
+separated by commas, semicolons or tabs; the file is UTF-8 and has at most 100,000 phones.
 
 An empty cell, or a column that is not there, leaves the value of a phone as it is, and is the default on a new one. An
 operation that is due already is left as it is; another auth_string unlocks a phone. A new operation is to complete within

@@ -185,6 +185,12 @@ func (p *sheetParser) begin() error {
 		case !utf8.ValidString(line):
 			return problem("fleet.csv-encoding", fmt.Sprintf("line %d is not UTF-8", p.line),
 				`save the file as "CSV UTF-8", or convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE`)
+		case strings.Contains(line, "\x00"):
+			return problem("fleet.csv-encoding", fmt.Sprintf("line %d has zero bytes: the file is UTF-16 without a mark, or no text", p.line),
+				`save it as "CSV UTF-8", or convert it: iconv -f UTF-16LE -t UTF-8 FILE`)
+		case strings.Contains(line, "\r"):
+			return problem("fleet.csv-header", fmt.Sprintf("line %d has carriage returns within it", p.line),
+				"save the file with the line ends of Windows or Unix, or convert it: tr '\\r' '\\n' < FILE > NEW")
 		case strings.TrimSpace(line) == "":
 			continue
 		}
