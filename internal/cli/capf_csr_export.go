@@ -227,8 +227,8 @@ func (e *env) writeExport(x exportFlags, single bool, joined []byte, files []exp
 		return err == nil && bytes.Equal(old, f.data)
 	})
 	for _, f := range files {
-		// The manifest is ours, and changes with every request that is new.
-		if _, err := os.Lstat(f.path); err == nil && !x.force && filepath.Base(f.path) != manifestFile {
+		// A manifest of ours changes with every request that is new.
+		if _, err := os.Lstat(f.path); err == nil && !x.force && (filepath.Base(f.path) != manifestFile || readManifest(f.path) == nil) {
 			return usage(fmt.Errorf("%s exists with other content: nothing was written; choose another --out, or replace it with --force", f.path))
 		}
 	}
@@ -242,7 +242,18 @@ func (e *env) writeExport(x exportFlags, single bool, joined []byte, files []exp
 
 // listedBefore are the entries of a manifest for other files than those of items. One that is not ours is none.
 func listedBefore(dir string, items []csrItem) (others []csrItem) {
-	data, err := os.ReadFile(filepath.Join(dir, manifestFile)) // #nosec G304 -- the directory is the administrator's word
+	lines := readManifest(filepath.Join(dir, manifestFile))
+	for _, l := range lines[min(1, len(lines)):] {
+		if !slices.ContainsFunc(items, func(i csrItem) bool { return i.File == l[2] }) {
+			others = append(others, csrItem{Device: l[0], Request: l[1], File: l[2], Subject: l[3], Key: l[4], Created: l[5]})
+		}
+	}
+	return others
+}
+
+// readManifest returns the lines of a manifest, the header first; nil when the file is none of ours.
+func readManifest(path string) [][]string {
+	data, err := os.ReadFile(path) // #nosec G304 -- the directory is the administrator's word
 	if err != nil {
 		return nil
 	}
@@ -250,12 +261,7 @@ func listedBefore(dir string, items []csrItem) (others []csrItem) {
 	if err != nil || len(lines) == 0 || !slices.Equal(lines[0], manifestHeader) {
 		return nil
 	}
-	for _, l := range lines[1:] {
-		if !slices.ContainsFunc(items, func(i csrItem) bool { return i.File == l[2] }) {
-			others = append(others, csrItem{Device: l[0], Request: l[1], File: l[2], Subject: l[3], Key: l[4], Created: l[5]})
-		}
-	}
-	return others
+	return lines
 }
 
 // manifestHeader is the first line of the manifest.

@@ -155,10 +155,12 @@ func (e *env) readSigned(args []string) (found []signedCert, faults []importItem
 			faults = append(faults, newFault(arg, importFault, err))
 		}
 		for _, entry := range entries {
-			if entry.IsDir() || slices.Contains(ourSuffixes, filepath.Ext(entry.Name())) {
+			path := filepath.Join(arg, entry.Name())
+			// What is there and no file is passed over: a pipe would be waited for without end.
+			if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() || slices.Contains(ourSuffixes, filepath.Ext(path)) {
 				continue
 			}
-			read(filepath.Join(arg, entry.Name()), true)
+			read(path, true)
 		}
 	}
 	return found, faults
