@@ -291,3 +291,54 @@ func TestRateOfOneAuthority(t *testing.T) {
 		}
 	})
 }
+
+// slowJournal is one whose rows take time to read.
+type slowJournal struct {
+	*enrolltest.Memory
+	mu   sync.Mutex
+	read int           // rows
+	took time.Duration // for all of them
+}
+
+func (j *slowJournal) Due(ctx context.Context, now time.Time, limit int) ([]enroll.Enrolment, error) {
+	rows, err := j.Memory.Due(ctx, now, limit)
+	pause := time.Duration(len(rows)) * 200 * time.Microsecond
+	time.Sleep(pause)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.read += len(rows)
+	j.took += pause
+	return rows, err
+}
+
+// TestRateOfManyWaiting: thousands of requests that wait for a rate cost little while they wait, and the rate is used.
+func TestRateOfManyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const waiting, span = 2000, 30 * time.Second
+		far, j := newCenter(t, "fake"), &slowJournal{Memory: &enrolltest.Memory{}}
+		key, now := newKey(t), time.Now()
+		for i := range waiting {
+			r := request(key)
+			r.Owner = fmt.Sprintf("phone:SEP%012d", i)
+			_, _, err := j.Open(t.Context(), enroll.Enrolment{ID: fmt.Sprintf("%032x", i), Request: r, State: enroll.Requested, NextAttempt: now, Created: now, Updated: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := &enroll.Engine{
+			Journal: j, Authorities: map[string]ca.Authority{"fake": far}, Rates: map[string]enroll.Rate{"fake": {Count: 20, Per: time.Second}},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), span)
+		defer cancel()
+		if err := e.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := far.count(); n < 20*30-40 || n > 20*30 {
+			t.Errorf("%d issued in %s at 20 a second", n, span)
+		}
+		if j.took > span/10 {
+			t.Errorf("%d rows were read, which took %s of %s", j.read, j.took, span)
+		}
+	})
+}

@@ -8,16 +8,22 @@ import (
 	"time"
 )
 
-// Run resumes rows that are due, at once and then every Interval and at every [Engine.Wake], until ctx ends; then it shuts the engine down, waiting up to Grace for
+// Run resumes rows that are due, at once and then every Interval and at every [Engine.Wake], less often while very many wait for a rate, until ctx ends; then it shuts the engine down, waiting up to Grace for
 // the attempts under way, and returns nil, or an error when some did not end. Journal errors are logged and tried again.
 // Run it once for each engine.
 func (e *Engine) Run(ctx context.Context) error {
 	e.init()
 	ticker := time.NewTicker(orDefault(e.Interval, time.Second))
 	defer ticker.Stop()
+	var rest time.Time // before it the journal is not read
 	for ctx.Err() == nil {
-		if err := e.sweep(ctx); err != nil && ctx.Err() == nil {
-			e.log.LogAttrs(ctx, slog.LevelError, "enrolment journal cannot be read", slog.String("event", "enroll.journal"), slog.String("op", "sweep"), slog.Any("err", err))
+		if begun := time.Now(); !begun.Before(rest) {
+			if err := e.sweep(ctx); err != nil && ctx.Err() == nil {
+				e.log.LogAttrs(ctx, slog.LevelError, "enrolment journal cannot be read", slog.String("event", "enroll.journal"), slog.String("op", "sweep"), slog.Any("err", err))
+			}
+			if e.crowded() {
+				rest = time.Now().Add(min(sweepRest*time.Since(begun), sweepRestMax))
+			}
 		}
 		select {
 		case <-ticker.C:
@@ -43,7 +49,20 @@ const (
 	sweepRows    = 256     // rows read at once
 	sweepRowsMax = 1 << 14 // when many rows of a busy authority stand before those of another
 	heldRowsMax  = 1 << 16 // rows that wait for a rate and are read over to get at those behind them
+	heldRows     = 1 << 12 // of those, how many are kept for each authority: for the time of a rest at a high rate
+
+	// Rows that wait for a rate may be many, and nothing comes of reading them: as many times as long as it took, no
+	// more is read then.
+	sweepRest    = 20
+	sweepRestMax = 10 * time.Second
 )
+
+// crowded tells whether more rows wait for a rate than a sweep reads in passing.
+func (e *Engine) crowded() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.holding > sweepRows
+}
 
 // sweep starts a worker for every due row whose authority has a free one and may be asked. The others are kept, for workers that get free, and
 // for turns that come, before the next sweep.
@@ -87,7 +106,7 @@ func (e *Engine) keep(row Enrolment) {
 		return
 	}
 	e.holding++
-	if len(e.held[row.Authority]) < sweepRows {
+	if len(e.held[row.Authority]) < heldRows {
 		e.held[row.Authority] = append(e.held[row.Authority], row)
 	}
 }
