@@ -270,15 +270,15 @@ func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Insta
 // printPlan says what will change.
 func (e *env) printPlan(c *config.Config, plan *localca.Installation, report caInstallation) {
 	w := e.out
-	fmt.Fprintf(w, "new CA     %s, serial %s, until %s\n", report.Subject, report.Serial, plan.Certificate.NotAfter.Local().Format("2006-01-02 15:04 MST"))
-	fmt.Fprintf(w, "issued by  %s\n", strings.Join(report.Chain, ", issued by "))
+	fmt.Fprintf(w, "new CA     %s, serial %s, until %s\n", visible(report.Subject), report.Serial, plan.Certificate.NotAfter.Local().Format("2006-01-02 15:04 MST"))
+	fmt.Fprintf(w, "issued by  %s\n", visible(strings.Join(report.Chain, ", issued by ")))
 	key := "the present key"
 	if plan.NextKey {
 		key = "the new key, " + plan.Files.NextKey()
 	}
 	fmt.Fprintf(w, "key        %s\n", key)
 	if report.Former != "" {
-		fmt.Fprintf(w, "replaces   %s\n", report.Former)
+		fmt.Fprintf(w, "replaces   %s\n", visible(report.Former))
 	}
 	if report.ShortDays > 0 {
 		e.hint("warning: phones' certificates end with the CA, %d days before the %d of capf.validity_days\n", report.ShortDays, c.CAPF.ValidityDays)

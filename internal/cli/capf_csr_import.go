@@ -314,7 +314,7 @@ func (e *env) printImport(items []importItem, dryRun, noCA bool) error {
 	for _, i := range items {
 		switch {
 		case i.Detail != "":
-			fmt.Fprintf(e.err, "error: %s: %s (%s)\n", i.File, oneLine(i.Detail), i.Code)
+			fmt.Fprintf(e.err, "error: %s: %s (%s)\n", visible(i.File), oneLine(i.Detail), i.Code)
 			if i.Remedy != "" {
 				fmt.Fprintf(e.err, "  fix:   %s\n", e.toCopy(oneLine(i.Remedy)))
 			}
