@@ -62,7 +62,7 @@ func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, 
 	}
 	i.InPlace = present != nil && present.Equal(i.Certificate) && !i.NextKey && slices.EqualFunc(above, i.Above, (*x509.Certificate).Equal)
 	if present != nil && !present.Equal(i.Certificate) {
-		i.Former, i.FormerAbove = present, above
+		i.Former, i.FormerAbove = present, pathAbove(present, above)
 	}
 	return i, nil
 }
@@ -173,6 +173,22 @@ func complete(cert *x509.Certificate, known []*x509.Certificate, now time.Time) 
 	return above, nil
 }
 
+// pathAbove picks those of the known certificates that stand above cert, issuer first. What an installation that was broken off
+// has left beside them is not among them.
+func pathAbove(cert *x509.Certificate, known []*x509.Certificate) (path []*x509.Certificate) {
+	for !selfSigned(cert) {
+		at := slices.IndexFunc(known, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(c) == nil && !slices.ContainsFunc(path, c.Equal)
+		})
+		if at < 0 {
+			break
+		}
+		cert = known[at]
+		path = append(path, cert)
+	}
+	return path
+}
+
 // incomplete is a chain without a root.
 func incomplete(cert *x509.Certificate, known []*x509.Certificate) *ca.Error {
 	for range known {
@@ -212,42 +228,50 @@ func (i *Installation) Apply(now time.Time) ([]Backup, error) {
 		}
 		backups = append(backups, Backup{File: path, Kept: path + suffix})
 	}
-	if err := i.keepFormer(); err != nil {
-		return backups, err
-	}
-	final := []*x509.Certificate{i.Certificate}
-	if f.Chain == "" {
-		final = append(final, i.Above...)
-	}
-	// The certificate that fits the key counts, wherever it stands in its file: with both in it the files are good before and after the key changes.
-	both := final
-	if i.Former != nil {
-		both = append(slices.Clone(final), i.Former)
-	}
-	if err := certfile.WriteCertificates(f.Certificate, both...); err != nil {
-		return backups, err
-	}
-	if f.Chain != "" {
-		if err := certfile.WriteFile(f.Chain, certfile.EncodeCertificates(i.Above...), 0o644); err != nil {
+	for _, step := range i.steps() {
+		if err := step(); err != nil {
 			return backups, err
-		}
-	}
-	if i.NextKey {
-		if err := certfile.WriteKey(f.Key, i.key); err != nil {
-			return backups, err
-		}
-	}
-	if i.Former != nil {
-		if err := certfile.WriteCertificates(f.Certificate, final...); err != nil {
-			return backups, err
-		}
-	}
-	if i.NextKey {
-		if err := os.Remove(f.NextKey()); err != nil {
-			return backups, fmt.Errorf("remove the key that is in place now: %w", err)
 		}
 	}
 	return backups, nil
+}
+
+// steps are the changes of files, one file each.
+func (i *Installation) steps() []func() error {
+	f := i.Files
+	steps := []func() error{i.keepFormer}
+	put := func(certs, above []*x509.Certificate) {
+		if f.Chain != "" {
+			steps = append(steps, func() error { return certfile.WriteFile(f.Chain, certfile.EncodeCertificates(above...), 0o644) })
+		}
+		steps = append(steps, func() error { return certfile.WriteCertificates(f.Certificate, certs...) })
+	}
+	certs := []*x509.Certificate{i.Certificate}
+	if f.Chain == "" {
+		certs = append(certs, i.Above...)
+	}
+	if i.Former != nil {
+		// The certificate that fits the key counts, wherever it stands in its file, and the CAs above it are found among
+		// others: with both in them the files are good before and after the key changes.
+		both := append(slices.Clone(certs), i.Former)
+		if f.Chain == "" {
+			both = append(both, i.FormerAbove...)
+		}
+		put(both, append(slices.Clone(i.Above), i.FormerAbove...))
+	}
+	if i.NextKey {
+		steps = append(steps, func() error { return certfile.WriteKey(f.Key, i.key) })
+	}
+	put(certs, i.Above)
+	if i.NextKey {
+		steps = append(steps, func() error {
+			if err := os.Remove(f.NextKey()); err != nil {
+				return fmt.Errorf("remove the key that is in place now: %w", err)
+			}
+			return nil
+		})
+	}
+	return steps
 }
 
 // FormerPath is the file with the former CAs.

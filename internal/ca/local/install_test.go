@@ -176,27 +176,59 @@ func TestInstallTwice(t *testing.T) {
 	}
 }
 
-// TestInstallBetween: while the certificate is in place and the key is not yet, the old CA can start.
-func TestInstallBetween(t *testing.T) {
+// TestInstallBrokenOff stops an installation before each file that it writes: what is there is one of the two CAs with all that is
+// above it, and the same installation made again ends well and keeps nothing but the old CA.
+func TestInstallBrokenOff(t *testing.T) {
 	t.Parallel()
-	u := newUpper(t)
-	f, old := present(t, true, local.P256)
-	cert := u.answer(t, f, nil)
-	if err := certfile.WriteCertificates(f.Certificate, cert, old.Certificate); err != nil {
-		t.Fatal(err)
-	}
-	if got, _, err := f.Present(); err != nil || !got.Equal(old.Certificate) {
-		t.Fatalf("between the steps the CA is %v, %v; want the old one", got, err)
-	}
-	plan, err := f.Plan([]*x509.Certificate{cert, u.issuing.Certificate, u.root.Certificate}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := plan.Apply(time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if got, _, err := f.Present(); err != nil || !got.Equal(cert) {
-		t.Errorf("in place is %v, %v", got, err)
+	for _, chainFile := range []bool{true, false} {
+		for stop := 0; ; stop++ {
+			u := newUpper(t)
+			f, old := present(t, chainFile, local.P256)
+			cert := u.answer(t, f, nil)
+			offered := append(u.issuing.Full(), cert)
+			plan, err := f.Plan(offered, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			steps := plan.Steps()
+			for _, step := range steps[:stop] {
+				if err := step(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, above, err := f.Present()
+			if err != nil || !got.Equal(cert) && !got.Equal(old.Certificate) {
+				t.Fatalf("chain file %t, stopped at %d: the CA is %v, %v", chainFile, stop, got, err)
+			}
+			roots, between := x509.NewCertPool(), x509.NewCertPool()
+			for _, c := range above {
+				if c.CheckSignatureFrom(c) == nil {
+					roots.AddCert(c)
+				} else {
+					between.AddCert(c)
+				}
+			}
+			if _, err := got.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between}); err != nil {
+				t.Errorf("chain file %t, stopped at %d: the chain of %s is not there: %v", chainFile, stop, got.Subject, err)
+			}
+			again, err := f.Plan(offered, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := again.Apply(time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			if got, above, err := f.Present(); err != nil || !got.Equal(cert) || len(above) != 2 {
+				t.Errorf("chain file %t, stopped at %d and made again: %v with %d above, %v", chainFile, stop, got, len(above), err)
+			}
+			former, err := certfile.LoadCertificates(plan.FormerPath())
+			if err != nil || len(former) != 2 || !former[0].Equal(old.Certificate) || !former[1].Equal(old.Chain[0]) {
+				t.Errorf("chain file %t, stopped at %d: %d former CAs, %v; want the old CA and its root", chainFile, stop, len(former), err)
+			}
+			if stop == len(steps) {
+				break
+			}
+		}
 	}
 }
 
