@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -288,6 +289,59 @@ func TestRateOfOneAuthority(t *testing.T) {
 		}
 		if slices.ContainsFunc(states, func(s enroll.State) bool { return s != enroll.Issued }) {
 			b.Errorf("requests to an authority without a rate are %v", states)
+		}
+	})
+}
+
+// TestRateBesideSilence: a request whose former row is still being asked for keeps nobody else from the authority.
+func TestRateBesideSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far, silence := newCenter(t, "fake"), make(chan struct{})
+		var asked atomic.Int32
+		far.took = func(ca.Request) {
+			if asked.Add(1) == 1 {
+				<-silence
+			}
+		}
+		e := &enroll.Engine{
+			Journal: &enrolltest.Memory{}, Authorities: map[string]ca.Authority{"fake": far},
+			Rates: map[string]enroll.Rate{"fake": {Count: 1, Per: time.Second}},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- e.Run(ctx) }()
+		call := func(key []byte, owner string, wait time.Duration) enroll.Enrolment {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			defer cancel()
+			r := request(key)
+			r.Owner = owner
+			row, err := e.Enroll(ctx, r)
+			if err != nil {
+				t.Error(err)
+			}
+			return row
+		}
+		key := newKey(t)
+		first := call(key, "phone:SEP1", 3*time.Second)
+		if _, err := e.Supersede(t.Context(), first.ID); err != nil {
+			t.Fatal(err)
+		}
+		if again := call(key, "phone:SEP1", 3*time.Second); again.ID == first.ID || !again.State.Open() {
+			t.Errorf("the request made again is row %s, %s", again.ID, again.State)
+		}
+		for i := range 3 {
+			if row := call(newKey(t), fmt.Sprintf("phone:SEP1%d", i), 5*time.Second); row.State != enroll.Issued {
+				t.Errorf("another phone's request is %s while the authority is silent about one", row.State)
+			}
+		}
+		close(silence)
+		if row := call(key, "phone:SEP1", 10*time.Second); row.State != enroll.Issued {
+			t.Errorf("after the silence the request is %s", row.State)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }

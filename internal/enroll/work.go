@@ -64,12 +64,18 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 			e.next(ctx, row.Authority)
 		}()
 	}
-	done, ok := e.ask(ctx, row.Key())
+	// Whoever waits here for another attempt does it without the turn: the whole authority would wait with it.
+	waited := false
+	done, ok := e.ask(ctx, row.Key(), func() { waited = true; yield() })
 	if !ok {
 		e.leave(t, row)
 		return
 	}
 	defer done()
+	if waited && pace != nil { // the turn is somebody else's by now, and the row is still due
+		e.leave(t, row)
+		return
+	}
 	due := true
 	if !c.fresh {
 		// What the caller read may be older than what another worker wrote just before.
@@ -137,7 +143,8 @@ func (e *Engine) acquire(slots chan struct{}, t *track) bool {
 
 // ask waits until no attempt for the same request is under way, and makes it this worker's turn until done is called. Rows of one request can meet here
 // when the older was superseded during its attempt: the newer must not look for the older one's answer before that attempt is over, nor ask beside it.
-func (e *Engine) ask(ctx context.Context, key [32]byte) (done func(), ok bool) {
+// Before it waits it calls wait.
+func (e *Engine) ask(ctx context.Context, key [32]byte, wait func()) (done func(), ok bool) {
 	mine := make(chan struct{})
 	for {
 		e.mu.Lock()
@@ -153,6 +160,7 @@ func (e *Engine) ask(ctx context.Context, key [32]byte) (done func(), ok bool) {
 			}, true
 		}
 		e.mu.Unlock()
+		wait()
 		select {
 		case <-other:
 		case <-ctx.Done():
