@@ -57,6 +57,30 @@ type statusRequests struct {
 	Waiting     int `json:"waiting"`     // not answered by the CA yet
 	Unconfirmed int `json:"unconfirmed"` // issued, the phone has not stored it
 	Stale       int `json:"stale"`       // issued and superseded
+	Unanswered  int `json:"unanswered"`  // perhaps issued: the answer was lost, and the phone came back with another key
+}
+
+// newRequestStatus counts as capf stale-lsc list does.
+func newRequestStatus(ctx context.Context, r *app.Records) (s statusRequests, err error) {
+	waiting := enroll.Filter{OwnerPrefix: fleet.Owner(""), States: []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending}, Limit: 1}
+	if _, s.Waiting, err = r.Journal.Find(ctx, waiting); err != nil {
+		return s, err
+	}
+	rows, err := unstored(ctx, r.Journal)
+	if err != nil {
+		return s, err
+	}
+	for i := range rows {
+		switch newStaleItem(&rows[i]).State {
+		case staleWord:
+			s.Stale++
+		case unansweredWord:
+			s.Unanswered++
+		default:
+			s.Unconfirmed++
+		}
+	}
+	return s, nil
 }
 
 type statusRenewal struct {
@@ -122,18 +146,8 @@ func newCAPFStatus(ctx context.Context, c *config.Config, r *app.Records, now ti
 			s.Phones.Due[string(op)] = n
 		}
 	}
-	for _, count := range []struct {
-		to     *int
-		filter enroll.Filter
-	}{
-		{&s.Requests.Waiting, enroll.Filter{States: []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending}}},
-		{&s.Requests.Unconfirmed, enroll.Filter{States: []enroll.State{enroll.Issued}}},
-		{&s.Requests.Stale, enroll.Filter{States: []enroll.State{enroll.Stale}, Certified: true, Undismissed: true}},
-	} {
-		count.filter.OwnerPrefix, count.filter.Limit = fleet.Owner(""), 1
-		if _, *count.to, err = r.Journal.Find(ctx, count.filter); err != nil {
-			return nil, err
-		}
+	if s.Requests, err = newRequestStatus(ctx, r); err != nil {
+		return nil, err
 	}
 	if s.Issuers, err = listIssuers(ctx, c, r); err != nil {
 		return nil, err
@@ -197,7 +211,11 @@ func (e *env) printStatus(s *capfStatus) {
 		}
 	}
 	fmt.Fprintf(w, "due        %s\n", or(strings.Join(due, ", "), "nothing"))
-	fmt.Fprintf(w, "requests   %d not answered by the CA, %d issued and not confirmed, %d stale\n", s.Requests.Waiting, s.Requests.Unconfirmed, s.Requests.Stale)
+	fmt.Fprintf(w, "requests   %d not answered by the CA, %d issued and not confirmed, %d stale", s.Requests.Waiting, s.Requests.Unconfirmed, s.Requests.Stale)
+	if n := s.Requests.Unanswered; n > 0 {
+		fmt.Fprintf(w, ", %d whose answer was lost", n)
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "renewal    %s\n", s.renewalLine())
 	if len(s.Issuers) > 0 {
 		fmt.Fprintln(w)
@@ -208,7 +226,7 @@ func (e *env) printStatus(s *capfStatus) {
 		do   string
 	}{
 		{s.Requests.Waiting > 0 && s.Issuer.Mode == config.IssuerOffline, "callsign capf csr export --out DIR"},
-		{s.Requests.Stale > 0, "callsign capf stale-lsc list"},
+		{s.Requests.Stale+s.Requests.Unanswered > 0, "callsign capf stale-lsc list"},
 		{p.Expired+p.In30Days > 0 || p.Locked > 0, "callsign phone report"},
 	} {
 		if next.when {
