@@ -290,7 +290,10 @@ func printable(s string) string {
 
 // noteOf keeps an error for a person to read.
 func (s *Service) noteOf(err error) *Note {
-	n := &Note{Code: "fleet.failed", Detail: err.Error(), At: s.now()}
+	n := &Note{
+		Code: "fleet.failed", Detail: err.Error(), At: s.now(),
+		Remedy: "the operation stays due and the phone calls again; if this recurs, look into the server's log at this time",
+	}
 	type coder interface {
 		error
 		Code() string

@@ -59,7 +59,7 @@ type Store interface {
 // Finish is what is written together with the end of a call.
 type Finish struct {
 	Enrolment string   // journal row to be confirmed; empty: none
-	Attempt   *Attempt // goes to the phone's story; nil: none
+	Attempt   *Attempt // goes to the phone's story, or is counted in its last attempt (Attempt.Repeated); nil: none
 	// Issuer is the certificate (DER) that issued the LSC which the change puts on record; it is kept when it is new.
 	// Empty: none.
 	Issuer []byte
