@@ -136,14 +136,14 @@ func (a *App) WaitReady(ctx context.Context) error {
 	}
 }
 
-// reachable is a listener's address as a client on this machine dials it: a listener on all addresses is reached by
-// loopback.
-func reachable(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
+// reachable is a listener's address (HOST:PORT) as a client on this machine dials it: a listener on all addresses is
+// reached by loopback.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return addr.String()
+		return addr
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -251,15 +250,12 @@ func tryFile(dir string) error {
 func (k *checker) listeners(ctx context.Context) {
 	c := k.c.CAPF
 	k.listener(ctx, "capf", "capf.listen", c.Listen, servedBy(k.capf))
-	if c.LegacyListen != c.Listen || portZero(c.Listen) {
+	if c.LegacyListen != c.Listen || config.TakesFreePort(c.Listen) {
 		k.listener(ctx, "capf-legacy", "capf.legacy_listen", c.LegacyListen, servedBy(k.capf))
 	}
 	k.listener(ctx, "capf-plain", "capf.plain_listen", c.PlainListen, greetsPlainly)
 	k.estFree = k.listener(ctx, "est", "est.listen", k.c.EST.Listen, servedBy(k.est))
 }
-
-// portZero tells that an address takes a free port.
-func portZero(addr string) bool { return strings.HasSuffix(addr, ":0") }
 
 // listener reports whether nobody listens there yet. ours tells whether who listens is a server of this configuration.
 func (k *checker) listener(ctx context.Context, service, key, addr string, ours func(context.Context, string) bool) bool {
@@ -267,7 +263,7 @@ func (k *checker) listener(ctx context.Context, service, key, addr string, ours 
 	if addr == "" {
 		return false
 	}
-	if portZero(addr) {
+	if config.TakesFreePort(addr) {
 		k.ok(name, addr, "takes a free port at each start")
 		return true
 	}

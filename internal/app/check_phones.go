@@ -27,7 +27,7 @@ func servedBy(own *x509.Certificate) func(context.Context, string) bool {
 			MinVersion:         tls.VersionTLS12,
 			InsecureSkipVerify: true, //nolint:gosec // the certificate is compared with our own, byte for byte
 		}}
-		conn, err := d.DialContext(ctx, "tcp", onThisMachine(addr))
+		conn, err := d.DialContext(ctx, "tcp", reachable(addr))
 		if err != nil {
 			return false
 		}
@@ -42,7 +42,7 @@ func greetsPlainly(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", onThisMachine(addr))
+	conn, err := d.DialContext(ctx, "tcp", reachable(addr))
 	if err != nil {
 		return false
 	}
@@ -52,16 +52,6 @@ func greetsPlainly(ctx context.Context, addr string) bool {
 	}
 	m, err := capf.ReadMessage(conn, capf.MaxUnauthenticated)
 	return err == nil && m.Command == capf.AuthRequest
-}
-
-// onThisMachine is the address under which a listener on all addresses is reached here.
-func onThisMachine(addr string) string {
-	if host, port, err := net.SplitHostPort(addr); err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			return net.JoinHostPort("localhost", port)
-		}
-	}
-	return addr
 }
 
 // phones looks at what concerns phones alone: the CAs by which they authenticate, and the door for old ones.

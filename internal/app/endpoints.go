@@ -37,11 +37,11 @@ func (a *App) Endpoints() Endpoints {
 		to *string
 	}{{a.capfAddr, &e.CAPF}, {a.legacyAddr, &e.CAPFLegacy}, {a.plainAddr, &e.CAPFPlain}} {
 		if l.at != nil {
-			*l.to = reachable(l.at)
+			*l.to = reachable(l.at.String())
 		}
 	}
 	if a.estAddr != nil {
-		e.EST = "https://" + reachable(a.estAddr) + "/.well-known/est"
+		e.EST = "https://" + reachable(a.estAddr.String()) + "/.well-known/est"
 		e.ESTUser, e.ESTPasswordFile = c.EST.LabUser, a.relative(c.EST.LabPasswordFile)
 		e.ESTCAFile = a.relative(c.EST.LabCAFile)
 	}

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"callsign/capf"
@@ -96,7 +95,7 @@ func (a *App) openDoors(ctx context.Context, given net.Listener) (doors []door, 
 		return nil
 	}
 	// Two listeners with port 0 get a port each.
-	legacyHere := c.LegacyListen != "" && c.LegacyListen == c.Listen && !strings.HasSuffix(c.Listen, ":0")
+	legacyHere := c.LegacyListen != "" && c.LegacyListen == c.Listen && !config.TakesFreePort(c.Listen)
 	if given != nil || c.Listen != "" {
 		if err := open(door{name: "capf", key: "capf.listen", transport: capf.Transport{TLS: secured, OldPhones: legacyHere}}, given, c.Listen, &a.capfAddr); err != nil {
 			return doors, err

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,7 +85,7 @@ func listIssuers(ctx context.Context, c *config.Config, r *app.Records) ([]issue
 	}
 	now := ""
 	if len(current) > 0 {
-		now = issuerID(current[0].Raw)
+		now = fleet.IssuerID(current[0].Raw)
 	}
 	distrusted := map[string]bool{}
 	for _, f := range c.CAPF.Distrusted {
@@ -147,11 +145,6 @@ func unknownIssuers(ctx context.Context, r *app.Records) ([]issuerItem, error) {
 		items[i].Phones++
 	}
 	return items, nil
-}
-
-func issuerID(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 func (e *env) printIssuers(items []issuerItem) error {
@@ -236,7 +229,7 @@ func (e *env) pickIssuer(items []issuerItem, arg string) (issuerItem, error) {
 
 // issuerOfFile is the item of a certificate: its own, or one by name alone, or one that nobody has an LSC of.
 func issuerOfFile(items []issuerItem, c *x509.Certificate) issuerItem {
-	id := issuerID(c.Raw)
+	id := fleet.IssuerID(c.Raw)
 	for _, i := range items {
 		if i.ID == id {
 			return i

@@ -193,7 +193,7 @@ func (r *rules) all() {
 	if !c.ServesCAPF() && c.EST.Listen == "" {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
 	}
-	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !portZero(c.EST.Listen) {
+	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !TakesFreePort(c.EST.Listen) {
 		r.add("est.listen", "is the address of capf.listen"+got(c.EST.Listen), "give each listener its own port")
 	}
 }
@@ -232,11 +232,11 @@ func (r *rules) capfListeners() {
 			r.add("capf.plain_listen", "is no loopback address, and what passes there is not encrypted"+got(a),
 				"use 127.0.0.1 or ::1 with the TLS terminator on this machine; or set capf.plain_beyond_loopback = true when the network between them is as safe")
 		}
-		if !portZero(a) && (a == c.CAPF.Listen || a == c.CAPF.LegacyListen || a == c.EST.Listen) {
+		if !TakesFreePort(a) && (a == c.CAPF.Listen || a == c.CAPF.LegacyListen || a == c.EST.Listen) {
 			r.add("capf.plain_listen", "is the address of another listener"+got(a), "give each listener its own port")
 		}
 	}
-	if a := c.CAPF.LegacyListen; a != "" && a == c.EST.Listen && !portZero(a) {
+	if a := c.CAPF.LegacyListen; a != "" && a == c.EST.Listen && !TakesFreePort(a) {
 		r.add("capf.legacy_listen", "is the address of est.listen"+got(a), "give each listener its own port")
 	}
 }
@@ -300,7 +300,7 @@ func (r *rules) pairs() {
 	r.silent = before
 }
 
-// portZero reports whether the address takes a free port.
-func portZero(address string) bool {
+// TakesFreePort reports whether the address takes a free port.
+func TakesFreePort(address string) bool {
 	return len(address) > 2 && address[len(address)-2:] == ":0"
 }

@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"time"
 )
@@ -113,12 +115,18 @@ type Summary struct {
 
 // Issuer is a certificate that has issued LSCs.
 type Issuer struct {
-	ID       string // SHA-256 of DER in lower-case hex
+	ID       string // of IssuerID: SHA-256 of DER in lower-case hex
 	DER      []byte
 	Subject  string // RFC 4514 form
 	NotAfter time.Time
 	Added    time.Time // when its first LSC was put on record
 	Phones   int       // phones whose LSC on record is from it
+}
+
+// IssuerID is the ID of an Issuer with this certificate (DER).
+func IssuerID(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
 }
 
 // RenewalState is what a step of the renewal leaves for the next one.

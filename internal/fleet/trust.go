@@ -291,8 +291,7 @@ func (s *Service) newCertificate(ctx context.Context, row *enroll.Enrolment) (*C
 	if len(row.Chain) == 0 {
 		return c, nil, nil
 	}
-	sum := sha256.Sum256(row.Chain[0])
-	id := hex.EncodeToString(sum[:])
+	id := IssuerID(row.Chain[0])
 	known, err := s.issuer(ctx, id)
 	if err != nil {
 		return nil, nil, err

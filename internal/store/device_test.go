@@ -57,7 +57,7 @@ func fill(tb testing.TB, s *Store, phones int) []byte {
 	for i := range phones {
 		d := fleet.NewDevice(fmt.Sprintf("SEP%012X", i))
 		d.Model, d.Description, d.Status = "8865", fmt.Sprintf("Desk %d", i), fleet.StatusUpgradeSuccess
-		d.LSC = &fleet.Certificate{DER: lsc, Serial: "0a", Issuer: "CN=CA", IssuerID: issuerID(lsc), NotBefore: at, NotAfter: at.AddDate(0, 0, i%1825)}
+		d.LSC = &fleet.Certificate{DER: lsc, Serial: "0a", Issuer: "CN=CA", IssuerID: fleet.IssuerID(lsc), NotBefore: at, NotAfter: at.AddDate(0, 0, i%1825)}
 		d.RenewAt = at.AddDate(0, 0, i%1200)
 		if batch = append(batch, d); len(batch) == cap(batch) || i == phones-1 {
 			if err := s.Devices().AddDevices(tb.Context(), batch); err != nil {

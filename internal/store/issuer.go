@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -24,7 +22,7 @@ const (
 // addIssuer keeps a certificate that issues LSCs and returns its ID, unless it is known to be there: then nothing is done.
 // The caller adds the ID to s.issuers when the transaction is on disk.
 func (s *Store) addIssuer(ctx context.Context, tx *tx, der []byte, now time.Time) (string, error) {
-	id := issuerID(der)
+	id := fleet.IssuerID(der)
 	if _, known := s.issuers.Load(id); known {
 		return "", nil
 	}
@@ -46,11 +44,6 @@ func putIssuer(ctx context.Context, tx interface {
 		return fmt.Errorf("add issuer %s: %w", id, err)
 	}
 	return nil
-}
-
-func issuerID(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 // Issuers implements fleet.Store.

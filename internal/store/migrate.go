@@ -116,7 +116,7 @@ func readLSC(ctx context.Context, tx *sql.Tx, name string, lsc []byte) error {
 	case len(row.Chain) == 0 || bytes.Equal(row.Chain[0], lsc):
 		return nil
 	}
-	id := issuerID(row.Chain[0])
+	id := fleet.IssuerID(row.Chain[0])
 	if err := putIssuer(ctx, tx, id, row.Chain[0], row.Updated); err != nil {
 		return err
 	}

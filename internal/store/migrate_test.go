@@ -115,10 +115,10 @@ func TestFromSchema3(t *testing.T) {
 			Name: "SEP00000000000A", Model: "8865", Operation: fleet.OperationInstall, Status: fleet.StatusPending, Auth: fleet.AuthString, AuthString: capf.Secret("1234"),
 			WrongTries: 2, KeyOrder: fleet.KeyOrderEC, RSABits: 4096, ECBits: 384, CompletesBy: at.Add(time.Second), Scheduled: at.Add(2 * time.Second),
 			Result: capf.ResultInvalidAuthString, HasResult: true, Note: &fleet.Note{Code: "fleet.wrong-string", Detail: "wrong", Remedy: "again", At: at},
-			LSC:   &fleet.Certificate{DER: lsc, Serial: "0a", Issuer: "CN=CA", IssuerID: issuerID(ca), NotBefore: begin, NotAfter: end},
+			LSC:   &fleet.Certificate{DER: lsc, Serial: "0a", Issuer: "CN=CA", IssuerID: fleet.IssuerID(ca), NotBefore: begin, NotAfter: end},
 			Shown: []fleet.Shown{{Type: "mic", DER: []byte{0x30, 0}}}, Offered: fmt.Sprintf("%032x", 9), Created: at, Updated: at.Add(5 * time.Millisecond),
 		},
-		idle("SEP00000000000B", "", &fleet.Certificate{DER: second, Serial: "0b", Issuer: "CN=Other CA", IssuerID: issuerID(otherCA), NotBefore: begin, NotAfter: end}, fleet.StatusUpgradeSuccess, true),
+		idle("SEP00000000000B", "", &fleet.Certificate{DER: second, Serial: "0b", Issuer: "CN=Other CA", IssuerID: fleet.IssuerID(otherCA), NotBefore: begin, NotAfter: end}, fleet.StatusUpgradeSuccess, true),
 		idle("SEP00000000000C", "", &fleet.Certificate{DER: []byte{0x30, 0}, Serial: "0c", Issuer: "CN=Odd"}, fleet.StatusNone, false),
 		idle("SEP00000000000D", "", &fleet.Certificate{DER: alone, Serial: "0d", Issuer: "CN=Gone", NotBefore: begin, NotAfter: end}, fleet.StatusNone, false),
 	}
@@ -134,8 +134,8 @@ func TestFromSchema3(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]fleet.Issuer{
-		{ID: issuerID(ca), DER: ca, Subject: "CN=CA", NotAfter: end, Added: at.Add(7 * time.Millisecond), Phones: 1},
-		{ID: issuerID(otherCA), DER: otherCA, Subject: "CN=Other CA", NotAfter: end.AddDate(1, 0, 0), Added: at, Phones: 1},
+		{ID: fleet.IssuerID(ca), DER: ca, Subject: "CN=CA", NotAfter: end, Added: at.Add(7 * time.Millisecond), Phones: 1},
+		{ID: fleet.IssuerID(otherCA), DER: otherCA, Subject: "CN=Other CA", NotAfter: end.AddDate(1, 0, 0), Added: at, Phones: 1},
 	}, issuers); diff != "" {
 		t.Errorf("issuers (-want +got):\n%s", diff)
 	}

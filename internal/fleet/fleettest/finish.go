@@ -4,10 +4,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
@@ -32,11 +30,6 @@ func authority(t *testing.T, name string, notAfter time.Time) []byte {
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	must(t, err)
 	return der
-}
-
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 func anAttempt(n int) fleet.Attempt {
@@ -225,15 +218,15 @@ func issuers(t *testing.T, s Stores) {
 	hold := func(name string, ca []byte) {
 		t.Helper()
 		_, err := s.Phones.FinishDevice(ctx, name, fleet.Finish{Issuer: ca}, func(d *fleet.Device) error {
-			d.LSC = &fleet.Certificate{DER: []byte{0x30, 0}, IssuerID: fingerprint(ca)}
+			d.LSC = &fleet.Certificate{DER: []byte{0x30, 0}, IssuerID: fleet.IssuerID(ca)}
 			return nil
 		})
 		must(t, err)
 	}
 	want := []fleet.Issuer{
-		{ID: fingerprint(zebra), DER: zebra, Subject: "CN=Zebra CA,O=Example", NotAfter: at},
-		{ID: fingerprint(aachen), DER: aachen, Subject: "CN=Aachen CA,O=Example", NotAfter: at.AddDate(1, 0, 0)},
-		{ID: fingerprint(odd), DER: odd},
+		{ID: fleet.IssuerID(zebra), DER: zebra, Subject: "CN=Zebra CA,O=Example", NotAfter: at},
+		{ID: fleet.IssuerID(aachen), DER: aachen, Subject: "CN=Aachen CA,O=Example", NotAfter: at.AddDate(1, 0, 0)},
+		{ID: fleet.IssuerID(odd), DER: odd},
 	}
 	check := func(when string, phones ...int) {
 		t.Helper()
