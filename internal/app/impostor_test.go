@@ -7,14 +7,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"os"
-	"strings"
 	"testing"
 
 	"callsign/capf"
-	"callsign/est"
 	"callsign/internal/app"
-	"callsign/internal/certfile"
 	"callsign/internal/config"
 	"callsign/internal/fleet"
 )
@@ -26,18 +22,7 @@ func TestESTUserIsNoPhone(t *testing.T) {
 	p := newProduct(t, config.IssuerLocal, nil)
 	p.start()
 	p.add(phone, func(d *fleet.Device) { d.Auth = fleet.AuthLSC; install(d) })
-	roots, err := certfile.LoadPool(p.c.EST.LabCAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, err := os.ReadFile(p.c.EST.LabPasswordFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &est.Client{
-		URL: p.a.Endpoints().EST, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, User: p.c.EST.LabUser,
-		Password: est.Password(strings.TrimSpace(string(password))),
-	}
+	client := p.estClient()
 	defer client.Close()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

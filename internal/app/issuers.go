@@ -228,11 +228,7 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 
 // openOffline makes the authority whose requests are exported and whose certificates are imported.
 func (a *App) openOffline() (*offline.Authority, error) {
-	file := a.config.CAPF.OfflineCAFile
-	if file == "" {
-		return offline.New(nil), nil
-	}
-	certs, err := certfile.LoadCertificates(file)
+	certs, err := IssuingCA(a.config)
 	if err != nil {
 		return nil, err
 	}

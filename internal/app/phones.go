@@ -149,13 +149,14 @@ func (a *App) newFleet() (*fleet.Service, error) {
 	if s.Trust, err = a.trust(); err != nil {
 		return nil, err
 	}
-	if a.renewal, err = a.newRenewal(); err != nil {
+	renewal, err := a.newRenewal()
+	if err != nil {
 		return nil, err
 	}
 	// The time of renewal goes on record also while nobody renews: who switches it on finds every phone due.
-	s.RenewAt = a.renewal.RenewAt
-	if !a.config.Renewal.Enabled {
-		a.renewal = nil
+	s.RenewAt = renewal.RenewAt
+	if a.config.Renewal.Enabled {
+		a.renewal = renewal
 	}
 	return s, nil
 }
@@ -196,12 +197,13 @@ func (a *App) trust() (fleet.Trust, error) {
 // newRenewal makes the schedule of renewals, whether it is switched on or not.
 func (a *App) newRenewal() (*fleet.Renewal, error) {
 	c := a.config.Renewal
-	zone, err := time.LoadLocation(c.Zone)
-	if err != nil { // the configuration has been checked
-		return nil, &Problem{ErrCode: "app.capf", Detail: err.Error(), Err: err, Fix: "correct renewal.zone"}
+	windows, err := RenewalWindows(a.config)
+	if err != nil {
+		return nil, err
 	}
 	r := &fleet.Renewal{
-		Share: float64(c.Percent) / 100, Before: time.Duration(c.DaysBefore) * 24 * time.Hour, Spread: time.Duration(c.SpreadDays) * 24 * time.Hour,
+		Windows: windows,
+		Share:   float64(c.Percent) / 100, Before: time.Duration(c.DaysBefore) * 24 * time.Hour, Spread: time.Duration(c.SpreadDays) * 24 * time.Hour,
 		PerHour: c.PerHour, Retry: time.Duration(c.RetryHours) * time.Hour, Store: a.Records.Phones, Log: a.log, Now: a.now,
 	}
 	if c.SpreadDays == 0 {
@@ -210,14 +212,24 @@ func (a *App) newRenewal() (*fleet.Renewal, error) {
 	if c.Fallback != config.FallbackNone {
 		r.Fallback = fleet.AuthMode(c.Fallback)
 	}
-	for _, text := range c.Windows {
+	return r, nil
+}
+
+// RenewalWindows are the maintenance windows of a configuration; none: at any time.
+func RenewalWindows(c *config.Config) (fleet.Windows, error) {
+	zone, err := time.LoadLocation(c.Renewal.Zone)
+	if err != nil { // the configuration has been checked
+		return nil, &Problem{ErrCode: "app.capf", Detail: err.Error(), Err: err, Fix: "correct renewal.zone"}
+	}
+	var windows fleet.Windows
+	for _, text := range c.Renewal.Windows {
 		w, err := fleet.ParseWindow(text, zone)
 		if err != nil {
 			return nil, err
 		}
-		r.Windows = append(r.Windows, w)
+		windows = append(windows, w)
 	}
-	return r, nil
+	return windows, nil
 }
 
 // rates are the paces at which the authorities are asked.

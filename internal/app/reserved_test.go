@@ -18,24 +18,29 @@ import (
 	"callsign/internal/config"
 )
 
+// estClient is the user of EST that init makes.
+func (p *product) estClient() *est.Client {
+	p.t.Helper()
+	roots, err := certfile.LoadPool(p.c.EST.LabCAFile)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	password, err := os.ReadFile(p.c.EST.LabPasswordFile)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return &est.Client{
+		URL: p.a.Endpoints().EST, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, User: p.c.EST.LabUser,
+		Password: est.Password(strings.TrimSpace(string(password))),
+	}
+}
+
 // TestOwnNamesAreReserved: a user of the EST listener gets no certificate for the listeners' names.
 func TestOwnNamesAreReserved(t *testing.T) {
 	t.Parallel()
 	p := newProduct(t, config.IssuerLocal, nil)
 	p.start()
-	e := p.a.Endpoints()
-	roots, err := certfile.LoadPool(p.c.EST.LabCAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, err := os.ReadFile(p.c.EST.LabPasswordFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &est.Client{
-		URL: e.EST, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, User: p.c.EST.LabUser,
-		Password: est.Password(strings.TrimSpace(string(password))),
-	}
+	client := p.estClient()
 	defer client.Close()
 	capfCerts, err := certfile.LoadCertificates(p.c.CAPF.CertificateFile)
 	if err != nil {

@@ -42,19 +42,25 @@ const (
 
 func newStaleItem(r *enroll.Enrolment) staleItem {
 	i := staleItem{
-		ID: r.ID, Device: offline.Device(r.Owner), State: staleWord, Authority: r.Authority, Serial: r.Serial, Issuer: r.Issuer,
+		ID: r.ID, Device: offline.Device(r.Owner), State: staleState(r), Authority: r.Authority, Serial: r.Serial, Issuer: r.Issuer,
 		RequestID: r.Progress.RequestID, Since: utc(r.Updated), Dismissed: !r.Dismissed.IsZero(),
 	}
 	if !r.NotAfter.IsZero() {
 		i.NotAfter = utc(r.NotAfter)
 	}
+	return i
+}
+
+// staleState is the word of the list for a row that unstored picks.
+func staleState(r *enroll.Enrolment) string {
 	switch {
 	case r.Unanswered():
-		i.State = unansweredWord
+		return unansweredWord
 	case r.State != enroll.Stale:
-		i.State = unconfirmedWord
+		return unconfirmedWord
+	default:
+		return staleWord
 	}
-	return i
 }
 
 // unstored returns the rows of phones whose certificates were never stored, as far as anybody knows, in the order of

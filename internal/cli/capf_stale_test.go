@@ -45,7 +45,7 @@ func TestUnstored(t *testing.T) {
 	}
 	got := map[string]string{}
 	for i := range rows {
-		got[rows[i].ID] = newStaleItem(&rows[i]).State
+		got[rows[i].ID] = staleState(&rows[i])
 	}
 	want := map[string]string{"stale": staleWord, "unconfirmed": unconfirmedWord, "lost": unansweredWord, "gave up": unansweredWord}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -71,7 +71,7 @@ func newRequestStatus(ctx context.Context, r *app.Records) (s statusRequests, er
 		return s, err
 	}
 	for i := range rows {
-		switch newStaleItem(&rows[i]).State {
+		switch staleState(&rows[i]) {
 		case staleWord:
 			s.Stale++
 		case unansweredWord:
@@ -161,17 +161,9 @@ func newRenewalStatus(ctx context.Context, c *config.Config, r *app.Records, now
 	if !s.Enabled {
 		return s, nil
 	}
-	zone, err := time.LoadLocation(c.Renewal.Zone)
+	windows, err := app.RenewalWindows(c)
 	if err != nil {
 		return s, err
-	}
-	var windows fleet.Windows
-	for _, text := range c.Renewal.Windows {
-		w, err := fleet.ParseWindow(text, zone)
-		if err != nil {
-			return s, err
-		}
-		windows = append(windows, w)
 	}
 	if s.Open = windows.Open(now); !s.Open {
 		next := utc(windows.Next(now))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
@@ -123,8 +124,7 @@ func vouchers(value any) string {
 		if strings.Contains(v, "=") {
 			continue
 		}
-		digits := strings.NewReplacer(":", "", " ", "").Replace(v)
-		if sum, err := hex.DecodeString(digits); err != nil || len(sum) != 32 {
+		if !isFingerprint(v) {
 			return fmt.Sprintf("%q is neither a SHA-256 fingerprint (64 hex digits) nor a subject name (CN=...)", v)
 		}
 	}
@@ -134,11 +134,16 @@ func vouchers(value any) string {
 // fingerprints are SHA-256 fingerprints, in the forms in which tools print them.
 func fingerprints(value any) string {
 	for _, v := range value.([]string) {
-		if sum, err := hex.DecodeString(Fingerprint(v)); err != nil || len(sum) != 32 {
+		if !isFingerprint(v) {
 			return fmt.Sprintf("%q is no SHA-256 fingerprint (64 hex digits)", v)
 		}
 	}
 	return ""
+}
+
+func isFingerprint(v string) bool {
+	sum, err := hex.DecodeString(Fingerprint(v))
+	return err == nil && len(sum) == sha256.Size
 }
 
 // Fingerprint brings a fingerprint into its one form: lower-case hex without colons and blanks.

@@ -413,13 +413,7 @@ func TestIssuersOnRecordAreTrusted(t *testing.T) {
 	b := newBed(t, nil)
 	key, spki := newKey(t)
 	s := b.mustOpen()
-	der, err := s.Issue(t.Context(), spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Stored(t.Context(), der, capf.ReasonUpdateCertificate); err != nil {
-		t.Fatal(err)
-	}
+	der := b.sign(s, spki, capf.ReasonUpdateCertificate)
 	d := b.device()
 	issuers, err := b.phones.Issuers(t.Context())
 	if err != nil || len(issuers) != 1 || issuers[0].Phones != 1 || d.LSC.IssuerID != issuers[0].ID || d.LSC.NotBefore.IsZero() {

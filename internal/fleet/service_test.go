@@ -121,6 +121,19 @@ func (b *bed) mustOpen() capf.Session {
 	return s
 }
 
+// sign lets a session get the certificate for a key and tells what the phone made of it.
+func (b *bed) sign(s capf.Session, spki []byte, r capf.Reason) []byte {
+	b.t.Helper()
+	der, err := s.Issue(b.t.Context(), spki)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := s.Stored(b.t.Context(), der, r); err != nil {
+		b.t.Fatal(err)
+	}
+	return der
+}
+
 func (b *bed) device() fleet.Device {
 	b.t.Helper()
 	d, err := b.phones.Device(b.t.Context(), phone)
@@ -264,13 +277,7 @@ func TestStringIsLockedAfterFive(t *testing.T) {
 		t.Fatalf("after setting the operation again: %v", err)
 	}
 	_, spki := newKey(t)
-	der, err := s.Issue(t.Context(), spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Stored(t.Context(), der, capf.ReasonUpdateCertificate); err != nil {
-		t.Fatal(err)
-	}
+	b.sign(s, spki, capf.ReasonUpdateCertificate)
 	if d := b.device(); len(d.AuthString) != 0 {
 		t.Error("the string is still there after its use")
 	}
@@ -525,13 +532,7 @@ func TestRefusedCertificateFails(t *testing.T) {
 	b := newBed(t, nil)
 	_, spki := newKey(t)
 	s := b.mustOpen()
-	der, err := s.Issue(t.Context(), spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Stored(t.Context(), der, capf.ReasonInvalidElement); err != nil {
-		t.Fatal(err)
-	}
+	b.sign(s, spki, capf.ReasonInvalidElement)
 	d := b.device()
 	if d.Status != fleet.StatusUpgradeFailed || d.Result != capf.ResultPhoneCommError || d.LSC != nil || b.rows()[0].State != enroll.Stale {
 		t.Errorf("device %+v, row %s", d, b.rows()[0].State)

@@ -278,13 +278,7 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, spki := newKey(t)
-	der, err := s.Issue(t.Context(), spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Stored(t.Context(), der, capf.ReasonUpdateCertificate); err != nil {
-		t.Fatal(err)
-	}
+	b.sign(s, spki, capf.ReasonUpdateCertificate)
 	a, d := b.lastAttempt(), b.device()
 	if !d.RenewAt.Equal(renewed) || len(d.AuthString) != 0 {
 		t.Errorf("on record: %+v", d)

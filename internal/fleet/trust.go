@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -284,10 +283,7 @@ func (s *Service) newCertificate(ctx context.Context, row *enroll.Enrolment) (*C
 	if err != nil {
 		return nil, nil, fmt.Errorf("parse the issued certificate: %w", err)
 	}
-	c := &Certificate{
-		DER: row.Certificate, Serial: hex.EncodeToString(leaf.SerialNumber.Bytes()), Issuer: leaf.Issuer.String(),
-		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
-	}
+	c := &Certificate{DER: row.Certificate, Serial: row.Serial, Issuer: row.Issuer, NotBefore: leaf.NotBefore, NotAfter: row.NotAfter}
 	if len(row.Chain) == 0 {
 		return c, nil, nil
 	}
