@@ -62,7 +62,7 @@ spreadsheet program takes such a text for a formula.`,
 			began := time.Now()
 			shown := e.newProgress("Importing", sheet.Rows)
 			o := fleet.Import{
-				Partial: partial, DryRun: dry, Now: began, Expires: time.Duration(c.CAPF.ExpiresDays) * 24 * time.Hour,
+				Partial: partial, DryRun: dry, Now: began, Expires: c.CAPF.Expires(),
 				Progress: func(done int) { shown.show(done, sheet.Bad) },
 			}
 			if e.quiet {

@@ -27,7 +27,7 @@ type phoneFlags struct {
 	// Made by read.
 	str     secret.String
 	now     time.Time
-	expires time.Time // of a new operation; zero: no limit
+	expires time.Duration // of a new operation; 0: no limit
 	changes []func(*fleet.Device)
 }
 
@@ -160,9 +160,7 @@ func (p *phoneFlags) expire(e *env) error {
 	if err != nil {
 		return err
 	}
-	if days := c.CAPF.ExpiresDays; days > 0 {
-		p.expires = p.now.AddDate(0, 0, days)
-	}
+	p.expires = c.CAPF.Expires()
 	return nil
 }
 
@@ -185,11 +183,7 @@ func (p *phoneFlags) readKey() error {
 }
 
 func (p *phoneFlags) schedule(d *fleet.Device, op fleet.Operation) {
-	d.Schedule(op, p.now)
-	d.CompletesBy = time.Time{}
-	if op != fleet.OperationNone {
-		d.CompletesBy = p.expires
-	}
+	d.ScheduleWithin(op, p.now, p.expires)
 }
 
 func (p *phoneFlags) readCompletesBy() error {

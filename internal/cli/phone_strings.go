@@ -125,11 +125,7 @@ func (e *env) generateStrings(ctx context.Context, c *config.Config, s *app.Reco
 			d.Auth = fleet.AuthString
 			d.SetString(own)
 			if operation != "" {
-				d.Schedule(operation, now)
-				d.CompletesBy = time.Time{}
-				if days := c.CAPF.ExpiresDays; days > 0 && operation != fleet.OperationNone {
-					d.CompletesBy = now.Add(time.Duration(days) * 24 * time.Hour)
-				}
+				d.ScheduleWithin(operation, now, c.CAPF.Expires())
 			}
 			if err := d.Validate(); err != nil || !x.dry {
 				return err

@@ -141,6 +141,9 @@ type Renewal struct {
 	RetryHours int
 }
 
+// Expires is ExpiresDays as a duration; 0: no limit.
+func (c *CAPF) Expires() time.Duration { return time.Duration(c.ExpiresDays) * 24 * time.Hour }
+
 // CA is section [ca]: the local issuing CA.
 type CA struct {
 	CertificateFile string

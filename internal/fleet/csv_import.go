@@ -136,11 +136,7 @@ func (r *sheetRow) apply(d *Device, found bool, o Import) error {
 		d.Auth = r.auth
 	}
 	if r.sets(colOperation) && d.Operation != r.operation {
-		d.Schedule(r.operation, o.Now)
-		d.CompletesBy = time.Time{}
-		if o.Expires > 0 && r.operation != OperationNone {
-			d.CompletesBy = o.Now.Add(o.Expires)
-		}
+		d.ScheduleWithin(r.operation, o.Now, o.Expires)
 	}
 	if r.sets(colCompletesBy) {
 		d.CompletesBy = r.completesBy

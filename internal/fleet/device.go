@@ -234,6 +234,16 @@ func (d *Device) Schedule(op Operation, now time.Time) {
 	d.Offered = ""
 }
 
+// ScheduleWithin does the same for an operation that is to complete within a time (spec: CAPF section 12, "CAPF Operation
+// Expires in"); 0: without limit, as is no operation at all.
+func (d *Device) ScheduleWithin(op Operation, now time.Time, within time.Duration) {
+	d.Schedule(op, now)
+	d.CompletesBy = time.Time{}
+	if within > 0 && op != OperationNone {
+		d.CompletesBy = now.Add(within)
+	}
+}
+
 // finish ends the operation with its result.
 func (d *Device) finish(op Operation, ok bool, r capf.Result) {
 	d.Operation = OperationNone
