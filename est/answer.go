@@ -16,10 +16,7 @@ const oneRecord = 3 << 10
 
 // sendCMS answers with DER in base64.
 func (x *exchange) sendCMS(status int, contentType string, der []byte) {
-	form := LineAuto
-	if x.h.Lines != nil {
-		form = x.h.Lines(x.label)
-	}
+	form := x.profile.Lines
 	broken := form == LineBroken || (form == LineAuto && x.r.UserAgent() != "")
 	// RFC 8951 section 3 calls the field meaningless; Bouncy Castle takes the body for raw DER without it.
 	x.w.Header().Set("Content-Transfer-Encoding", "base64")

@@ -14,11 +14,16 @@ import (
 // ends when the client goes away, and a Backend that must finish its work anyway detaches from it. A *Error is sent as
 // it is; any other error becomes a bare 500 with the request id.
 type Backend interface {
-	// CACerts returns the certificates for cacerts: issuing CA first, up to the root.
+	// Profile returns how requests with this label are served; the empty label is "no label". ok is false for a label that
+	// is not served (404). It is called once a request and must not wait.
+	Profile(label string) (p Profile, ok bool)
+	// CACerts returns the certificates for cacerts: issuing CA first, up to the root, then those that join an earlier root
+	// with this one (RFC 4210 section 4.4).
 	CACerts(ctx context.Context, label string) ([]*x509.Certificate, error)
-	// Authenticate judges the credentials of a simpleenroll or simplereenroll request: a client certificate, a user
-	// name and password, or both. It returns who the caller is, or an *Error with status 401 or 403. It is called
-	// once a request, before the body is judged.
+	// Authenticate judges the credentials of a simpleenroll, simplereenroll or serverkeygen request: a client certificate,
+	// a user name and password, or both. It returns who the caller is, or an *Error with status 401 or 403. It is called
+	// once a request, before the body is judged. For simplereenroll it also judges whether the certificate may be renewed
+	// (by whom it was issued, expired within the grace or not, revoked): the Handler compares the names only.
 	Authenticate(ctx context.Context, c Credentials) (Identity, error)
 	// Enroll returns the certificate for a PKCS#10 whose form and signature the Handler has checked.
 	Enroll(ctx context.Context, r EnrollRequest) (EnrollResult, error)
@@ -37,6 +42,7 @@ type Credentials struct {
 	Operation    string // "simpleenroll", ...
 	Peer         net.Addr
 	Certificates []*x509.Certificate // as presented, leaf first; not verified
+	Forwarded    bool                // a trusted proxy told of Certificates; the TLS connection is the proxy's
 	HasPassword  bool
 	User         string
 	Password     []byte
@@ -49,18 +55,30 @@ type Identity struct {
 	Certificate *x509.Certificate // set when a client certificate authenticated
 	User        string            // set when a password authenticated
 	Password    []byte            // the password, for a backend that passes it on to the CA; never logged or stored
+	// Relays tells that the caller is a registration authority that may send requests of others: the link of RFC 7030
+	// section 3.5 is not compared (section 3.7), and the names of simplereenroll need not be those of its own certificate.
+	Relays bool
 }
 
-// EnrollRequest is a simpleenroll request.
+// EnrollRequest is a simpleenroll, simplereenroll or serverkeygen request.
 type EnrollRequest struct {
 	Label     string
-	CSR       *x509.CertificateRequest
+	Operation string // "simpleenroll", "simplereenroll" or "serverkeygen"
+	// CSR is the request as it is to be certified. With serverkeygen it is signed by the key that the Handler made, and has
+	// the names and extensions of the client's request.
+	CSR *x509.CertificateRequest
+	// Challenge is the challengePassword of the request when it is no link to the connection: a secret meant for the CA.
+	// Empty for none. Never log it.
+	Challenge string
 	Identity  Identity
 	Peer      net.Addr
 	TLS       *tls.ConnectionState
 	RequestID string
+	// Linked tells that the request carries a right link to its connection (RFC 7030 section 3.5).
+	Linked bool
 	// ChangeSubject is what the attribute id-cmc-changeSubjectName asks for; nil when the request has none. It is set
-	// only for a Backend that is a NameChanger and said yes.
+	// only where Profile.ChangeSubject allows it; elsewhere such a request is refused with 403, because to ignore the
+	// attribute would issue the wrong name.
 	ChangeSubject *ChangeSubject
 }
 
@@ -69,13 +87,6 @@ type EnrollRequest struct {
 type ChangeSubject struct {
 	Subject    []byte // DER Name; nil when absent
 	SubjectAlt []byte // DER GeneralNames; nil when absent
-}
-
-// NameChanger is the optional power of a Backend to honour ChangeSubject. A Handler whose Backend lacks it refuses such
-// requests with 403, because a Backend that does not know the attribute would issue the wrong name.
-type NameChanger interface {
-	// ChangesSubject tells whether requests with this label may ask for other names.
-	ChangesSubject(label string) bool
 }
 
 // EnrollResult is the answer to an EnrollRequest: a certificate, or nil with RetryAfter for 202.

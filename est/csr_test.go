@@ -100,7 +100,7 @@ func TestRequestFixtures(t *testing.T) {
 	t.Parallel()
 	lines := new(logLines)
 	a := newAuthority(t)
-	a.rollover = true
+	a.profile.ChangeSubject = true
 	url := serve(t, &est.Handler{Backend: a, Log: lines.logger()}, a.ca.server) + "/.well-known/est/simpleenroll"
 	client := httpClient(t, a.ca)
 	for _, f := range fixtures(t, "csr") {

@@ -37,7 +37,7 @@
 //   - simplereenroll and serverkeygen answer 501; csrattrs 204. Later versions fill them.
 //   - The link of section 3.5 (tls-unique) is not compared yet; a challengePassword may be a secret meant for the CA.
 //     Two link attributes that differ are refused all the same.
-//   - An id-cmc-changeSubjectName attribute is refused (403) unless the Backend is a NameChanger, because ignoring it
+//   - An id-cmc-changeSubjectName attribute is refused (403) unless Profile.ChangeSubject allows it, because ignoring it
 //     would issue the wrong name.
 //   - Digest authentication is not offered: it would need MD5 password hashes.
 //   - Certificate-less TLS (SRP) is not offered.

@@ -17,11 +17,7 @@ import (
 func ExampleNewServer() {
 	var backend est.Backend         // the registration authority
 	var certificate tls.Certificate // the server's own
-	handler := &est.Handler{
-		Backend: backend,
-		Labels:  func(label string) bool { return label == "" || label == "phones" },
-		CSR:     func(string) est.CSRPolicy { return est.CSRPolicy{MinRSABits: 3072} },
-	}
+	handler := &est.Handler{Backend: backend}
 	server := est.NewServer(handler, &tls.Config{Certificates: []tls.Certificate{certificate}}, nil)
 	listener, err := net.Listen("tcp", "127.0.0.1:8084")
 	if err != nil {

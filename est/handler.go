@@ -34,12 +34,6 @@ type Handler struct {
 	Realm   string       // realm of HTTP authentication, at most 255 bytes; empty for "estrealm"
 	MaxBody int64        // largest request body in bytes; 0 for 64 KiB
 	Log     *slog.Logger // nil discards
-	// Labels tells whether a label is served; the empty label is "no label". Nil leaves unknown labels to the Backend.
-	Labels func(label string) bool
-	// Lines returns how base64 is laid out in answers under a label. Nil is LineAuto.
-	Lines func(label string) LineForm
-	// CSR returns the policy for requests under a label. Nil is the zero CSRPolicy.
-	CSR func(label string) CSRPolicy
 	// RequestID makes the id that names a request in logs and answers, at most 64 bytes, safe in a header. Nil makes 8
 	// random bytes in hex.
 	RequestID func() string
@@ -53,9 +47,12 @@ type exchange struct {
 	label string
 	op    string
 	id    string
-	peer  net.Addr
-	log   *slog.Logger
-	body  []byte
+
+	profile Profile // of the label
+
+	peer net.Addr
+	log  *slog.Logger
+	body []byte
 
 	status  int // of the answer
 	written int // bytes of body in the answer
@@ -89,7 +86,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // dispatch finds the operation and runs it. An error becomes the answer.
 func (h *Handler) dispatch(x *exchange) error {
 	path, err := parsePath(x.r.URL.EscapedPath())
-	if err != nil || (h.Labels != nil && !h.Labels(path.label)) {
+	known := false
+	if err == nil {
+		x.profile, known = h.Backend.Profile(path.label)
+	}
+	if !known {
 		return &Error{
 			Status: http.StatusNotFound, ErrCode: CodeNotFound, Err: err,
 			Text: "The path specified is not recognized.",

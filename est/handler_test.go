@@ -31,7 +31,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestStatusTable(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	h := &est.Handler{Backend: a, Labels: func(l string) bool { return l == "" || l == "phones" }}
+	a.profiles = map[string]est.Profile{"": {}, "phones": {}}
+	h := &est.Handler{Backend: a}
 	url := serve(t, h, a.ca.server)
 	client := httpClient(t, a.ca)
 	csr, _ := newCSR(t, "x")
@@ -216,7 +217,8 @@ func TestLineForms(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			a := newAuthority(t)
-			url := serve(t, &est.Handler{Backend: a, Lines: func(string) est.LineForm { return tt.lines }}, a.ca.server)
+			a.profile.Lines = tt.lines
+			url := serve(t, &est.Handler{Backend: a}, a.ca.server)
 			_, body := send(t, httpClient(t, a.ca), "GET", url+"/.well-known/est/cacerts", nil, map[string]string{"User-Agent": tt.agent})
 			if n := len(certsIn(t, body, tt.broken)); n != 2 {
 				t.Errorf("%d certificates, want 2", n)
@@ -262,9 +264,9 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-func TestChangeSubjectNeedsANameChanger(t *testing.T) {
+func TestChangeSubjectMustBeAllowed(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t) // rollover is off
+	a := newAuthority(t)
 	url := serve(t, &est.Handler{Backend: a}, a.ca.server)
 	response, _ := send(t, httpClient(t, a.ca), "POST", url+"/.well-known/est/simpleenroll", readFile(t, "csr/csn-both.b64"), map[string]string{"Content-Type": pkcs10})
 	if response.StatusCode != http.StatusForbidden || len(a.requests()) != 0 {

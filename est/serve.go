@@ -47,25 +47,19 @@ func (x *exchange) simpleenroll(o operation) error {
 	if err != nil {
 		return err
 	}
-	var policy CSRPolicy
-	if x.h.CSR != nil {
-		policy = x.h.CSR(x.label)
-	}
-	csr, err := policy.check(der)
+	csr, err := x.profile.CSR.check(der)
 	if err != nil {
 		return err
 	}
-	if csr.change != nil {
-		if nc, ok := x.h.Backend.(NameChanger); !ok || !nc.ChangesSubject(x.label) {
-			return &Error{
-				Status: http.StatusForbidden, ErrCode: CodeCSRChangeSubject,
-				Text: "The certificate request asks for other names (changeSubjectName), which is not allowed here.",
-				Fix:  "put the wanted subject and subjectAltName into the request itself",
-			}
+	if csr.change != nil && !x.profile.ChangeSubject {
+		return &Error{
+			Status: http.StatusForbidden, ErrCode: CodeCSRChangeSubject,
+			Text: "The certificate request asks for other names (changeSubjectName), which is not allowed here.",
+			Fix:  "put the wanted subject and subjectAltName into the request itself",
 		}
 	}
 	result, err := x.h.Backend.Enroll(x.r.Context(), EnrollRequest{
-		Label: x.label, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
+		Label: x.label, Operation: o.name, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
 		ChangeSubject: csr.change,
 	})
 	if err != nil {

@@ -128,7 +128,8 @@ type authority struct {
 	ca       *testCA
 	chain    []*x509.Certificate // cacerts; nil for issuing and root
 	users    map[string]string
-	rollover bool // whether changeSubjectName is honoured
+	profile  est.Profile            // of every label
+	profiles map[string]est.Profile // when set: by label, and no other is served
 
 	// Overrides of single tests.
 	enroll  func(ctx context.Context, r est.EnrollRequest) (est.EnrollResult, error)
@@ -173,7 +174,13 @@ func (a *authority) Authenticate(_ context.Context, c est.Credentials) (est.Iden
 	return est.Identity{Name: leaf.Subject.String(), Certificate: leaf}, nil
 }
 
-func (a *authority) ChangesSubject(string) bool { return a.rollover }
+func (a *authority) Profile(label string) (est.Profile, bool) {
+	if a.profiles == nil {
+		return a.profile, true
+	}
+	p, ok := a.profiles[label]
+	return p, ok
+}
 
 func (a *authority) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
 	a.mu.Lock()

@@ -27,6 +27,41 @@ const (
 	AuthorityLocal = "local" // section [ca]
 )
 
+// The values of Profile.Authentication: what an EST client must show of itself.
+const (
+	AuthenticateAny         = "any"         // a client certificate or a password
+	AuthenticateCertificate = "certificate" // a client certificate
+	AuthenticatePassword    = "password"    //nolint:gosec // a word, no password
+	AuthenticateBoth        = "both"        // a client certificate and a password
+)
+
+// The values of Profile.Link.
+const (
+	LinkOff      = "off"
+	LinkOptional = "optional"
+	LinkRequired = "required"
+)
+
+// The values of Profile.ServerKeygen.
+const (
+	KeygenOff       = "off"
+	KeygenOn        = "on"
+	KeygenEncrypted = "encrypted" // only for clients that ask for encryption
+)
+
+// The values of Profile.Lines.
+const (
+	LinesAuto   = "auto"
+	LinesBroken = "broken"
+	LinesSingle = "single"
+)
+
+// The values of Profile.CSRAttrs that are no base64.
+const (
+	CSRAttrsAuto = "auto" // what the policy demands
+	CSRAttrsNone = "none"
+)
+
 // The values of ADCS.Auth.
 const (
 	AuthNTLM  = "ntlm"
@@ -60,6 +95,8 @@ type Config struct {
 	ADCS    ADCS
 	EST     EST
 	RA      RA
+	// Labels are the sections [label.NAME], in the order of their names.
+	Labels []Label
 
 	origins map[string]position // where keys and sections ("capf") were set
 }
@@ -185,10 +222,51 @@ type EST struct {
 	LabCAFile       string
 }
 
+// Profile is how EST requests are served: section [ra] for requests without a label, and what a section [label.NAME]
+// does not set itself.
+type Profile struct {
+	Authority      string // AuthorityADCS or AuthorityLocal
+	Template       string // of AD CS; empty: adcs.template
+	ValidityDays   int    // of certificates of the local CA; 0: capf.validity_days
+	Authentication string // one of the Authenticate constants
+	UsersFile      string // empty: est.users_file
+	ClientCAFile   string // empty: est.client_ca_file
+	CALogin        bool   // passwords of nobody in UsersFile are tried at the CA
+	ClientName     string // regular expression; what it finds in a client certificate's names is the client's name
+	Clients        []string
+	Registrars     []string
+	Subject        string   // regular expression; empty: any
+	SubjectIsName  bool     // the common name must be the client's name
+	SubjectHas     []string // "O=Example"
+	Names          []string // what subjectAltName may hold
+	Keys           []string
+	Usages         []string // extended key usages; empty: any
+	ChangeSubject  bool
+	Rate           string // form of enroll.ParseRate; empty: no limit
+	Approval       bool
+	Link           string // one of the Link constants
+	ReenrollGrace  time.Duration
+	ServerKeygen   string // one of the Keygen constants
+	CSRAttrs       string // CSRAttrsAuto, CSRAttrsNone, or DER in base64
+	Lines          string // one of the Lines constants
+}
+
+// Label is a section [label.NAME]: a profile of its own for requests under /.well-known/est/NAME/.
+type Label struct {
+	Name string
+	Profile
+}
+
 // RA is section [ra]: the registration authority behind the EST listener.
 type RA struct {
-	Authority                string // AuthorityADCS or AuthorityLocal
+	Profile
 	CompatSequence           bool
+	TrustedProxies           []string // addresses and CIDR blocks
+	RolloverFiles            []string
+	TemplateStatus           int // 0: 401 with CompatSequence, else 503
+	UnavailableRetry         time.Duration
+	RememberDenials          time.Duration
+	CMCTimeWindow            time.Duration
 	AnswerWithin             time.Duration
 	RetryAfter               time.Duration
 	PendingRetryAfter        time.Duration

@@ -92,7 +92,7 @@ func TestRenderRoundTrip(t *testing.T) {
 		ClientCAFile: in("clients.pem"), Realm: "lab",
 	}
 	full.RA = config.RA{
-		Authority: config.AuthorityLocal, CompatSequence: true, AnswerWithin: time.Second, RetryAfter: time.Second,
+		Profile: config.Profile{Authority: config.AuthorityLocal}, CompatSequence: true, AnswerWithin: time.Second, RetryAfter: time.Second,
 		PendingRetryAfter: 2 * time.Hour, Remember: 48 * time.Hour, VoucherCAFile: in("vca.pem"),
 		Vouchers:       []string{strings.Repeat("ab", 32), `CN=CAPF "RA",O=x`},
 		VoucherSubject: `.*SEP\d+`, ResponderCertificateFile: in("resp.pem"), ResponderKeyFile: in("resp.key"),

@@ -21,6 +21,9 @@ type Request struct {
 	CSR        []byte    // really signed PKCS#10, or nil
 	Vouch      string    // how the owner of a bare key was authenticated
 	Login      *ca.Login // not stored
+	// Hold keeps a new request from its authority until an administrator lets it go: its row begins as Held. It is no part
+	// of what makes two requests the same one, and is not stored: the state says it.
+	Hold bool
 	// Reuse limits how long an issued certificate that nobody confirmed answers the same request: the row of a certificate issued longer ago
 	// becomes stale and the request begins anew. 0 is without limit, for owners that confirm. For owners that never do (EST
 	// clients) it is how long a lost answer can be fetched again. An expired certificate never answers.
@@ -32,6 +35,7 @@ type State string
 
 // The states of a row (design decision 2).
 const (
+	Held      State = "held"      // row written, waits for an administrator of ours: Engine.Approve or Engine.Settle
 	Requested State = "requested" // row written, authority not asked yet
 	Submitted State = "submitted" // authority may have been asked; its answer is not known
 	Pending   State = "pending"   // authority has it and wants time; RequestID is known
@@ -61,7 +65,16 @@ type Enrolment struct {
 	Created     time.Time
 	Updated     time.Time
 	Dismissed   time.Time // when an administrator took it off the list of stale certificates; zero: never
+	Decision    *Decision // what an administrator said about a request that was held; nil: nobody has yet, or it was not held
 	Version     int64     // grows by one with every change; Journal.Update refuses a stale one
+}
+
+// Decision is an administrator's word about a held request.
+type Decision struct {
+	Approved bool      `json:"approved"`
+	By       string    `json:"by"` // who said it: an account of the operating system
+	At       time.Time `json:"at"`
+	Note     string    `json:"note,omitempty"`
 }
 
 // Failure is what went wrong, as kept in a row.

@@ -46,6 +46,7 @@ type Label struct {
 	Name      string       // as in the path; empty for requests without a label
 	Authority ca.Authority // who issues
 	Policy    *Policy      // what simpleenroll may ask for; nil: the CA decides
+	EST       est.Profile  // how EST serves it
 }
 
 // Config is what New makes an RA of.
@@ -185,6 +186,15 @@ func def(d *time.Duration, otherwise time.Duration) {
 	if *d == 0 {
 		*d = otherwise
 	}
+}
+
+// Profile implements est.Backend.
+func (a *RA) Profile(label string) (est.Profile, bool) {
+	l, ok := a.labels[label]
+	if !ok {
+		return est.Profile{}, false
+	}
+	return l.EST, true
 }
 
 // label finds the label of a request.
