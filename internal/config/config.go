@@ -207,6 +207,8 @@ type ADCS struct {
 	FetchTimeout         time.Duration
 	SkipTemplateCheck    bool
 	ConnectTo            string // HOST:PORT to dial instead of the URL's; empty for none
+	LostAnswerIDs        int    // looked at in one search for a lost answer
+	LostAnswerMissing    int    // unknown IDs in a row that end the search
 }
 
 // EST is section [est]: the listener for EST clients.

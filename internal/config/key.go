@@ -22,7 +22,8 @@ type key struct {
 	field   func(*Config) any
 	def     any // same type as the field
 	path    pathKind
-	check   func(value any) string // "" or what is wrong, without "(got ...)"; not called for an empty string
+	check   func(value any) string // "" or what is wrong, without "(got ...)"; see wrong
+	whole   bool                   // items of the list may hold commas
 	shown   func(c *Config) bool   // rendered even with its default; nil: never
 	example string                 // for the reference, where the default says nothing
 }
@@ -124,10 +125,11 @@ func (k *key) decode(c *Config, data any) string {
 	return ""
 }
 
-// wrong returns what is wrong with the field's value: "" for a good one. An empty string means "not set".
+// wrong returns what is wrong with the field's value: "" for a good one. Where nothing is the default, an empty string
+// is good.
 func (k *key) wrong(c *Config) string {
 	value := k.value(c)
-	if k.check == nil || value == "" {
+	if k.check == nil || value == "" && k.def == "" {
 		return ""
 	}
 	if text := k.check(value); text != "" {

@@ -85,6 +85,16 @@ func adcsKeys() []key {
 			field: func(c *Config) any { return &c.ADCS.ConnectTo },
 			doc:   "HOST:PORT to connect to instead of the one in url, where DNS does not know the name; the certificate must still fit url.",
 		},
+		{
+			name: "lost_answer_ids", def: 64, check: between(1, 4096),
+			field: func(c *Config) any { return &c.ADCS.LostAnswerIDs },
+			doc:   "Request IDs that are looked at, 1 to 4096, when the answer to a request was lost and the CA may have taken it all the same. A CA with much other traffic needs more.",
+		},
+		{
+			name: "lost_answer_missing", def: 8, check: between(1, 4096),
+			field: func(c *Config) any { return &c.ADCS.LostAnswerMissing },
+			doc:   "Request IDs in a row that the CA does not know, 1 to 4096, after which that search ends.",
+		},
 	}
 }
 
@@ -139,13 +149,7 @@ func estKeys() []key {
 }
 
 func raKeys() []key {
-	return []key{
-		{
-			name: "authority", def: AuthorityADCS, check: oneOf(AuthorityADCS, AuthorityLocal),
-			shown: func(c *Config) bool { return c.EST.Listen != "" },
-			field: func(c *Config) any { return &c.RA.Authority },
-			doc:   "Who signs: adcs (section [adcs]) or local (section [ca]).",
-		},
+	return append(profileKeys(func(c *Config) *Profile { return &c.RA.Profile }), []key{
 		{
 			name: "compat_sequence", def: false,
 			field: func(c *Config) any { return &c.RA.CompatSequence },
@@ -196,5 +200,35 @@ func raKeys() []key {
 			field: func(c *Config) any { return &c.RA.ResponderKeyFile },
 			doc:   "Its private key.",
 		},
-	}
+		{
+			name: "trusted_proxies", def: []string{}, check: networks, example: `["127.0.0.1", "10.0.0.0/24"]`,
+			field: func(c *Config) any { return &c.RA.TrustedProxies },
+			doc:   "Addresses and networks of TLS terminators whose word about a client's certificate is taken (header Client-Cert of RFC 9440, or X-SSL-Client-Cert of nginx). The header of anybody else is ignored.",
+		},
+		{
+			name: "rollover_files", def: []string{}, path: inFile, example: `["ca-new-with-old.pem"]`,
+			field: func(c *Config) any { return &c.RA.RolloverFiles },
+			doc:   "Certificates that join a CA's former key with its new one (RFC 4210 section 4.4), sent with the CA's certificates to clients that know the former one only.",
+		},
+		{
+			name: "template_status", def: 0, check: status,
+			field: func(c *Config) any { return &c.RA.TemplateStatus },
+			doc:   "HTTP status for a template that the CA does not offer, 400 to 599. 0: 401 with compat_sequence, as the Cisco RA answers, else 503.",
+		},
+		{
+			name: "unavailable_retry_after", def: 30 * time.Second, check: lasts(time.Second, 24*time.Hour),
+			field: func(c *Config) any { return &c.RA.UnavailableRetry },
+			doc:   "When to come back, while the CA cannot be reached or a template is missing.",
+		},
+		{
+			name: "remember_denials", def: 5 * time.Minute, check: lasts(0, 365*24*time.Hour),
+			field: func(c *Config) any { return &c.RA.RememberDenials },
+			doc:   "How long the CA's refusal is repeated to the same request without asking the CA again. 0s: not at all.",
+		},
+		{
+			name: "cmc_time_window", def: 5 * time.Minute, check: lasts(0, 24*time.Hour),
+			field: func(c *Config) any { return &c.RA.CMCTimeWindow },
+			doc:   "How far the signing time of a full CMC request may be from our clock. 0s: it is not compared.",
+		},
+	}...)
 }

@@ -33,6 +33,9 @@ func TestReferenceIsComplete(t *testing.T) {
 	for f := range typ.Fields() {
 		if f.IsExported() && f.Type.Kind() == reflect.Struct {
 			fields += f.Type.NumField()
+			if _, ok := f.Type.FieldByName("Profile"); ok {
+				fields += reflect.TypeFor[config.Profile]().NumField() - 1
+			}
 		}
 	}
 	if got := len(key.FindAllString(text, -1)); got != fields {
@@ -55,6 +58,19 @@ func TestDefaultIsComplete(t *testing.T) {
 	c.CAPF.CertificateFile, c.CAPF.KeyFile, c.CA.CertificateFile, c.CA.KeyFile = "a", "b", "c", "d"
 	if err := c.Check(); err != nil {
 		t.Errorf("the defaults with the minimal keys are refused: %v", err)
+	}
+}
+
+// profile returns a profile that differs from the default in every key. in makes the names of its files.
+func profile(in func(string) string) config.Profile {
+	return config.Profile{
+		Authority: config.AuthorityLocal, Template: "T", ValidityDays: 30, Authentication: config.AuthenticateBoth, UsersFile: in("label.users"),
+		ClientCAFile: in("label-ca.pem"), CALogin: true, ClientName: `^CN=(.+)$`, Clients: []string{"a*", "b?"},
+		Registrars: []string{"CN=Registrar,O=Example", strings.Repeat("cd", 32)}, Subject: `[a-z]+`, SubjectIsName: true,
+		SubjectHas: []string{"O=Example", "2.5.4.5=1"}, Names: []string{"subject", "dns:*.example.com", "ip:10.0.0.0/8", "email:*@example.com", "uri:urn:*"},
+		Keys: []string{"rsa:3072", "rsa:4096-8192", "p-384"}, Usages: []string{"clientAuth", "1.2.3"}, ChangeSubject: true, Rate: "10/h",
+		Approval: true, Link: config.LinkOptional, ReenrollGrace: 720 * time.Hour, ServerKeygen: config.KeygenEncrypted,
+		CSRAttrs: "MAsGCSqGSIb3DQEJBw==", Lines: config.LinesSingle,
 	}
 }
 
@@ -85,14 +101,15 @@ func TestRenderRoundTrip(t *testing.T) {
 		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, PasswordFile: in("pw"), Auth: config.AuthBasic,
 		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),
 		Vouch: config.VouchAgentOnly, ConnectTimeout: time.Second, LoginTimeout: 2 * time.Second, SubmitTimeout: 3 * time.Minute,
-		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443",
+		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443", LostAnswerIDs: 1, LostAnswerMissing: 2,
 	}
 	full.EST = config.EST{
 		Listen: "127.0.0.1:0", CertificateFile: in("est.pem"), KeyFile: in("est.key"), UsersFile: in("users"),
 		ClientCAFile: in("clients.pem"), Realm: "lab",
 	}
 	full.RA = config.RA{
-		Profile: config.Profile{Authority: config.AuthorityLocal}, CompatSequence: true, AnswerWithin: time.Second, RetryAfter: time.Second,
+		Profile: profile(in), CompatSequence: true, TrustedProxies: []string{"192.0.2.1", "2001:db8::/32"}, RolloverFiles: []string{in("rollover.pem")},
+		TemplateStatus: 503, UnavailableRetry: time.Minute, RememberDenials: 0, CMCTimeWindow: time.Hour, AnswerWithin: time.Second, RetryAfter: time.Second,
 		PendingRetryAfter: 2 * time.Hour, Remember: 48 * time.Hour, VoucherCAFile: in("vca.pem"),
 		Vouchers:       []string{strings.Repeat("ab", 32), `CN=CAPF "RA",O=x`},
 		VoucherSubject: `.*SEP\d+`, ResponderCertificateFile: in("resp.pem"), ResponderKeyFile: in("resp.key"),

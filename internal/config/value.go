@@ -51,7 +51,11 @@ func lasts(low, high time.Duration) func(any) string {
 	}
 }
 
+// address is HOST:PORT, or empty for no listener.
 func address(value any) string {
+	if value == "" {
+		return ""
+	}
 	host, port, err := net.SplitHostPort(value.(string))
 	if err != nil {
 		return "must be HOST:PORT"
