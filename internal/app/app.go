@@ -12,15 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callsign/capf"
 	"callsign/est"
-	"callsign/internal/certfile"
+	"callsign/internal/ca"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
-	"callsign/internal/fleet"
-	"callsign/internal/ra"
 	"callsign/internal/store"
 	"callsign/internal/trace"
 )
@@ -40,6 +39,10 @@ type Options struct {
 	Config *config.Config
 	// Handler gets the structured log; nil discards it.
 	Handler slog.Handler
+	// Level is the level of Handler; a reload sets it to log.level. Nil: a reload leaves the level alone.
+	Level *slog.LevelVar
+	// Load reads the configuration anew for Reload. Nil: Reload fails.
+	Load func() (*config.Config, error)
 	// CAPF and EST are listeners to use instead of opening the configured addresses; nil opens them.
 	CAPF, EST net.Listener
 	Now       func() time.Time // nil: time.Now
@@ -51,40 +54,47 @@ type App struct {
 	// Ready lists the listeners in the form "capf 127.0.0.1:3804".
 	Ready []string
 
-	config     *config.Config
+	config     *config.Config // of the start: what a reload does not change
 	log        *slog.Logger
+	level      *slog.LevelVar
+	load       func() (*config.Config, error)
 	repeats    *repeats
 	now        func() time.Time
 	traces     *trace.Files
 	store      *store.Store
 	unlock     func() error // gives the database's server lock back
 	engine     *enroll.Engine
-	issuers    *issuers
 	capf       *capf.Server
 	est        *http.Server
-	ra         *ra.RA
+	admin      *http.Server
 	capfAddr   net.Addr
 	legacyAddr net.Addr // capf.legacy_listen, when it is another one
 	plainAddr  net.Addr
 	estAddr    net.Addr
-	renewal    *fleet.Renewal // nil: switched off
-	cancel     context.CancelFunc
-	wg         sync.WaitGroup
-	failed     chan error    // first fatal error of a service
-	known      chan struct{} // closed when the CA's chain is known
-	closeOnce  sync.Once
-	closeErr   error
+
+	authorities map[string]*authority // every kind, whether the present configuration uses it or not
+	generation  atomic.Pointer[generation]
+	reloading   sync.Mutex
+	run         context.Context //nolint:containedctx // of the services: a reload starts new ones
+	knownOnce   sync.Once
+
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	failed    chan error    // first fatal error of a service
+	known     chan struct{} // closed when the CA's chain is known
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // Start opens the database and the listeners and starts every configured service. When it returns without an error all
 // listeners accept. The App runs until Stop, whatever happens to ctx.
 func Start(ctx context.Context, o Options) (*App, error) {
-	a := &App{config: o.Config, now: o.Now, failed: make(chan error, 8), known: make(chan struct{})}
+	a := &App{config: o.Config, now: o.Now, level: o.Level, load: o.Load, authorities: newAuthorities(), failed: make(chan error, 8), known: make(chan struct{})}
 	if a.now == nil {
 		a.now = time.Now
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a.cancel = cancel
+	a.run, a.cancel = run, cancel
 	if err := a.start(run, o); err != nil {
 		return nil, errors.Join(err, a.Stop(ctx))
 	}
@@ -107,17 +117,23 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := os.Remove(filepath.Join(a.Dir(), EndpointsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the endpoints of the last run: %w", err)
 	}
-	if a.issuers, err = a.openIssuers(); err != nil {
-		return err
+	asked := make(map[string]ca.Authority, len(a.authorities))
+	for name, one := range a.authorities {
+		asked[name] = one
 	}
-	rates, err := a.rates()
+	a.engine = &enroll.Engine{
+		Journal: a.Records.Journal, Authorities: asked, Log: a.log, Now: a.now,
+		// Who comes back after pending_retry_after is to find what has been decided since.
+		PendingPoll: min(pendingPoll, a.config.RA.PendingRetryAfter),
+	}
+	first, err := a.newGeneration(a.config)
 	if err != nil {
 		return err
 	}
-	a.engine = &enroll.Engine{
-		Journal: a.Records.Journal, Authorities: a.issuers.byName, Rates: rates, Log: a.log, Now: a.now,
-		// Who comes back after pending_retry_after is to find what has been decided since.
-		PendingPoll: min(pendingPoll, a.config.RA.PendingRetryAfter),
+	a.generation.Store(first)
+	a.setAuthorities(first.issuers.byName)
+	if a.engine.Rates, err = a.rates(first.issuers); err != nil {
+		return err
 	}
 	// The EST listener first: CAPF may be its client.
 	if a.config.EST.Listen != "" {
@@ -134,7 +150,8 @@ func (a *App) start(ctx context.Context, o Options) error {
 		return &Problem{ErrCode: "app.no-listener", Detail: "neither capf.listen nor est.listen is set, so there is nothing to serve", Fix: "set one of them in the configuration"}
 	}
 	a.goRun("enrolment engine", func() error { return a.engine.Run(ctx) })
-	a.goRun("CA chain", func() error { return a.learnChain(ctx) })
+	first.start(ctx)
+	a.startAdmin(ctx)
 	return a.writeEndpoints()
 }
 
@@ -175,27 +192,23 @@ func (a *App) listen(ctx context.Context, given net.Listener, key, addr string) 
 }
 
 func (a *App) startEST(ctx context.Context, given net.Listener) error {
-	c := a.config
-	pair, err := certfile.LoadKeyPair(c.EST.CertificateFile, c.EST.KeyFile)
+	l, err := a.listen(ctx, given, "est.listen", a.config.EST.Listen)
 	if err != nil {
 		return err
 	}
-	backend, err := a.newRA()
-	if err != nil {
-		return err
-	}
-	l, err := a.listen(ctx, given, "est.listen", c.EST.Listen)
-	if err != nil {
-		return err
-	}
-	a.ra, a.estAddr = backend, l.Addr()
-	handler := &est.Handler{Backend: backend, Realm: c.EST.Realm, Log: a.log}
-	a.est = est.NewServer(handler, &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}, a.log)
-	a.goRun("registration authority", func() error { return backend.Run(ctx) })
+	a.estAddr = l.Addr()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.current().handler.ServeHTTP(w, r) })
+	a.est = est.NewServer(handler, &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.current().estPair, nil },
+		MinVersion:     tls.VersionTLS12,
+	}, a.log)
 	a.goRun("EST listener", func() error { return a.est.ServeTLS(est.LimitListener(l, est.DefaultMaxConnections), "", "") })
 	a.Ready = append(a.Ready, "est "+l.Addr().String())
 	return nil
 }
+
+// current is what the configuration that is in force has made. Callers that use it more than once keep it.
+func (a *App) current() *generation { return a.generation.Load() }
 
 // goRun runs a service until it ends; an end that Stop did not ask for stops the App.
 func (a *App) goRun(name string, run func() error) {
@@ -250,11 +263,13 @@ func (a *App) stop(ctx context.Context) error {
 			a.log.InfoContext(ctx, "enrolments were cut and go on with the next start", slog.String("err", err.Error()))
 		}
 	}
+	a.reloading.Lock() // a reload that is under way still starts something
 	a.cancel()
+	a.reloading.Unlock()
 	a.wg.Wait()
 	var errs []error
-	if a.issuers != nil {
-		a.issuers.close()
+	if g := a.current(); g != nil {
+		g.issuers.close()
 	}
 	if a.unlock != nil {
 		errs = append(errs, a.unlock())
@@ -282,8 +297,11 @@ func (a *App) finishSessions(ctx context.Context) {
 				a.log.WarnContext(ctx, "phone sessions were cut", slog.String("err", err.Error()))
 			}
 			// CAPF's own connections to the RA in this process would otherwise keep the EST listener waiting.
-			a.issuers.closeRA()
+			a.current().issuers.closeRA()
 		})
+	}
+	if a.admin != nil {
+		stopping.Go(func() { _ = a.admin.Shutdown(ctx) }) // what it was asked is done or not: the answer says it
 	}
 	if a.est != nil {
 		stopping.Go(func() {

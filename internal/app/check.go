@@ -82,8 +82,8 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 	if k.now == nil {
 		k.now = time.Now
 	}
-	// A running App's methods make the clients, so that what is checked is what will run.
-	k.app = &App{config: c, now: k.now, log: slog.New(slog.DiscardHandler)}
+	// What makes the parts of a running App makes the clients, so that what is checked is what will run.
+	k.build = &generation{config: c, now: k.now, log: slog.New(slog.DiscardHandler)}
 	k.ok("configuration", c.Path, "valid")
 	k.files()
 	k.certificates()
@@ -120,7 +120,7 @@ func InvalidConfiguration(path string, problems config.Errors) []Step {
 // checker collects the steps.
 type checker struct {
 	c       *config.Config
-	app     *App
+	build   *generation
 	now     func() time.Time
 	tell    func(Step)
 	steps   []Step

@@ -126,7 +126,7 @@ func (k *checker) localCA(ctx context.Context) {
 		k.skip(name, object, "a file of it cannot be used")
 		return
 	}
-	l, err := k.app.openLocal()
+	l, err := k.build.openLocal()
 	if err != nil {
 		k.failed(name, object, err)
 		return
@@ -222,7 +222,7 @@ func (k *checker) adcs(ctx context.Context) {
 		skip(0, "a file of section [adcs] cannot be used")
 		return
 	}
-	client, err := k.app.newCertsrv()
+	client, err := k.build.newCertsrv()
 	if err != nil {
 		k.failed(steps[0], c.URL, err)
 		skip(1, "there was no connection")
@@ -367,7 +367,7 @@ func (k *checker) upstream(ctx context.Context) {
 		k.skip(name, raw, "the host has no address")
 		return
 	}
-	_, client, err := k.app.openUpstream()
+	_, client, err := k.build.openUpstream()
 	if err != nil {
 		k.failed(name, raw, err)
 		return

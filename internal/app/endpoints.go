@@ -30,7 +30,7 @@ func (a *App) Dir() string { return filepath.Dir(a.config.Store.Path) }
 
 // Endpoints returns where the App listens and which files its clients need.
 func (a *App) Endpoints() Endpoints {
-	c := a.config
+	c := a.current().config
 	e := Endpoints{CAFile: CAFile}
 	for _, l := range []struct {
 		at net.Addr

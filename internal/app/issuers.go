@@ -63,18 +63,18 @@ func (i *issuers) close() {
 }
 
 // openIssuers loads certificates and keys of every authority in use. It asks no peer.
-func (a *App) openIssuers() (*issuers, error) {
-	c := a.config
+func (g *generation) openIssuers() (*issuers, error) {
+	c := g.config
 	i := &issuers{byName: map[string]ca.Authority{}}
 	if c.UsesLocalCA() {
-		l, err := a.openLocal()
+		l, err := g.openLocal()
 		if err != nil {
 			return nil, err
 		}
 		i.local, i.byName[local.Name] = l, l
 	}
 	if c.UsesADCS() {
-		w, client, err := a.openADCS()
+		w, client, err := g.openADCS()
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (a *App) openIssuers() (*issuers, error) {
 		i.web = client
 	}
 	if c.ServesCAPF() && c.CAPF.Issuer == config.IssuerOnlineCA && c.CAPF.RAURL != "" {
-		u, client, err := a.openUpstream()
+		u, client, err := g.openUpstream()
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func (a *App) openIssuers() (*issuers, error) {
 		case c.CAPF.Issuer == config.IssuerLocal:
 			i.forPhones = local.Name
 		case c.CAPF.Issuer == config.IssuerOffline:
-			o, err := a.openOffline()
+			o, err := g.openOffline()
 			if err != nil {
 				return nil, err
 			}
@@ -109,8 +109,8 @@ func (a *App) openIssuers() (*issuers, error) {
 	return i, nil
 }
 
-func (a *App) openLocal() (*localCA, error) {
-	c := a.config
+func (g *generation) openLocal() (*localCA, error) {
+	c := g.config
 	pair, err := certfile.LoadKeyPair(c.CA.CertificateFile, c.CA.KeyFile)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (a *App) openLocal() (*localCA, error) {
 	}
 	authority, err := local.New(local.Config{
 		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays,
-		Keys: local.KeyPolicy{MinRSABits: c.CA.MinRSABits}, Now: a.now, Log: a.log,
+		Keys: local.KeyPolicy{MinRSABits: c.CA.MinRSABits}, Now: g.now, Log: g.log,
 	})
 	if err != nil {
 		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: localFix(pair.Leaf(), c.CAPF.ValidityDays)}
@@ -146,8 +146,8 @@ func localFix(leaf *x509.Certificate, days int) string {
 }
 
 // newCertsrv makes the client of web enrollment.
-func (a *App) newCertsrv() (*certsrv.Client, error) {
-	c := a.config.ADCS
+func (g *generation) newCertsrv() (*certsrv.Client, error) {
+	c := g.config.ADCS
 	password, err := secret.FromFile(c.PasswordFile)
 	if err != nil {
 		return nil, err
@@ -156,14 +156,14 @@ func (a *App) newCertsrv() (*certsrv.Client, error) {
 	if c.Auth == config.AuthBasic {
 		method = winauth.Basic
 	}
-	tc, err := a.peerTLS(c.URL, "adcs.ca_file", c.CAFile)
+	tc, err := g.peerTLS(c.URL, "adcs.ca_file", c.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	client := &certsrv.Client{
 		URL: c.URL, Auth: winauth.Credentials{Method: method, User: c.Username, Password: winauth.NewPassword([]byte(password.Reveal()))}, TLS: tc, UserAgent: c.UserAgent,
-		Compat: a.config.RA.CompatSequence, ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,
-		FetchTimeout: c.FetchTimeout, SubmitTimeout: c.SubmitTimeout, SkipTemplateCheck: c.SkipTemplateCheck, Log: a.log, Now: a.now,
+		Compat: g.config.RA.CompatSequence, ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,
+		FetchTimeout: c.FetchTimeout, SubmitTimeout: c.SubmitTimeout, SkipTemplateCheck: c.SkipTemplateCheck, Log: g.log, Now: g.now,
 	}
 	if c.ConnectTo != "" {
 		client.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -174,13 +174,13 @@ func (a *App) newCertsrv() (*certsrv.Client, error) {
 	return client, nil
 }
 
-func (a *App) openADCS() (*adcs.Authority, *certsrv.Client, error) {
-	c := a.config.ADCS
-	client, err := a.newCertsrv()
+func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
+	c := g.config.ADCS
+	client, err := g.newCertsrv()
 	if err != nil {
 		return nil, nil, err
 	}
-	o := adcs.Config{Client: client, Template: c.Template, Shape: cmc.Supplied, Now: a.now, Log: a.log}
+	o := adcs.Config{Client: client, Template: c.Template, Shape: cmc.Supplied, Now: g.now, Log: g.log}
 	if c.Vouch == config.VouchAgentOnly {
 		o.Shape = cmc.AgentOnly
 	}
@@ -198,9 +198,9 @@ func (a *App) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 	return authority, client, nil
 }
 
-func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
-	c := a.config.CAPF
-	tc, err := a.peerTLS(c.RAURL, "capf.ra_ca_file", c.RACAFile)
+func (g *generation) openUpstream() (*upstream.Authority, *est.Client, error) {
+	c := g.config.CAPF
+	tc, err := g.peerTLS(c.RAURL, "capf.ra_ca_file", c.RACAFile)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -216,9 +216,9 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &est.Client{URL: c.RAURL, TLS: tc, Log: a.log}
+	client := &est.Client{URL: c.RAURL, TLS: tc, Log: g.log}
 	authority, err := upstream.New(upstream.Config{
-		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: a.now, Log: a.log,
+		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: g.now, Log: g.log,
 	})
 	if err != nil {
 		return nil, nil, &Problem{ErrCode: "app.upstream", Detail: err.Error(), Err: err, Fix: "name certificates in capf.ra_certificate_file and in capf.ra_ca_file or capf.ra_responder_ca_file"}
@@ -227,8 +227,8 @@ func (a *App) openUpstream() (*upstream.Authority, *est.Client, error) {
 }
 
 // openOffline makes the authority whose requests are exported and whose certificates are imported.
-func (a *App) openOffline() (*offline.Authority, error) {
-	certs, err := IssuingCA(a.config)
+func (g *generation) openOffline() (*offline.Authority, error) {
+	certs, err := IssuingCA(g.config)
 	if err != nil {
 		return nil, err
 	}
@@ -236,24 +236,24 @@ func (a *App) openOffline() (*offline.Authority, error) {
 }
 
 // newRA makes the registration authority behind the EST listener.
-func (a *App) newRA() (*ra.RA, error) {
-	c := a.config
+func (g *generation) newRA() (*ra.RA, error) {
+	c := g.config
 	o := ra.Config{
-		Engine: a.engine, CompatSequence: c.RA.CompatSequence && c.RA.Authority == config.AuthorityADCS,
+		Engine: g.app.engine, CompatSequence: c.RA.CompatSequence && c.RA.Authority == config.AuthorityADCS,
 		AnswerWithin: c.RA.AnswerWithin, RetryAfter: c.RA.RetryAfter, PendingRetry: c.RA.PendingRetryAfter, Keep: c.RA.Remember,
-		Now: a.now, Log: a.log,
+		Now: g.now, Log: g.log,
 	}
 	if c.RA.Authority == config.AuthorityADCS {
-		o.Labels = []ra.Label{{Authority: a.issuers.adcs}}
+		o.Labels = []ra.Label{{Authority: g.issuers.adcs}}
 	} else {
-		o.Labels = []ra.Label{{Authority: a.issuers.local}}
+		o.Labels = []ra.Label{{Authority: g.issuers.local}}
 	}
 	var err error
-	if o.Reserved, err = a.ownNames(); err != nil {
+	if o.Reserved, err = g.ownNames(); err != nil {
 		return nil, err
 	}
 	if c.EST.UsersFile != "" {
-		o.Users = &ra.Users{Path: c.EST.UsersFile, Now: a.now, Log: a.log}
+		o.Users = &ra.Users{Path: c.EST.UsersFile, Now: g.now, Log: g.log}
 	}
 	if c.EST.ClientCAFile != "" {
 		if o.ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
@@ -261,7 +261,7 @@ func (a *App) newRA() (*ra.RA, error) {
 		}
 	}
 	if len(c.RA.Vouchers) > 0 {
-		if o.Vouching, err = a.newVouching(); err != nil {
+		if o.Vouching, err = g.newVouching(); err != nil {
 			return nil, err
 		}
 	}
@@ -274,8 +274,8 @@ func (a *App) newRA() (*ra.RA, error) {
 
 // ownNames are the names in the certificates of our listeners. Whoever got one of them from the CA that clients trust for
 // us could stand in for us.
-func (a *App) ownNames() ([]string, error) {
-	c := a.config
+func (g *generation) ownNames() ([]string, error) {
+	c := g.config
 	var names []string
 	for _, l := range []struct{ listen, file string }{{c.EST.Listen, c.EST.CertificateFile}, {c.CAPF.Listen, c.CAPF.CertificateFile}} {
 		if l.listen == "" {
@@ -293,8 +293,8 @@ func (a *App) ownNames() ([]string, error) {
 	return names, nil
 }
 
-func (a *App) newVouching() (*ra.Vouching, error) {
-	c := a.config.RA
+func (g *generation) newVouching() (*ra.Vouching, error) {
+	c := g.config.RA
 	anchors, err := certfile.LoadCertificates(c.VoucherCAFile)
 	if err != nil {
 		return nil, err
@@ -308,7 +308,7 @@ func (a *App) newVouching() (*ra.Vouching, error) {
 		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "set ra.voucher_subject to a regular expression"}
 	}
 	return &ra.Vouching{
-		Anchors: anchors, Allow: c.Vouchers, Policy: &ra.Policy{Subject: subject}, Memory: a.store.RAMemory(),
+		Anchors: anchors, Allow: c.Vouchers, Policy: &ra.Policy{Subject: subject}, Memory: g.app.store.RAMemory(),
 		Responder: responder.Key, ResponderChain: responder.Chain,
 	}, nil
 }

@@ -14,7 +14,7 @@ import (
 // peerTLS returns the TLS settings of a client of ours that calls rawURL. chain judges what the server presents, by the
 // host of the URL and the certificates in file, which key of the configuration names. Without a file the system's roots
 // count.
-func (a *App) peerTLS(rawURL, key, file string) (*tls.Config, error) {
+func (g *generation) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 	host := rawURL
 	if u, err := url.Parse(rawURL); err == nil {
 		host = u.Hostname()
@@ -22,8 +22,8 @@ func (a *App) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 	var check func(tls.ConnectionState) error
 	if file == "" {
 		check = func(state tls.ConnectionState) error {
-			roots := systemRoots(state.PeerCertificates, a.now()).Named("the system's roots (" + key + " is not set)")
-			v := chain.Verifier{Anchors: roots, Now: a.now}
+			roots := systemRoots(state.PeerCertificates, g.now()).Named("the system's roots (" + key + " is not set)")
+			v := chain.Verifier{Anchors: roots, Now: g.now}
 			return v.VerifyConnection(host, nil)(state)
 		}
 	} else {
@@ -31,7 +31,7 @@ func (a *App) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named(key + " (" + file + ")"), Now: a.now}
+		v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named(key + " (" + file + ")"), Now: g.now}
 		check = v.VerifyConnection(host, nil)
 	}
 	return &tls.Config{

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"callsign/capf"
+	"callsign/internal/ca/adcs"
 	"callsign/internal/certfile"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
@@ -31,12 +32,8 @@ type door struct {
 // startCAPF opens the listeners for phones and the schedule of renewals.
 func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 	c := a.config
-	service, err := a.newFleet()
-	if err != nil {
-		return err
-	}
 	server := &capf.Server{
-		Service: service, Log: a.log, HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin,
+		Service: phoneService{a}, Log: a.log, HandshakeTimeout: c.CAPF.HandshakeTimeout, KeyTimeout: c.CAPF.KeyWait, AnswerWithin: c.CAPF.AnswerWithin,
 		MaxConnections: c.CAPF.MaxConnections, MaxPerAddress: c.CAPF.MaxPerAddress,
 	}
 	if c.CAPF.RequireSUDI {
@@ -56,15 +53,20 @@ func (a *App) startCAPF(ctx context.Context, given net.Listener) error {
 	}
 	a.capf = server
 	a.warnOfFiles(ctx)
-	a.announceIssuer(ctx)
+	a.current().announceIssuer(ctx)
 	for _, d := range doors {
 		a.goRun(d.name+" listener", func() error { return server.Serve(ctx, d.listener, d.transport) })
 		a.Ready = append(a.Ready, d.name+" "+d.listener.Addr().String())
 	}
-	if renewal := a.renewal; renewal != nil {
-		a.goRun("renewal of LSCs", func() error { return renewal.Run(ctx) })
-	}
 	return nil
+}
+
+// phoneService is the service for phones of the configuration that is in force when a phone calls.
+type phoneService struct{ a *App }
+
+// Open implements capf.Service.
+func (p phoneService) Open(ctx context.Context, c capf.Caller) (capf.Session, error) {
+	return p.a.current().fleet.Open(ctx, c)
 }
 
 // openDoors opens every configured listener for phones. When one fails, those before it are closed.
@@ -79,11 +81,13 @@ func (a *App) openDoors(ctx context.Context, given net.Listener) (doors []door, 
 	c := a.config.CAPF
 	var secured *tls.Config
 	if given != nil || c.Listen != "" || c.LegacyListen != "" {
-		pair, err := certfile.LoadKeyPair(c.CertificateFile, c.KeyFile)
-		if err != nil {
-			return nil, err
+		secured = &tls.Config{
+			Certificates: a.current().capfPair, MinVersion: tls.VersionTLS12,
+			// A reload brings another certificate; who is connected keeps his connection.
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return &tls.Config{Certificates: a.current().capfPair, MinVersion: tls.VersionTLS12}, nil
+			},
 		}
-		secured = &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}
 	}
 	open := func(d door, given net.Listener, addr string, at *net.Addr) error {
 		l, err := a.listen(ctx, given, d.key, addr)
@@ -116,17 +120,17 @@ func (a *App) openDoors(ctx context.Context, given net.Listener) (doors []door, 
 
 // newFleet makes the service that decides about phones, on the authority that capf.issuer and capf.ra_url choose, and
 // the schedule of renewals beside it.
-func (a *App) newFleet() (*fleet.Service, error) {
-	c := a.config.CAPF
+func (g *generation) newFleet() (*fleet.Service, error) {
+	c := g.config.CAPF
 	s := &fleet.Service{
-		Store: a.Records.Phones, Engine: a.engine, Mode: "CAPF", Authority: a.issuers.forPhones, WrongStrings: c.WrongStrings,
+		Store: g.app.Records.Phones, Engine: g.app.engine, Mode: "CAPF", Authority: g.issuers.forPhones, WrongStrings: c.WrongStrings,
 		AcceptOtherKey: c.AcceptOtherKey, RequireSUDI: c.RequireSUDI, AllowSHA1Auth: c.AllowSHA1Auth, MICBesideLSC: c.MICBesideLSC,
-		LibEST: libEST, Log: a.log, Now: a.now,
+		LibEST: libEST, Log: g.log, Now: g.now,
 	}
 	under := noIssuer
 	switch c.Issuer {
 	case config.IssuerLocal:
-		under = a.issuers.local.Issuer.Certificate.Subject
+		under = g.issuers.local.Issuer.Certificate.Subject
 	case config.IssuerOnlineCA:
 		s.Mode = "OnlineCA"
 	case config.IssuerOffline:
@@ -146,27 +150,27 @@ func (a *App) newFleet() (*fleet.Service, error) {
 		}
 		s.RetryLaterAfter = c.RetryLater
 	}
-	if s.Trust, err = a.trust(); err != nil {
+	if s.Trust, err = g.trust(); err != nil {
 		return nil, err
 	}
-	renewal, err := a.newRenewal()
+	renewal, err := g.newRenewal()
 	if err != nil {
 		return nil, err
 	}
 	// The time of renewal goes on record also while nobody renews: who switches it on finds every phone due.
 	s.RenewAt = renewal.RenewAt
-	if a.config.Renewal.Enabled {
-		a.renewal = renewal
+	if g.config.Renewal.Enabled {
+		g.renewal = renewal
 	}
 	return s, nil
 }
 
 // trust loads the CAs by which phones authenticate.
-func (a *App) trust() (fleet.Trust, error) {
-	c := a.config.CAPF
+func (g *generation) trust() (fleet.Trust, error) {
+	c := g.config.CAPF
 	var t fleet.Trust
-	if a.issuers.local != nil {
-		t.LSC = append(t.LSC, a.issuers.local.Issuer.Certificate)
+	if g.issuers.local != nil {
+		t.LSC = append(t.LSC, g.issuers.local.Issuer.Certificate)
 	}
 	files := c.TrustFiles
 	if c.Issuer == config.IssuerOffline && c.OfflineCAFile != "" {
@@ -195,16 +199,16 @@ func (a *App) trust() (fleet.Trust, error) {
 }
 
 // newRenewal makes the schedule of renewals, whether it is switched on or not.
-func (a *App) newRenewal() (*fleet.Renewal, error) {
-	c := a.config.Renewal
-	windows, err := RenewalWindows(a.config)
+func (g *generation) newRenewal() (*fleet.Renewal, error) {
+	c := g.config.Renewal
+	windows, err := RenewalWindows(g.config)
 	if err != nil {
 		return nil, err
 	}
 	r := &fleet.Renewal{
 		Windows: windows,
 		Share:   float64(c.Percent) / 100, Before: time.Duration(c.DaysBefore) * 24 * time.Hour, Spread: time.Duration(c.SpreadDays) * 24 * time.Hour,
-		PerHour: c.PerHour, Retry: time.Duration(c.RetryHours) * time.Hour, Store: a.Records.Phones, Log: a.log, Now: a.now,
+		PerHour: c.PerHour, Retry: time.Duration(c.RetryHours) * time.Hour, Store: g.app.Records.Phones, Log: g.log, Now: g.now,
 	}
 	if c.SpreadDays == 0 {
 		r.Spread = -1 // none
@@ -233,18 +237,18 @@ func RenewalWindows(c *config.Config) (fleet.Windows, error) {
 }
 
 // rates are the paces at which the authorities are asked.
-func (a *App) rates() (map[string]enroll.Rate, error) {
+func (a *App) rates(issuers *issuers) (map[string]enroll.Rate, error) {
 	rate, err := enroll.ParseRate(a.config.CAPF.CARate)
 	if err != nil { // the configuration has been checked
 		return nil, &Problem{ErrCode: "app.capf", Detail: err.Error(), Err: err, Fix: "correct capf.ca_rate"}
 	}
-	if rate.IsZero() || a.issuers.forPhones == "" {
+	if rate.IsZero() || issuers.forPhones == "" {
 		return nil, nil //nolint:nilnil // no limit is a valid setting
 	}
-	rates := map[string]enroll.Rate{a.issuers.forPhones: rate}
-	if a.issuers.adcs != nil {
+	rates := map[string]enroll.Rate{issuers.forPhones: rate}
+	if issuers.adcs != nil {
 		// The RA in this process tries again by itself after a fault: it must not be faster either.
-		rates[a.issuers.adcs.Name()] = rate
+		rates[adcs.Name] = rate
 	}
 	return rates, nil
 }

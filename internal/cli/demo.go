@@ -39,7 +39,7 @@ everything else to stderr.`,
 			}
 			// The services' own log is shown when it is asked for; a demo tells its story in a few lines.
 			if e.logLevel != "" {
-				h, err := e.logHandler(e.logLevel, e.logForm)
+				h, _, err := e.logHandler(e.logLevel, e.logForm)
 				if err != nil {
 					return err
 				}

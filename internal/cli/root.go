@@ -103,7 +103,7 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
-	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.checkCommand(), e.phoneCommand(), e.capfCommand(), e.handsetCommand(),
+	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.reloadCommand(), e.checkCommand(), e.phoneCommand(), e.capfCommand(), e.handsetCommand(),
 		e.certCommand(), e.explainCommand(), e.versionCommand())
 	root.InitDefaultHelpFlag()
 	root.SetHelpCommand(helpCommand())
@@ -182,24 +182,25 @@ func (e *env) color(w any) bool {
 
 // logHandler makes the handler of the structured log on stderr. level and form come from the configuration; the flags
 // win over them.
-func (e *env) logHandler(level, form string) (slog.Handler, error) {
+// The level can be changed while the handler is in use.
+func (e *env) logHandler(level, form string) (slog.Handler, *slog.LevelVar, error) {
 	level, form = or(e.logLevel, level), or(e.logForm, form)
-	l := slog.LevelInfo
+	l := new(slog.LevelVar)
 	if level != "" {
 		if err := l.UnmarshalText([]byte(level)); err != nil {
-			return nil, usage(fmt.Errorf("log level %q: use debug, info, warn or error", level))
+			return nil, nil, usage(fmt.Errorf("log level %q: use debug, info, warn or error", level))
 		}
 	}
 	switch form {
 	case "", "auto":
 		if !isTerminal(e.err) {
-			return slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: l}), nil
+			return slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: l}), l, nil
 		}
 	case "json":
-		return slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: l}), nil
+		return slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: l}), l, nil
 	case "text":
 	default:
-		return nil, usage(fmt.Errorf("log format %q: use text or json", form))
+		return nil, nil, usage(fmt.Errorf("log format %q: use text or json", form))
 	}
-	return tint.NewTextHandler(e.err, &tint.Options{Level: l, TimeFormat: "15:04:05", NoColor: !e.color(e.err)}), nil
+	return tint.NewTextHandler(e.err, &tint.Options{Level: l, TimeFormat: "15:04:05", NoColor: !e.color(e.err)}), l, nil
 }

@@ -29,7 +29,9 @@ func (e *env) serveCommand() *cobra.Command {
 		Long: `Run the configured services until SIGTERM or Ctrl-C.
 
 One line "ready SERVICE ADDRESS" for each listener goes to stderr when all of them accept; endpoints.json beside the
-database then tells scripts where they are. Sessions under way are finished before the end, for at most 4 seconds.`,
+database then tells scripts where they are. Sessions under way are finished before the end, for at most 4 seconds.
+
+SIGHUP reads the configuration anew, as callsign reload does; the log says what came of it.`,
 		Example: "  callsign serve --config lab/callsign.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := e.loadConfig()
@@ -39,16 +41,20 @@ database then tells scripts where they are. Sessions under way are finished befo
 			if err := c.CheckFiles(); err != nil { // all that is missing at once
 				return &exitError{code: exitUsage, err: err}
 			}
-			h, err := e.logHandler(c.Log.Level, c.Log.Format)
+			h, level, err := e.logHandler(c.Log.Level, c.Log.Format)
 			if err != nil {
 				return err
+			}
+			if e.logLevel != "" {
+				level = nil // the command line wins over log.level, also over a new one
 			}
 			ctx := cmd.Context()
 			e.hint("callsign %s\nconfig %s\ndatabase %s\n", readBuild().Version, c.Path, c.Store.Path)
-			a, err := app.Start(ctx, app.Options{Config: c, Handler: h})
+			a, err := app.Start(ctx, app.Options{Config: c, Handler: h, Level: level, Load: func() (*config.Config, error) { return config.Load(e.config) }})
 			if err != nil {
 				return err
 			}
+			defer reloadOnHangup(ctx, a)()
 			for _, r := range a.Ready {
 				fmt.Fprintln(e.err, "ready "+r)
 			}
