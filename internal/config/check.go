@@ -25,9 +25,15 @@ func (c *Config) Check() error {
 // can read. It does not look into them.
 func (c *Config) CheckFiles() error {
 	var problems Errors
-	for _, k := range table() {
+	said := map[string]bool{}
+	for _, k := range c.table() {
 		for _, path := range k.paths(c) {
-			problems = append(problems, c.checkFile(&k, path)...)
+			if k.base != nil && said[path] {
+				continue // the label has it from [ra]
+			}
+			found := c.checkFile(&k, path)
+			said[path] = said[path] || found != nil
+			problems = append(problems, found...)
 		}
 	}
 	if len(problems) > 0 {
@@ -66,7 +72,7 @@ func (c *Config) checkFile(k *key, path string) Errors {
 	if f, ok := errors.AsType[*FileError](err); ok { // which speaks of configuration files
 		text = "file " + f.Path + ": " + f.Detail
 	}
-	p := c.problem(k.full(), text, "")
+	p := c.problem(k.section, k.full(), text, "")
 	var remedy interface{ Remedy() string }
 	if errors.As(err, &remedy) {
 		p.Fix = remedy.Remedy()
@@ -89,12 +95,10 @@ func checkReadable(path string) error {
 }
 
 // problem makes a Problem at the place where key was set, or of its section.
-func (c *Config) problem(key, text, fix string) Problem {
+func (c *Config) problem(section, key, text, fix string) Problem {
 	at, ok := c.origins[key]
-	for _, s := range sections() {
-		if !ok && len(key) > len(s.name) && key[:len(s.name)+1] == s.name+"." {
-			at = c.origins[s.name]
-		}
+	if !ok {
+		at = c.origins[section]
 	}
 	if at.file == "" {
 		at.file = c.Path
@@ -107,15 +111,19 @@ func (c *Config) problem(key, text, fix string) Problem {
 func (c *Config) problems(bad map[string]bool, partial bool) Errors {
 	var problems Errors
 	wrong := map[string]bool{}
-	for _, k := range table() {
+	for _, k := range c.table() {
 		if bad[k.full()] {
 			continue
 		}
+		if k.base != nil && equal(k.value(c), k.base(c)) {
+			continue // it was judged in [ra]
+		}
 		if text := k.wrong(c); text != "" {
 			wrong[k.full()] = true
-			problems = append(problems, c.problem(k.full(), text, ""))
+			problems = append(problems, c.problem(k.section, k.full(), text, ""))
 		}
 	}
+	problems = append(problems, c.labelProblems()...)
 	if partial {
 		return problems
 	}
@@ -131,9 +139,15 @@ type rules struct {
 	found  Errors
 }
 
+// add reports a key of a fixed section.
 func (r *rules) add(key, text, fix string) {
+	section, _, _ := strings.Cut(key, ".")
+	r.addIn(section, key, text, fix)
+}
+
+func (r *rules) addIn(section, key, text, fix string) {
 	if !r.silent(key) {
-		r.found = append(r.found, r.c.problem(key, text, fix))
+		r.found = append(r.found, r.c.problem(section, key, text, fix))
 	}
 }
 
@@ -171,30 +185,53 @@ func (r *rules) all() {
 	// One missing key is reported once, with the most telling reason: r.needs for listeners comes before pairs.
 	r.capf()
 	r.est()
-	if c.UsesLocalCA() {
-		reason := `capf.issuer = "local"`
-		if !c.ServesCAPF() || c.CAPF.Issuer != IssuerLocal {
-			reason = `ra.authority = "local"`
-		}
-		r.needs(reason, "ca.certificate_file", "ca.key_file")
-	}
-	if c.UsesADCS() {
-		reason := `ra.authority = "adcs"`
-		if c.EST.Listen == "" || c.RA.Authority != AuthorityADCS {
-			reason = `capf.issuer = "online-ca" without capf.ra_url`
-		}
-		r.needs(reason, "adcs.url", "adcs.template", "adcs.username", "adcs.password_file")
-		if c.ServesCAPF() && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" || len(c.RA.Vouchers) > 0 {
-			r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
-				"adcs.agent_certificate_file", "adcs.agent_key_file")
-		}
-	}
+	r.authorities()
 	r.pairs()
 	if !c.ServesCAPF() && c.EST.Listen == "" {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
 	}
 	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !TakesFreePort(c.EST.Listen) {
 		r.add("est.listen", "is the address of capf.listen"+got(c.EST.Listen), "give each listener its own port")
+	}
+}
+
+// authorities judges the sections of those who sign.
+func (r *rules) authorities() {
+	c := r.c
+	if c.UsesLocalCA() {
+		reason := `capf.issuer = "local"`
+		if !c.ServesCAPF() || c.CAPF.Issuer != IssuerLocal {
+			reason = c.authorityFor(AuthorityLocal) + ` = "local"`
+		}
+		r.needs(reason, "ca.certificate_file", "ca.key_file")
+	}
+	if !c.UsesADCS() {
+		return
+	}
+	const direct = `capf.issuer = "online-ca" without capf.ra_url`
+	reason, template := direct, ""
+	if key := c.authorityFor(AuthorityADCS); key != "" {
+		reason = key + ` = "adcs"`
+	}
+	if c.asksADCS() {
+		template = direct
+	}
+	if c.EST.Listen != "" {
+		for _, p := range c.profiles() {
+			if p.Authority == AuthorityADCS && p.Template == "" {
+				template = p.section + `.authority = "adcs"`
+				break
+			}
+		}
+	}
+	r.needs(reason, "adcs.url")
+	if template != "" {
+		r.needs(template, "adcs.template")
+	}
+	r.needs(reason, "adcs.username", "adcs.password_file")
+	if c.asksADCS() || len(c.RA.Vouchers) > 0 {
+		r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
+			"adcs.agent_certificate_file", "adcs.agent_key_file")
 	}
 }
 
@@ -268,10 +305,7 @@ func (r *rules) est() {
 		return
 	}
 	r.needs("est.listen", "est.certificate_file", "est.key_file")
-	if c.EST.UsersFile == "" && c.EST.ClientCAFile == "" && len(c.RA.Vouchers) == 0 && !c.RA.CompatSequence {
-		r.add("est.users_file", "is missing: nobody may enrol",
-			"set est.users_file, est.client_ca_file, or ra.vouchers with ra.voucher_ca_file")
-	}
+	r.profiles()
 	switch {
 	case len(c.RA.Vouchers) > 0:
 		r.needs("ra.vouchers", "ra.voucher_ca_file", "ra.responder_certificate_file", "ra.responder_key_file")

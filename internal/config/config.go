@@ -294,36 +294,55 @@ func (c *Config) ServesCAPF() bool {
 	return c.CAPF.Listen != "" || c.CAPF.LegacyListen != "" || c.CAPF.PlainListen != ""
 }
 
-// UsesADCS reports whether anything asks AD CS: CAPF directly, or the RA.
+// UsesADCS reports whether anything asks AD CS: CAPF directly, or the RA for one of its profiles.
 func (c *Config) UsesADCS() bool {
-	return c.ServesCAPF() && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == "" ||
-		c.EST.Listen != "" && c.RA.Authority == AuthorityADCS
+	return c.asksADCS() || c.authorityFor(AuthorityADCS) != ""
+}
+
+// asksADCS reports whether CAPF asks AD CS itself.
+func (c *Config) asksADCS() bool {
+	return c.ServesCAPF() && c.CAPF.Issuer == IssuerOnlineCA && c.CAPF.RAURL == ""
+}
+
+// authorityFor returns the first key by which EST requests go to an authority ("ra.authority"), empty when none do.
+func (c *Config) authorityFor(name string) string {
+	if c.EST.Listen == "" {
+		return ""
+	}
+	for _, p := range c.profiles() {
+		if p.Authority == name {
+			return p.section + ".authority"
+		}
+	}
+	return ""
 }
 
 // UsesLocalCA reports whether anything issues with the CA of section [ca].
 func (c *Config) UsesLocalCA() bool {
-	return c.ServesCAPF() && c.CAPF.Issuer == IssuerLocal ||
-		c.EST.Listen != "" && c.RA.Authority == AuthorityLocal
+	return c.ServesCAPF() && c.CAPF.Issuer == IssuerLocal || c.authorityFor(AuthorityLocal) != ""
 }
 
-// Origin tells where a key ("capf.listen") was set: "callsign.toml:14:3", or "default".
+// Origin tells where a key ("capf.listen") was set: "callsign.toml:14:3", or "default". A key that a label has from
+// [ra] names it: "ra.subject (callsign.toml:14:3)".
 func (c *Config) Origin(key string) string {
 	if at, ok := c.origins[key]; ok {
 		return at.String()
 	}
+	if _, name, ok := cutLabel(key); ok {
+		return "ra." + name + " (" + c.Origin("ra."+name) + ")"
+	}
 	return "default"
 }
 
-// LogValue implements slog.LogValuer: the keys that differ from their defaults, by section. A configuration holds no
-// secrets; a password that someone put into a URL, which Check refuses, is left out.
+// LogValue implements slog.LogValuer: the keys that differ from their defaults, by section; of labels, those that differ
+// from [ra]. A configuration holds no secrets; a password that someone put into a URL, which Check refuses, is left out.
 func (c Config) LogValue() slog.Value {
-	def := Default()
 	var groups []slog.Attr
-	for _, s := range sections() {
+	for _, s := range c.sections() {
 		var attrs []any
 		for _, k := range s.keys {
 			value := k.value(&c)
-			if equal(value, k.value(&def)) {
+			if equal(value, k.otherwise(&c)) {
 				continue
 			}
 			if text, ok := value.(string); ok {
@@ -340,7 +359,7 @@ func (c Config) LogValue() slog.Value {
 
 // resolve makes the paths of c relative to c.Dir no more.
 func (c *Config) resolve() {
-	for _, k := range table() {
+	for _, k := range c.table() {
 		if k.path == notPath {
 			continue
 		}

@@ -15,6 +15,8 @@ func FuzzParse(f *testing.F) {
 		minimal, config.Reference(), config.Render(config.Default()), "", "\ufeff[log]\r\nlevel = 'info'\r\n",
 		"capf.listen = ':1'\n", "capf = {listen = ':1', key_file = [1, [2]]}\n", "[[capf]]\n[capf.x.y]\n",
 		"[ra]\nvouchers = [\n 'CN=a', # x\n \"b\"]\nremember = 1979-05-27T07:32:00Z\n", "[a\n", "\"\" = 1\n",
+		registrationAuthority + "[label.'a.b']\nkeys = ['p-256']\n[label.c]\n", "[label]\na = 1\nb = {names = ['none']}\n[label.cacerts]\n",
+		"label.x.subject = '('\n[[label.y]]\n[label.z.z]\n",
 	} {
 		f.Add([]byte(seed))
 	}

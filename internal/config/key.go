@@ -9,9 +9,10 @@ import (
 
 // section is a table of the file with its keys.
 type section struct {
-	name string
-	doc  string
-	keys []key
+	name  string
+	label string // NAME of [label.NAME]
+	doc   string
+	keys  []key
 }
 
 // key is a row of the table of keys.
@@ -20,7 +21,8 @@ type key struct {
 	name    string // "listen"
 	doc     string // what it is, in sentences; the first one goes into rendered files
 	field   func(*Config) any
-	def     any // same type as the field
+	def     any               // same type as the field
+	base    func(*Config) any // what counts where the key of a label is not set; nil: def
 	path    pathKind
 	check   func(value any) string // "" or what is wrong, without "(got ...)"; see wrong
 	whole   bool                   // items of the list may hold commas
@@ -57,6 +59,14 @@ func (k *key) value(c *Config) any {
 	default:
 		panic(fmt.Sprintf("config: key %s has a field of type %T", k.full(), p))
 	}
+}
+
+// otherwise returns the value that counts where the key is not set.
+func (k *key) otherwise(c *Config) any {
+	if k.base != nil {
+		return k.base(c)
+	}
+	return k.def
 }
 
 // assign sets the field to a value of its own type.
@@ -178,16 +188,30 @@ func equal(a, b any) bool {
 	return a == b
 }
 
-// table returns all keys in the order of the reference.
-func table() []key {
+// table returns all keys but those of labels, in the order of the reference.
+func table() []key { return keysOf(sections()) }
+
+// table returns all keys of c, those of its labels at the end.
+func (c *Config) table() []key { return keysOf(c.sections()) }
+
+func keysOf(sections []section) []key {
 	var keys []key
-	for _, s := range sections() {
+	for _, s := range sections {
 		keys = append(keys, s.keys...)
 	}
 	return keys
 }
 
-// sections returns all sections in the order of the reference.
+// sections returns all sections of c: the fixed ones, then those of its labels.
+func (c *Config) sections() []section {
+	all := sections()
+	for i := range c.Labels {
+		all = append(all, newLabelSection(c.Labels[i].Name, func(c *Config) *Profile { return &c.Labels[i].Profile }))
+	}
+	return all
+}
+
+// sections returns the fixed sections in the order of the reference.
 func sections() []section {
 	all := []section{
 		{name: "store", doc: "The database: phones, enrolments, certificates.", keys: storeKeys()},
@@ -198,7 +222,7 @@ func sections() []section {
 		{name: "ca", doc: `The local issuing CA: for capf.issuer = "local" and ra.authority = "local".`, keys: caKeys()},
 		{name: "adcs", doc: "Microsoft AD CS web enrollment (/certsrv).", keys: adcsKeys()},
 		{name: "est", doc: "The listener for EST clients (RFC 7030): the registration authority's door.", keys: estKeys()},
-		{name: "ra", doc: "The registration authority behind the EST listener.", keys: raKeys()},
+		{name: "ra", doc: "The registration authority behind the EST listener; a section [label.NAME] may differ in the keys from authority to lines.", keys: raKeys()},
 	}
 	for i := range all {
 		for j := range all[i].keys {

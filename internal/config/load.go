@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -102,25 +103,21 @@ type loader struct {
 	broken   bool            // a file did not parse: what is missing may be in it
 	sections []section
 	keys     []key
+	labels   map[string]*loadedLabel
+	files    []string // in the order in which they were read
 }
 
 func newLoader(c *Config) *loader {
 	c.origins = map[string]position{}
-	return &loader{c: c, bad: map[string]bool{}, sections: sections(), keys: table()}
+	return &loader{c: c, bad: map[string]bool{}, labels: map[string]*loadedLabel{}, sections: sections(), keys: table()}
 }
 
 func (l *loader) finish() (*Config, error) {
+	l.takeLabels()
 	l.problems = append(l.problems, l.c.problems(l.bad, l.broken)...)
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, func(a, b Problem) int {
-			switch {
-			case a.File != b.File:
-				return 0 // files keep the order in which they were read
-			case a.Line == 0 || b.Line == 0:
-				return b.Line - a.Line // a place that is not known comes last
-			default:
-				return a.Line - b.Line
-			}
+			return cmp.Or(cmp.Compare(l.rank(a), l.rank(b)), cmp.Compare(placed(a), placed(b)), cmp.Compare(a.Line, b.Line))
 		})
 		return nil, l.problems
 	}
@@ -128,10 +125,27 @@ func (l *loader) finish() (*Config, error) {
 	return l.c, nil
 }
 
+// rank gives problems the order in which their files were read.
+func (l *loader) rank(p Problem) int {
+	if i := slices.Index(l.files, p.File); i >= 0 {
+		return i
+	}
+	return len(l.files)
+}
+
+// placed is 0 for a problem whose place is known, and 1 for the others, which come last.
+func placed(p Problem) int {
+	if p.Line > 0 {
+		return 0
+	}
+	return 1
+}
+
 // file takes over the keys of one file.
 func (l *loader) file(name string, data []byte) {
 	data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF")) // a byte order mark would shift every place
 	f := &file{name: name, data: data}
+	l.files = append(l.files, name)
 	if at, text := f.unsuitable(); text != "" {
 		l.broken = true
 		l.report(at, "", text)
@@ -178,9 +192,13 @@ func (l *loader) enough(f *file) bool {
 
 // section takes over one table of the file; false when there is no use in going on.
 func (l *loader) section(f *file, name string, table toml.Primitive) bool {
-	var names []string
+	names := []string{"label"}
+	var own section
 	for _, s := range l.sections {
 		names = append(names, s.name)
+		if s.name == name {
+			own = s
+		}
 	}
 	known := slices.Contains(names, name)
 	if !known && l.enough(f) {
@@ -188,14 +206,22 @@ func (l *loader) section(f *file, name string, table toml.Primitive) bool {
 	}
 	at, data := f.locate(table, name)
 	_, isTable := data.(map[string]any)
+	if at.line == 0 && isTable {
+		at = f.inside(name, table)
+	}
 	var text, near string
 	switch {
+	case name == "label" && !isTable:
+		text = "must be a section with the label's name: [label.NAME]"
 	case known && !isTable:
 		text = fmt.Sprintf("must be a section: [%s]", name)
 	case !isTable:
 		text, near = "unknown key outside of a section", l.home(name)
 	case !known:
 		text, near = "unknown section", nearest(name, names)
+		if near == "label" {
+			near = "label.NAME"
+		}
 		if near != "" {
 			near = "[" + near + "]"
 		}
@@ -207,17 +233,33 @@ func (l *loader) section(f *file, name string, table toml.Primitive) bool {
 		l.report(f.keyStart(at, name), name, text)
 		return true
 	}
+	if name == "label" {
+		return l.labelTables(f, at, table)
+	}
 	l.c.origins[name] = at
-	entries := map[string]toml.Primitive{}
-	if err := f.meta.PrimitiveDecode(table, &entries); err != nil {
-		l.report(at, name, err.Error())
+	return l.entries(f, entriesOf{section: own, path: toml.Key{name}, at: at}, table)
+}
+
+// entriesOf is whose entries are taken over.
+type entriesOf struct {
+	section section
+	path    toml.Key // of the table in the file
+	at      position
+}
+
+// entries takes over the keys of one table; false when there is no use in going on.
+func (l *loader) entries(f *file, of entriesOf, table toml.Primitive) bool {
+	values := map[string]toml.Primitive{}
+	if err := f.meta.PrimitiveDecode(table, &values); err != nil {
+		l.report(of.at, of.section.name, err.Error())
 		return true
 	}
+	depth := len(of.path)
 	for _, path := range f.meta.Keys() {
-		if len(path) != 2 || path[0] != name {
+		if len(path) != depth+1 || !slices.Equal(path[:depth], of.path) {
 			continue
 		}
-		if !l.entry(f, name, path[1], entries[path[1]]) {
+		if !l.entry(f, &of.section, path[depth], values[path[depth]]) {
 			return false
 		}
 	}
@@ -225,23 +267,19 @@ func (l *loader) section(f *file, name string, table toml.Primitive) bool {
 }
 
 // entry takes over one key of a section; false when there is no use in going on.
-func (l *loader) entry(f *file, section, name string, value toml.Primitive) bool {
-	full := toml.Key{section, name}.String()
-	index := slices.IndexFunc(l.keys, func(k key) bool { return k.section == section && k.name == name })
+func (l *loader) entry(f *file, s *section, name string, value toml.Primitive) bool {
+	full := s.name + "." + toml.Key{name}.String()
+	index := slices.IndexFunc(s.keys, func(k key) bool { return k.name == name })
 	if index < 0 {
 		if l.enough(f) {
 			return false
 		}
 		at, _ := f.locate(value, name)
-		text := "unknown key"
-		if near := l.suggest(section, name); near != "" {
-			text += fmt.Sprintf(", did you mean %s?", near)
-		}
-		l.report(f.keyStart(at, name), full, text)
+		l.report(f.keyStart(at, name), full, "unknown key"+l.suggest(s, name))
 		return true
 	}
 	at, data := f.locate(value, name)
-	k := &l.keys[index]
+	k := &s.keys[index]
 	if text := k.decode(l.c, data); text != "" {
 		l.bad[full] = true
 		l.report(at, full, text)
@@ -308,6 +346,26 @@ func (f *file) locate(value toml.Primitive, name string) (position, any) {
 		at = f.keyStart(at, name)
 	}
 	return at, p.data
+}
+
+// inside returns the place of the first thing in a table that has no place of its own, as lable in [lable.phones].
+func (f *file) inside(name string, table toml.Primitive) position {
+	at := position{file: f.name}
+	for _, path := range f.meta.Keys() {
+		if path[0] != name {
+			continue
+		}
+		for _, step := range path[1:] {
+			var values map[string]toml.Primitive
+			if at.line > 0 || f.meta.PrimitiveDecode(table, &values) != nil {
+				break
+			}
+			table = values[step]
+			at, _ = f.locate(table, step)
+		}
+		break
+	}
+	return at
 }
 
 // keyStart moves a place to the beginning of its line when the key stands there.

@@ -28,20 +28,35 @@ func Reference() string {
 			b.WriteString("#" + assignment(k.name, k.def) + "\n")
 		}
 	}
+	b.WriteString(labelExample)
 	return b.String()
 }
 
+// labelExample shows what a label is for.
+const labelExample = `
+# EST requests under a label, here those to /.well-known/est/printers/. Such a section takes the keys of [ra] from
+# authority to lines; what it does not set is as in [ra]. There may be several.
+# [label.printers]
+# template = "PrinterTLS"
+# client_ca_file = "printers-ca.pem"
+# subject_is_name = true
+# names = ["subject", "dns:*.print.example.com"]
+`
+
 // Render returns c as a commented file: the keys that differ from their defaults and the ones an administrator looks
-// for first. Paths below c.Dir are written relative to it. Parse gives c back.
+// for first; of labels, the keys that differ from [ra]. Paths below c.Dir are written relative to it. Parse gives c back.
 func Render(c Config) string {
 	var b strings.Builder
 	b.WriteString("# Callsign configuration. Paths are relative to the directory of this file.\n")
-	def := Default()
-	for _, s := range sections() {
+	for _, s := range c.sections() {
 		head := fmt.Sprintf("\n# %s\n[%s]\n", s.doc, s.name)
+		if s.label != "" { // the section alone says that there is such a label
+			b.WriteString(head)
+			head = ""
+		}
 		for _, k := range s.keys {
 			value := k.value(&c)
-			if equal(value, k.value(&def)) && (k.shown == nil || !k.shown(&c)) {
+			if equal(value, k.otherwise(&c)) && (k.shown == nil || !k.shown(&c)) {
 				continue
 			}
 			if k.path != notPath {
@@ -51,6 +66,9 @@ func Render(c Config) string {
 			fmt.Fprintf(&b, "%s# %s\n%s\n", head, strings.TrimSuffix(sentence, ".")+".", assignment(k.name, value))
 			head = ""
 		}
+	}
+	if c.EST.Listen != "" && len(c.Labels) == 0 {
+		b.WriteString(labelExample)
 	}
 	return b.String()
 }

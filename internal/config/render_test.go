@@ -114,6 +114,14 @@ func TestRenderRoundTrip(t *testing.T) {
 		Vouchers:       []string{strings.Repeat("ab", 32), `CN=CAPF "RA",O=x`},
 		VoucherSubject: `.*SEP\d+`, ResponderCertificateFile: in("resp.pem"), ResponderKeyFile: in("resp.key"),
 	}
+	full.RA.CALogin = false
+	asking := profile(in)
+	asking.Authority, asking.Subject = config.AuthorityADCS, ""
+	usual := config.Default().RA.Profile
+	usual.UsersFile = "/elsewhere/users"
+	full.Labels = []config.Label{
+		{Name: `!$&'()*+,;=:@`, Profile: usual}, {Name: "a.b", Profile: asking}, {Name: "as-ra", Profile: full.RA.Profile}, {Name: "listen", Profile: asking},
+	}
 	small := config.Default()
 	small.Path, small.Dir, small.Store.Path = in("callsign.toml"), dir, in("callsign.db")
 	small.CAPF.CertificateFile, small.CAPF.KeyFile = in("capf.pem"), in("capf.key")

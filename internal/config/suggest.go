@@ -1,30 +1,40 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"callsign/internal/explain"
 )
 
-// suggest returns the known key that was probably meant by an unknown one: of the same section by preference, as
-// written in the file; of another one as "section.key". "" when nothing is near.
-func (l *loader) suggest(section, name string) string {
+// suggest returns the end of a sentence about an unknown key of a section: the known one that was probably meant, of the
+// same section by preference, as written in the file; of another one as "section.key". Empty when nothing is near.
+func (l *loader) suggest(s *section, name string) string {
 	var own []string
-	for _, k := range l.keys {
-		if k.section == section {
-			own = append(own, k.name)
+	for _, k := range s.keys {
+		own = append(own, k.name)
+	}
+	near := nearest(name, own)
+	if near == "" && s.label != "" && l.in("ra", name) {
+		return ": it stands in [ra], for all labels"
+	}
+	for _, k := range own { // "password" for password_file, "certificate" for certificate_file
+		if near == "" && len(name) >= 3 && (strings.HasPrefix(k, name+"_") || strings.HasSuffix(k, "_"+name)) {
+			near = k
 		}
 	}
-	if near := nearest(name, own); near != "" {
-		return near
+	if near == "" {
+		near = l.home(name)
 	}
-	// "password" for password_file, "certificate" for certificate_file.
-	for _, k := range own {
-		if len(name) >= 3 && (strings.HasPrefix(k, name+"_") || strings.HasSuffix(k, "_"+name)) {
-			return k
-		}
+	if near == "" {
+		return ""
 	}
-	return l.home(name)
+	return ", did you mean " + near + "?"
+}
+
+// in reports whether a fixed section has a key.
+func (l *loader) in(section, name string) bool {
+	return slices.ContainsFunc(l.keys, func(k key) bool { return k.section == section && k.name == name })
 }
 
 // home returns the first known key of that name in any section, as "section.key".

@@ -133,7 +133,10 @@ func names(value any) string {
 		case v == "subject":
 		case !colon || nameForms[kind] == nil:
 			text := fmt.Sprintf("%q is none of %s", v, forms)
-			if near := nearest(kind, []string{"any", "none", "subject", "dns:", "ip:", "email:", "uri:"}); near != "" {
+			if near := nearest(kind, []string{"any", "none", "subject", "dns", "ip", "email", "uri"}); near != "" {
+				if nameForms[near] != nil {
+					near += ":"
+				}
 				text += fmt.Sprintf(", did you mean %s?", near)
 			}
 			return text
