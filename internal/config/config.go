@@ -159,6 +159,8 @@ type CAPF struct {
 	MaxConnections      int
 	HandshakeTimeout    time.Duration
 	RAURL               string
+	RAConnectTimeout    time.Duration
+	RATimeout           time.Duration
 	RACAFile            string
 	RACertificateFile   string
 	RAKeyFile           string
@@ -205,6 +207,7 @@ type ADCS struct {
 	LoginTimeout         time.Duration
 	SubmitTimeout        time.Duration
 	FetchTimeout         time.Duration
+	TotalTimeout         time.Duration // of one attempt, everything together
 	SkipTemplateCheck    bool
 	ConnectTo            string // HOST:PORT to dial instead of the URL's; empty for none
 	LostAnswerIDs        int    // looked at in one search for a lost answer

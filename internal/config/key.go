@@ -26,6 +26,7 @@ type key struct {
 	path    pathKind
 	check   func(value any) string // "" or what is wrong, without "(got ...)"; see wrong
 	whole   bool                   // items of the list may hold commas
+	restart bool                   // a running server does not take a change over
 	shown   func(c *Config) bool   // rendered even with its default; nil: never
 	example string                 // for the reference, where the default says nothing
 }

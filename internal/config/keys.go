@@ -6,7 +6,7 @@ func always(*Config) bool { return true }
 func storeKeys() []key {
 	return []key{
 		{
-			name: "path", def: "callsign.db", path: outPath, shown: always,
+			name: "path", restart: true, def: "callsign.db", path: outPath, shown: always,
 			field: func(c *Config) any { return &c.Store.Path },
 			doc:   "Database file. It is made when it is not there.",
 		},
@@ -21,7 +21,7 @@ func logKeys() []key {
 			doc:   "Least level that is logged: debug, info, warn or error.",
 		},
 		{
-			name: "format", def: FormatAuto, check: oneOf(FormatAuto, FormatText, FormatJSON),
+			name: "format", restart: true, def: FormatAuto, check: oneOf(FormatAuto, FormatText, FormatJSON),
 			field: func(c *Config) any { return &c.Log.Format },
 			doc:   "auto (text on a terminal, else JSON), text or json.",
 		},
@@ -31,7 +31,7 @@ func logKeys() []key {
 func traceKeys() []key {
 	return []key{
 		{
-			name: "dir", def: "", path: outPath, example: "logs",
+			name: "dir", restart: true, def: "", path: outPath, example: "logs",
 			field: func(c *Config) any { return &c.Trace.Dir },
 			doc:   "Directory for capf.txt, nginx.txt and error.log. Empty: none are written. Rotate them by renaming, as logrotate does: the next line makes a new file.",
 		},

@@ -5,22 +5,22 @@ import "time"
 func capfKeys() []key {
 	return []key{
 		{
-			name: "listen", def: "127.0.0.1:3804", check: address, shown: always,
+			name: "listen", restart: true, def: "127.0.0.1:3804", check: address, shown: always,
 			field: func(c *Config) any { return &c.CAPF.Listen },
 			doc:   "Address that phones connect to. Phones expect port 3804; port 0 takes a free one. Empty: no CAPF here.",
 		},
 		{
-			name: "legacy_listen", def: "", check: address, example: "127.0.0.1:3805",
+			name: "legacy_listen", restart: true, def: "", check: address, example: "127.0.0.1:3805",
 			field: func(c *Config) any { return &c.CAPF.LegacyListen },
 			doc:   "Address for phones of the 7900 series, which know TLS 1.0 only. The same address as listen lets them in there. Empty: TLS 1.2 is the least everywhere.",
 		},
 		{
-			name: "plain_listen", def: "", check: address, example: "127.0.0.1:3806",
+			name: "plain_listen", restart: true, def: "", check: address, example: "127.0.0.1:3806",
 			field: func(c *Config) any { return &c.CAPF.PlainListen },
 			doc:   "Address for a TLS terminator on this machine, without TLS. It must be a loopback address unless plain_beyond_loopback is set. Empty: none.",
 		},
 		{
-			name: "plain_beyond_loopback", def: false,
+			name: "plain_beyond_loopback", restart: true, def: false,
 			field: func(c *Config) any { return &c.CAPF.PlainBeyondLoopback },
 			doc:   "Let plain_listen be an address that others reach: what passes there, authentication strings included, can be read and altered on its way.",
 		},
@@ -35,7 +35,7 @@ func capfKeys() []key {
 			doc:   "Its private key.",
 		},
 		{
-			name: "issuer", def: IssuerLocal, check: oneOf(IssuerLocal, IssuerOnlineCA, IssuerOffline), shown: always,
+			name: "issuer", restart: true, def: IssuerLocal, check: oneOf(IssuerLocal, IssuerOnlineCA, IssuerOffline), shown: always,
 			field: func(c *Config) any { return &c.CAPF.Issuer },
 			doc:   "Who signs: local (the CA of section [ca]), online-ca (the RA at ra_url; without ra_url the CA of section [adcs]) or offline (requests are exported, signed elsewhere and imported: callsign capf csr).",
 		},
@@ -45,7 +45,7 @@ func capfKeys() []key {
 			doc:   "Certificates of the offline CA, for issuer = \"offline\": the issuing CA first, then those above it. What it signs is checked against them.",
 		},
 		{
-			name: "ca_rate", def: "", check: rate, example: "10/s",
+			name: "ca_rate", restart: true, def: "", check: rate, example: "10/s",
 			field: func(c *Config) any { return &c.CAPF.CARate },
 			doc:   "How fast requests of phones go to the CA at most, such as 10/s, 30/m or 600/h; phones that call meanwhile wait, or get their certificate at their next call. It bounds what an RA in this process asks of AD CS, too. Empty: no limit.",
 		},
@@ -55,7 +55,7 @@ func capfKeys() []key {
 			doc:   "How long a locally signed certificate is valid, 1 to 1825 days. An online CA decides by itself.",
 		},
 		{
-			name: "answer_within", def: 7 * time.Second, check: lasts(100*time.Millisecond, time.Minute),
+			name: "answer_within", restart: true, def: 7 * time.Second, check: lasts(100*time.Millisecond, time.Minute),
 			field: func(c *Config) any { return &c.CAPF.AnswerWithin },
 			doc:   "How long a phone waits for its certificate before the session ends; the operation goes on, and the phone's next call gets the certificate. Phones give up after 8 to 10 s.",
 		},
@@ -100,7 +100,7 @@ func capfKeys() []key {
 			doc:   "SHA-256 fingerprints of certificates that do not authenticate a phone any more: CAs, with the CAs below them, or single ones of phones. It goes before trust_files, mic_files and what is on record.",
 		},
 		{
-			name: "require_sudi", def: false,
+			name: "require_sudi", restart: true, def: false,
 			field: func(c *Config) any { return &c.CAPF.RequireSUDI },
 			doc:   "Refuse phones that authenticate by certificate without SUDI data, the proof that is bound to the session. Old phones have none.",
 		},
@@ -130,34 +130,44 @@ func capfKeys() []key {
 			doc:   "Days in which a phone must have called after an operation was set (Operation Completes By), 0 to 3650. 0: no limit. Renewals have none.",
 		},
 		{
-			name: "key_wait", def: 120 * time.Second, check: lasts(time.Second, time.Hour),
+			name: "key_wait", restart: true, def: 120 * time.Second, check: lasts(time.Second, time.Hour),
 			field: func(c *Config) any { return &c.CAPF.KeyWait },
 			doc:   "How long a phone may take to make its key. Old phones need more than a minute for RSA 4096.",
 		},
 		{
-			name: "max_connections", def: 20000, check: between(1, 1_000_000),
+			name: "max_connections", restart: true, def: 20000, check: between(1, 1_000_000),
 			field: func(c *Config) any { return &c.CAPF.MaxConnections },
 			doc:   "Connections open at once, 1 to 1000000. Further ones wait in the listen queue of the operating system.",
 		},
 		{
-			name: "max_per_address", def: 0, check: between(0, 1_000_000),
+			name: "max_per_address", restart: true, def: 0, check: between(0, 1_000_000),
 			field: func(c *Config) any { return &c.CAPF.MaxPerAddress },
 			doc:   "Connections open at once from one address, further ones are closed. 0: no limit, because a site with thousands of phones can stand behind one address.",
 		},
 		{
-			name: "handshake_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
+			name: "handshake_timeout", restart: true, def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
 			field: func(c *Config) any { return &c.CAPF.HandshakeTimeout },
 			doc:   "How long a connection may take for its TLS handshake.",
 		},
 		{
-			name: "record_dir", def: "", path: outPath, example: "sessions",
+			name: "record_dir", restart: true, def: "", path: outPath, example: "sessions",
 			field: func(c *Config) any { return &c.CAPF.RecordDir },
 			doc:   "Directory for a file with the messages of each session, without authentication strings, to find out what a phone does. Empty: none are written. They are not removed.",
 		},
 		{
-			name: "ra_url", def: "", check: httpsURL, example: "https://ra.example.com:8084/.well-known/est",
+			name: "ra_url", restart: true, def: "", check: httpsURL, example: "https://ra.example.com:8084/.well-known/est",
 			field: func(c *Config) any { return &c.CAPF.RAURL },
 			doc:   "EST address of the registration authority, for issuer = \"online-ca\". Empty: CAPF asks the CA of section [adcs] itself.",
+		},
+		{
+			name: "ra_connect_timeout", def: 5 * time.Second, check: lasts(100*time.Millisecond, time.Minute),
+			field: func(c *Config) any { return &c.CAPF.RAConnectTimeout },
+			doc:   "How long connecting to the RA and the TLS handshake may take.",
+		},
+		{
+			name: "ra_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),
+			field: func(c *Config) any { return &c.CAPF.RATimeout },
+			doc:   "How long one request to the RA may take. The RA answers within its ra.answer_within.",
 		},
 		{
 			name: "ra_ca_file", def: "", path: inFile, example: "ra-ca.pem",

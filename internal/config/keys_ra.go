@@ -76,6 +76,11 @@ func adcsKeys() []key {
 			doc:   "How long fetching a certificate or the CA's chain may take.",
 		},
 		{
+			name: "total_timeout", def: 5 * time.Minute, check: lasts(time.Second, time.Hour),
+			field: func(c *Config) any { return &c.ADCS.TotalTimeout },
+			doc:   "How long one attempt at the CA may take, everything together: login, request and certificate.",
+		},
+		{
 			name: "skip_template_check", def: false,
 			field: func(c *Config) any { return &c.ADCS.SkipTemplateCheck },
 			doc:   "Do not look for the template in the list of certrqxt.asp before a request.",
@@ -101,7 +106,7 @@ func adcsKeys() []key {
 func estKeys() []key {
 	return []key{
 		{
-			name: "listen", def: "", check: address, example: "127.0.0.1:8084",
+			name: "listen", restart: true, def: "", check: address, example: "127.0.0.1:8084",
 			field: func(c *Config) any { return &c.EST.Listen },
 			doc:   "Address that EST clients connect to, usually port 8084; port 0 takes a free one. Empty: no EST here.",
 		},
@@ -131,17 +136,17 @@ func estKeys() []key {
 			doc:   "Realm named to clients without credentials.",
 		},
 		{
-			name: "lab_user", def: "", example: "device",
+			name: "lab_user", restart: true, def: "", example: "device",
 			field: func(c *Config) any { return &c.EST.LabUser },
 			doc:   "User that endpoints.json names to scripts; it logs in only if it stands in users_file. Leave empty in production.",
 		},
 		{
-			name: "lab_password_file", def: "", path: secretIn, example: "est-password.txt",
+			name: "lab_password_file", restart: true, def: "", path: secretIn, example: "est-password.txt",
 			field: func(c *Config) any { return &c.EST.LabPasswordFile },
 			doc:   "File with that user's password, named in endpoints.json; the server does not read it.",
 		},
 		{
-			name: "lab_ca_file", def: "", path: inFile, example: "ca.pem",
+			name: "lab_ca_file", restart: true, def: "", path: inFile, example: "ca.pem",
 			field: func(c *Config) any { return &c.EST.LabCAFile },
 			doc:   "Trust anchor of this listener's certificate, named in endpoints.json.",
 		},

@@ -19,6 +19,9 @@ func Reference() string {
 		for _, k := range s.keys {
 			b.WriteByte('\n')
 			doc := k.doc
+			if k.restart {
+				doc += " A change needs a restart."
+			}
 			if k.example != "" {
 				doc += " Example: " + k.example
 			}

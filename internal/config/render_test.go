@@ -90,7 +90,7 @@ func TestRenderRoundTrip(t *testing.T) {
 		LegacyListen: "[::1]:0", PlainListen: "10.0.0.1:3806", PlainBeyondLoopback: true, OfflineCAFile: in("offline.pem"), CARate: "10/s",
 		SubjectFor: []string{"CSF*={name}"}, ProgressFor: []string{"SEP*", "model:88*"}, RetryLaterFor: []string{"BOT*"}, RetryLater: time.Hour,
 		TrustFiles: []string{in("old.pem"), "/elsewhere/older.pem"}, MICFiles: []string{in("mic.pem")}, Distrusted: []string{strings.Repeat("0a", 32)},
-		RequireSUDI: true, AllowSHA1Auth: true, MICBesideLSC: true, ExpiresDays: 3, MaxPerAddress: 7, RecordDir: in("sessions"),
+		RAConnectTimeout: time.Second, RATimeout: 2 * time.Second, RequireSUDI: true, AllowSHA1Auth: true, MICBesideLSC: true, ExpiresDays: 3, MaxPerAddress: 7, RecordDir: in("sessions"),
 	}
 	full.Renewal = config.Renewal{
 		Enabled: true, Percent: 50, DaysBefore: 30, SpreadDays: 2, PerHour: 10, Windows: []string{"Mo-Fr 22:00-05:00"}, Zone: "Europe/Paris",
@@ -101,7 +101,7 @@ func TestRenderRoundTrip(t *testing.T) {
 		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, PasswordFile: in("pw"), Auth: config.AuthBasic,
 		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),
 		Vouch: config.VouchAgentOnly, ConnectTimeout: time.Second, LoginTimeout: 2 * time.Second, SubmitTimeout: 3 * time.Minute,
-		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443", LostAnswerIDs: 1, LostAnswerMissing: 2,
+		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443", TotalTimeout: time.Hour, LostAnswerIDs: 1, LostAnswerMissing: 2,
 	}
 	full.EST = config.EST{
 		Listen: "127.0.0.1:0", CertificateFile: in("est.pem"), KeyFile: in("est.key"), UsersFile: in("users"),
