@@ -253,10 +253,10 @@ func (g *generation) newRA() (*ra.RA, error) {
 		return nil, err
 	}
 	if c.EST.UsersFile != "" {
-		o.Users = &ra.Users{Path: c.EST.UsersFile, Now: g.now, Log: g.log}
+		o.Labels[0].Users = &ra.Users{Path: c.EST.UsersFile, Now: g.now, Log: g.log}
 	}
 	if c.EST.ClientCAFile != "" {
-		if o.ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
+		if o.Labels[0].ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
 			return nil, err
 		}
 	}

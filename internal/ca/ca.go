@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"strings"
 	"time"
 )
 
@@ -48,6 +49,10 @@ type LoginChecker interface {
 const (
 	CodeLoginRefused       = "certsrv.not-authenticated"    // user name or password not accepted
 	CodeTemplateNotOffered = "certsrv.template-not-offered" // the account may not enroll with the template, or there is none
+	CodeUnexpectedAnswer   = "certsrv.unexpected-page"      // the authority answered, and nobody understands it
+	CodeOtherKey           = "adcs.other-key"               // the authority's certificate is for another key
+	CodeNotResolved        = "certsrv.not-resolved"         // the authority's host has no address
+	CodeCannotConnect      = "certsrv.cannot-connect"       // no connection to the authority
 	// CodeLoginNeeded: the request began with the credentials of the client (Request.Login), which are not stored, and can
 	// only go on in a call that brings them again. Nothing was asked; a call with a Login is worth an attempt at once.
 	CodeLoginNeeded = "ca.login-needed"
@@ -57,7 +62,7 @@ const (
 type Request struct {
 	ID         string           // journal row: 32 lower-case hex digits (128 bits)
 	Owner      string           // "phone:SEP001122334455", "est:LABEL/IDENTITY"
-	Label      string           // EST label, empty for none
+	Label      string           // EST label, empty for none; of requests by EST alone it chooses the profile, see [ByEST]
 	PublicKey  []byte           // DER SubjectPublicKeyInfo
 	Subject    []byte           // DER Name
 	Extensions []pkix.Extension // requested extensions (subjectAltName, key usage, ...)
@@ -70,10 +75,16 @@ type Request struct {
 	Login *Login
 }
 
+// ByEST tells whether the owner of a request is an EST client: its label is then that of a profile of the registration
+// authority, which can have a template or validity of its own. Requests of phones have no label and no such profile.
+func ByEST(owner string) bool { return strings.HasPrefix(owner, "est:") }
+
 // Login is a user name and password that came with a request. It never shows the password when printed.
 type Login struct {
 	User     string
 	Password []byte
+	// Label is the EST label that they came under: it can mean another template.
+	Label string
 	// Checked is set when CheckLogin said yes to these credentials for this very request a moment ago.
 	Checked bool
 }

@@ -2,7 +2,9 @@ package ra
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -10,37 +12,127 @@ import (
 	"callsign/internal/ca"
 )
 
-// Authenticate implements est.Backend. A valid client certificate is enough; otherwise the password must be right. A
-// client certificate that does not verify does not spoil a right password, but the refusal names it when there is none.
+// unauthorized is what the original says to whoever may not enter, and all that it says.
+const unauthorized = "The server was unable to authorize the request."
+
+// Authenticate implements est.Backend. Where a certificate or a password will do, a valid client certificate is enough and
+// otherwise the password must be right: a client certificate that does not verify does not spoil a right password, but
+// the refusal names it when there is none.
 func (a *RA) Authenticate(ctx context.Context, c est.Credentials) (est.Identity, error) {
 	l, refused := a.label(c.Label)
 	if refused != nil {
 		return est.Identity{}, refused
 	}
-	var certErr *est.Error
-	if len(c.Certificates) > 0 {
-		if certErr = verifyClient(c.Certificates, a.c.ClientCAs, a.c.Now()); certErr == nil {
-			leaf := c.Certificates[0]
-			return est.Identity{Name: leaf.Subject.String(), Certificate: leaf}, nil
+	who, err := a.identify(ctx, l, c)
+	if err != nil {
+		return est.Identity{}, err
+	}
+	if name := l.clientOf(who); !who.Relays && !l.clients.may(name) {
+		return est.Identity{}, &est.Error{
+			Status: http.StatusForbidden, ErrCode: CodeClientDenied, Text: fmt.Sprintf("the client %q may not enrol here", clip(name)),
+			Fix: fmt.Sprintf("add the name, or a pattern for it, to %s; or let the client use the label that is meant for it", l.key("clients")),
 		}
-		a.log.InfoContext(ctx, "client certificate not accepted", slog.String("op", c.Operation),
-			slog.Any("peer", c.Peer), slog.String("subject", c.Certificates[0].Subject.String()),
-			slog.String("request_id", c.RequestID), slog.String("code", certErr.ErrCode), slog.String("err", certErr.Error()))
 	}
-	if c.HasPassword {
-		return a.password(ctx, l, c)
-	}
-	if certErr != nil {
-		return est.Identity{}, certErr
-	}
-	return est.Identity{}, &est.Error{
-		Status: http.StatusUnauthorized, ErrCode: CodeNoCredentials, Text: "The server was unable to authorize the request.",
-		Fix: "give the client a user name and password of est.users_file, or a certificate of a CA in est.client_ca_file",
-	}
+	return who, nil
 }
 
-func (a *RA) password(ctx context.Context, l *Label, c est.Credentials) (est.Identity, error) {
-	known, ok, err := a.c.Users.Check(ctx, c.User, c.Password)
+// identify finds out who the caller is.
+func (a *RA) identify(ctx context.Context, l *label, c est.Credentials) (est.Identity, error) {
+	renewal := c.Operation == opReenroll
+	var who est.Identity
+	var certErr *est.Error
+	if len(c.Certificates) > 0 && (l.Authentication != AuthPassword || renewal) {
+		if who, certErr = a.byCertificate(ctx, l, c, renewal); certErr != nil {
+			a.log.InfoContext(ctx, "client certificate not accepted", slog.String("op", c.Operation),
+				slog.Any("peer", c.Peer), slog.String("subject", c.Certificates[0].Subject.String()),
+				slog.String("request_id", c.RequestID), slog.String("code", certErr.ErrCode), slog.String("err", certErr.Error()))
+		}
+	}
+	certified := who.Certificate != nil
+	switch {
+	case certErr != nil && (renewal || l.Authentication.certificate() || !c.HasPassword):
+		return est.Identity{}, certErr
+	case !certified && (renewal || l.Authentication.certificate()):
+		return est.Identity{}, certificateRequired(l, renewal)
+	case certified && !l.Authentication.password():
+		return who, nil
+	case !c.HasPassword:
+		return est.Identity{}, noCredentials(l)
+	}
+	user, err := a.password(ctx, l, c)
+	if err != nil {
+		return est.Identity{}, err
+	}
+	if certified {
+		who.User, who.Password = user.User, user.Password
+		return who, nil
+	}
+	return user, nil
+}
+
+// The operation that renews a certificate.
+const opReenroll = "simplereenroll"
+
+// byCertificate judges the client's certificate.
+func (a *RA) byCertificate(ctx context.Context, l *label, c est.Credentials, renewal bool) (est.Identity, *est.Error) {
+	leaf := c.Certificates[0]
+	if issuer, ok := a.registrar(ctx, l, leaf); ok {
+		return est.Identity{Name: l.clients.certificateOwner(leaf, issuer, registrarName(l, leaf)), Certificate: leaf, Relays: true}, nil
+	}
+	var issuer *x509.Certificate
+	var refused *est.Error
+	if renewal {
+		issuer, refused = a.renewable(ctx, l, c.Certificates)
+	} else if issuer, refused = l.verifyClient(c.Certificates, a.c.Now()); refused == nil {
+		refused = a.unrevoked(ctx, append([]*x509.Certificate{}, c.Certificates...))
+	}
+	if refused != nil {
+		return est.Identity{}, refused
+	}
+	name, ok := l.clients.nameOf(leaf)
+	if !ok {
+		return est.Identity{}, clientRefused(CodeClientName,
+			"no name in the client certificate is that of a client here",
+			fmt.Sprintf("make %s find the name in a certificate of subject %q, or let the client use the label that is meant for it", l.key("client_name"), clip(leaf.Subject.String())), nil)
+	}
+	return est.Identity{Name: l.clients.certificateOwner(leaf, issuer, name), Certificate: leaf}, nil
+}
+
+// registrarName is the name of a registrar, which need not fit the pattern of its clients' names.
+func registrarName(l *label, leaf *x509.Certificate) string {
+	if name, ok := l.clients.nameOf(leaf); ok {
+		return name
+	}
+	return leaf.Subject.String()
+}
+
+func certificateRequired(l *label, renewal bool) *est.Error {
+	e := &est.Error{
+		Status: http.StatusForbidden, ErrCode: CodeCertificateRequired, Text: "a client certificate is required here",
+		Fix: fmt.Sprintf("give the client a certificate of a CA in %s, or change %s", l.file("client_ca_file", "est.client_ca_file"), l.key("authentication")),
+	}
+	if renewal {
+		e.Text = "the certificate that is to be renewed must be shown as client certificate"
+		e.Fix = "give the client the certificate that it renews for the TLS connection, or let it enrol anew (simpleenroll)"
+	}
+	return e
+}
+
+func noCredentials(l *label) *est.Error {
+	e := &est.Error{
+		Status: http.StatusUnauthorized, ErrCode: CodeNoCredentials, Text: unauthorized,
+		Fix: fmt.Sprintf("give the client a user name and password of %s, or a certificate of a CA in %s",
+			l.file("users_file", "est.users_file"), l.file("client_ca_file", "est.client_ca_file")),
+	}
+	if l.Authentication.password() {
+		e.Fix = fmt.Sprintf("give the client a user name and password of %s, which %s demands", l.file("users_file", "est.users_file"), l.key("authentication"))
+	}
+	return e
+}
+
+// password checks the user name and password.
+func (a *RA) password(ctx context.Context, l *label, c est.Credentials) (est.Identity, error) {
+	known, ok, err := l.Users.Check(ctx, c.User, c.Password)
 	switch {
 	case errors.Is(err, ErrBusy), ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return est.Identity{}, &est.Error{
@@ -51,45 +143,47 @@ func (a *RA) password(ctx context.Context, l *Label, c est.Credentials) (est.Ide
 	case err != nil:
 		return est.Identity{}, &est.Error{
 			Status: http.StatusServiceUnavailable, ErrCode: CodeUsersFile, Text: "the server cannot check passwords now",
-			Fix:        "make the file in est.users_file readable for the account that callsign serve runs as",
+			Fix:        fmt.Sprintf("make the file in %s readable for the account that callsign serve runs as", l.file("users_file", "est.users_file")),
 			RetryAfter: a.c.Unavailable, Err: err,
 		}
 	case ok:
-		return est.Identity{Name: c.User, User: c.User}, nil
+		return est.Identity{Name: userOwner(c.User), User: c.User}, nil
 	}
 	checker, can := l.Authority.(ca.LoginChecker)
-	if known || !a.c.CompatSequence || !can || checkUserName(c.User) != nil || len(c.Password) == 0 {
-		return est.Identity{}, loginRefused(nil)
+	if known || !l.CALogin && !a.c.CompatSequence || !can || checkUserName(c.User) != nil || len(c.Password) == 0 {
+		return est.Identity{}, loginRefused(l, nil)
 	}
 	// The owner of an account at the CA: the CA decides, for this request only.
 	ctx, cancel := context.WithTimeout(ctx, a.c.AnswerWithin)
 	defer cancel()
-	if err := checker.CheckLogin(ctx, &ca.Login{User: c.User, Password: c.Password}); err != nil {
-		return est.Identity{}, a.checkFailed(ctx, c, err)
+	if err := checker.CheckLogin(ctx, &ca.Login{User: c.User, Password: c.Password, Label: l.Name}); err != nil {
+		return est.Identity{}, a.checkFailed(ctx, l, c, err)
 	}
 	return est.Identity{Name: c.User, User: c.User, Password: c.Password}, nil
 }
 
 // checkFailed maps a failed check at the authority.
-func (a *RA) checkFailed(ctx context.Context, c est.Credentials, err error) *est.Error {
+func (a *RA) checkFailed(ctx context.Context, l *label, c est.Credentials, err error) *est.Error {
 	v := a.failed(failureOf(err), true)
 	a.log.WarnContext(ctx, "login at the CA refused", slog.String("op", c.Operation), slog.Any("peer", c.Peer),
 		slog.String("request_id", c.RequestID), slog.String("user", c.User), slog.String("code", v.code), slog.String("err", err.Error()),
 		slog.Int("status", v.status))
 	if v.code == ca.CodeLoginRefused {
-		return loginRefused(err)
+		return loginRefused(l, err)
 	}
 	e := v.est()
-	if e.Err = err; e.Status >= http.StatusInternalServerError {
-		e.Text = "the login cannot be checked now; repeat it later" // nobody has been authenticated yet
+	e.Err = err
+	if e.Status >= http.StatusInternalServerError && v.code != ca.CodeTemplateNotOffered {
+		// Nobody has been authenticated yet. (A template can only be missing for an account that could log in.)
+		e.Text = "the login cannot be checked now; repeat it later"
 	}
 	return e
 }
 
-func loginRefused(err error) *est.Error {
+func loginRefused(l *label, err error) *est.Error {
 	return &est.Error{
-		Status: http.StatusUnauthorized, ErrCode: CodeLogin, Text: "The server was unable to authorize the request.",
-		Fix: "check user name and password; a user is added with: htpasswd -B FILE NAME (FILE is est.users_file)", Err: err,
+		Status: http.StatusUnauthorized, ErrCode: CodeLogin, Text: unauthorized, Err: err,
+		Fix: fmt.Sprintf("check user name and password; a user is added with: htpasswd -B FILE NAME (FILE is %s)", l.file("users_file", "est.users_file")),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ const (
 	chainTimeout = time.Minute
 )
 
-// chain is what cacerts answers for a label.
-type chain struct {
+// known is what is known of a label's CA.
+type known struct {
 	certs []*x509.Certificate
 	at    time.Time
 }
@@ -38,15 +39,23 @@ func (a *RA) CACerts(ctx context.Context, label string) ([]*x509.Certificate, er
 	if refused := a.ready(ctx, label); refused != nil {
 		return nil, refused
 	}
+	return a.known(label).certs, nil
+}
+
+// known is what is known of the label's CA; nil when nothing is yet. It is never changed, only replaced.
+func (a *RA) known(label string) *known {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.chains[label].certs, nil
+	return a.chains[label]
 }
 
 // ready refuses while the CA chain is not known: a certificate that nobody could verify helps nobody. Right after the
 // start, while the CA is being asked for the first time, it waits as long as a client does: a request that a restart
 // left behind would otherwise be told to come back much later than needed.
 func (a *RA) ready(ctx context.Context, label string) *est.Error {
+	if a.known(label) != nil {
+		return nil
+	}
 	wait := time.NewTimer(a.c.AnswerWithin)
 	defer wait.Stop()
 	select {
@@ -54,11 +63,11 @@ func (a *RA) ready(ctx context.Context, label string) *est.Error {
 	case <-wait.C:
 	case <-ctx.Done():
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.chains[label] != nil {
+	if a.known(label) != nil {
 		return nil
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	e := &est.Error{
 		Status: http.StatusServiceUnavailable, ErrCode: CodeChainUnknown,
 		Text: "the certificates of the CA are not known yet; repeat it later", RetryAfter: a.c.Unavailable,
@@ -127,15 +136,32 @@ func (a *RA) Run(ctx context.Context) error {
 // announce writes the start-up lines that readers of the original's log look for, in its order.
 func (a *RA) announce(ctx context.Context) {
 	a.log.InfoContext(ctx, "registration authority starts", slog.String("event", "ra.start"))
-	anchors := a.c.ClientCAs
-	if a.c.Vouching != nil {
-		anchors = append(append([]*x509.Certificate{}, anchors...), a.c.Vouching.Anchors...)
-	}
-	for _, c := range anchors {
+	for _, c := range a.anchors() {
 		a.log.InfoContext(ctx, "trust anchor", slog.String("event", "ra.anchor"), slog.String("subject", c.Subject.String()))
 	}
-	a.log.InfoContext(ctx, "link between TLS connection and request is not demanded", slog.String("event", "ra.pop_disabled"))
+	if !slices.ContainsFunc(a.order, func(l *label) bool { return l.EST.Link != est.LinkOff }) {
+		a.log.InfoContext(ctx, "link between TLS connection and request is not demanded", slog.String("event", "ra.pop_disabled"))
+	}
 	a.log.InfoContext(ctx, "registration authority runs", slog.String("event", "ra.pid"), slog.Int("pid", os.Getpid()))
+}
+
+// anchors are the anchors of all labels and of the vouchers, each once.
+func (a *RA) anchors() []*x509.Certificate {
+	var out []*x509.Certificate
+	add := func(certs []*x509.Certificate) {
+		for _, c := range certs {
+			if !slices.ContainsFunc(out, c.Equal) {
+				out = append(out, c)
+			}
+		}
+	}
+	for _, l := range a.order {
+		add(l.ClientCAs)
+	}
+	if a.c.Vouching != nil {
+		add(a.c.Vouching.Anchors)
+	}
+	return out
 }
 
 // Refresh asks every label's authority for its chain. Until the first success the RA answers 503; after that a failure
@@ -143,14 +169,14 @@ func (a *RA) announce(ctx context.Context) {
 // time, so that a wrong template name shows at start-up and not with the first phone.
 func (a *RA) Refresh(ctx context.Context) error {
 	var errs []error
-	for i := range a.c.Labels {
-		errs = append(errs, a.refresh(ctx, &a.c.Labels[i]))
+	for _, l := range a.order {
+		errs = append(errs, a.refresh(ctx, l))
 	}
 	a.triedOnce.Do(func() { close(a.tried) })
 	return errors.Join(errs...)
 }
 
-func (a *RA) refresh(ctx context.Context, l *Label) error {
+func (a *RA) refresh(ctx context.Context, l *label) error {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, chainTimeout)
 	defer cancel()
@@ -173,13 +199,12 @@ func (a *RA) refresh(ctx context.Context, l *Label) error {
 		return fmt.Errorf("chain of %s: %w", l.Authority.Name(), err)
 	}
 	a.mu.Lock()
-	first := a.chains[l.Name] == nil
-	a.chains[l.Name] = &chain{certs: certs, at: a.c.Now()}
+	a.chains[l.Name] = &known{certs: certs, at: a.c.Now()}
 	delete(a.noChain, l.Name)
 	a.mu.Unlock()
 	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", l.Authority.Name()),
 		slog.String("label", l.Name), slog.String("issuer", certs[0].Subject.String()), slog.Int("count", len(certs)))
-	if checker, ok := l.Authority.(ca.Checker); ok && first && !a.c.CompatSequence {
+	if checker, ok := l.Authority.(ca.Checker); ok && l.checked.CompareAndSwap(false, true) && !a.c.CompatSequence {
 		if err := checker.Check(ctx); err != nil {
 			e := asCA(err)
 			a.log.WarnContext(ctx, "the CA would not issue", slog.String("ca", l.Authority.Name()), slog.String("code", e.Code()),

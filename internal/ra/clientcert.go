@@ -3,58 +3,60 @@ package ra
 import (
 	"bytes"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
+	"callsign/chain"
 	"callsign/est"
 )
 
-// verifyClient checks a presented client certificate: chain to the label's client CAs, dates, purpose clientAuth. The
-// refusal names every reason that can be told without trusting the certificate; the peer gets one line, the log gets the
-// detail (est.md 3: verified here and not in the handshake, so that a failure can be explained).
-func verifyClient(certs []*x509.Certificate, anchors []*x509.Certificate, now time.Time) *est.Error {
+// newAnchors makes a trust store in which every certificate ends a path, self-signed or not.
+func newAnchors(certs []*x509.Certificate, name string) *chain.Store {
+	store := chain.NewStore().Named(name)
+	for _, c := range certs {
+		store.Add(chain.Anchor{Certificate: chain.Of(c), Partial: true})
+	}
+	return store
+}
+
+// verifyClient checks a presented client certificate: path to the label's client CAs, dates, purpose clientAuth. It returns
+// the CA whose certificate ends the path. The refusal says every reason that can be told without trusting the certificate; the peer gets
+// one line, the log gets the detail (est.md 3: verified here and not in the handshake, so that a failure can be explained).
+func (l *label) verifyClient(certs []*x509.Certificate, now time.Time) (*x509.Certificate, *est.Error) {
 	leaf := certs[0]
-	if len(anchors) == 0 {
-		return &est.Error{
+	if len(l.ClientCAs) == 0 {
+		return nil, &est.Error{
 			Status: http.StatusForbidden, ErrCode: CodeClientCANone,
 			Text: "client certificates are not accepted here",
-			Fix:  "name the CAs of the clients in est.client_ca_file, or let the client log in with a user name and password of est.users_file",
+			Fix: fmt.Sprintf("name the CAs of the clients in %s, or let the client log in with a user name and password of %s",
+				l.file("client_ca_file", "est.client_ca_file"), l.file("users_file", "est.users_file")),
 		}
 	}
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return clientRefused(CodeClientExpired,
+		return nil, clientRefused(CodeClientExpired,
 			fmt.Sprintf("the client certificate is valid from %s to %s only", stamp(leaf.NotBefore), stamp(leaf.NotAfter)),
 			"renew the client's certificate, or set the clock of client or server right", nil)
 	}
-	roots, inter := x509.NewCertPool(), x509.NewCertPool()
-	for _, a := range anchors {
-		roots.AddCert(a)
-	}
-	for _, c := range certs[1:] {
-		inter.AddCert(c)
-	}
-	opts := x509.VerifyOptions{
-		Roots: roots, Intermediates: inter, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	_, err := leaf.Verify(opts)
+	v := chain.Verifier{Anchors: l.anchors, Usage: chain.Client, Now: func() time.Time { return now }}
+	result := v.Verify(chain.OfAll(certs), "")
+	err := result.Err()
 	if err == nil {
-		return nil
+		return result.Anchor.Certificate.X509(), nil
 	}
-	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
-	if _, anyErr := leaf.Verify(opts); anyErr == nil {
-		return clientRefused(CodeClientPurpose,
+	switch first := result.Faults[0]; first.Code {
+	case chain.WrongUsage:
+		return nil, clientRefused(CodeClientPurpose,
 			"the client certificate is not for TLS clients (extended key usage clientAuth is missing)",
 			"issue the client's certificate from a template with Client Authentication", err)
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return clientRefused(CodeClientUntrusted,
+	case chain.UnknownIssuer, chain.UnknownRoot, chain.SelfSigned, chain.IncompleteAnchor:
+		return nil, clientRefused(CodeClientUntrusted,
 			fmt.Sprintf("the client certificate was issued by %q, which is not among the accepted CAs", issuerOf(certs)),
-			fmt.Sprintf("add the CA certificate %q to the file in est.client_ca_file and restart callsign serve", issuerOf(certs)), err)
+			fmt.Sprintf("add the CA certificate %q to the file in %s", issuerOf(certs), l.file("client_ca_file", "est.client_ca_file")), err)
+	default:
+		return nil, clientRefused(CodeClientUntrusted, "the chain of the client certificate is not valid: "+oneLine(first.Detail),
+			first.Remedy+"; look at the certificate and the CAs above it: callsign cert inspect FILE", err)
 	}
-	return clientRefused(CodeClientUntrusted, "the chain of the client certificate is not valid",
-		"look at the certificate and the CAs above it: callsign cert inspect FILE; the accepted CAs are in est.client_ca_file", err)
 }
 
 func clientRefused(code, text, fix string, err error) *est.Error {

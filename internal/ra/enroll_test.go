@@ -98,15 +98,22 @@ func TestOutcomes(t *testing.T) {
 		{"CA down", fails(&ca.Error{ErrCode: "certsrv.ca-unavailable", Detail: "the web server does not reach the CA"}), nil, 503, "does not reach", 0, "certsrv.ca-unavailable"},
 		{"CA times out", fails(&ca.Error{ErrCode: "certsrv.timeout", Detail: "no answer", Timeout: true}), nil, 504, "no answer", 0, "certsrv.timeout"},
 		{
-			"template not offered", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered; offered: CiscoRA"}), nil, 401,
-			"unable to authorize", 0, "offered: CiscoRA",
+			"template not offered", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered; offered: CiscoRA"}), nil, 503,
+			"template CiscoRa is not offered; offered: CiscoRA", 0, "offered: CiscoRA",
+		},
+		{
+			"template not offered, as the original", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered; offered: CiscoRA"}),
+			func(c *ra.Config) { c.CompatSequence = true }, 401,
+			"The server was unable to authorize the request. template CiscoRa is not offered; offered: CiscoRA", 0, "offered: CiscoRA",
 		},
 		{
 			"template not offered, configured", fails(&ca.Error{ErrCode: ca.CodeTemplateNotOffered, Final: true, Detail: "template CiscoRa is not offered"}),
 			func(c *ra.Config) { c.TemplateStatus = 500 }, 500, "CiscoRa", 0, ca.CodeTemplateNotOffered,
 		},
 		{"own account refused", fails(&ca.Error{ErrCode: ca.CodeLoginRefused, Final: true, Detail: "401"}), nil, 503, "", 0, ca.CodeLoginRefused},
-		{"odd final failure", fails(&ca.Error{ErrCode: "certsrv.unexpected-page", Final: true, Detail: "nobody understands the page"}), nil, 500, "", 0, "unexpected-page"},
+		{"odd final failure", fails(&ca.Error{ErrCode: "certsrv.unexpected-page", Final: true, Detail: "nobody understands the page"}), nil, 502, "", 0, "unexpected-page"},
+		{"CA nowhere", fails(&ca.Error{ErrCode: ca.CodeNotResolved, Detail: "no such host"}), nil, 504, "no such host", 0, "not-resolved"},
+		{"final failure without a code of ours", fails(&ca.Error{ErrCode: "x.y", Final: true, Detail: "odd"}), nil, 500, "", 0, "x.y"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,7 +142,7 @@ func TestOutcomes(t *testing.T) {
 			mustContain(t, w.log.String(), tt.log)
 			// Whatever it was, it passes, and the same request then gets its certificate, the only one.
 			w.ca.behave(nil)
-			if tt.status == 403 || tt.status == 401 || tt.status == 500 || tt.name == "own account refused" {
+			if tt.status == 403 || tt.status == 401 || tt.status == 500 || tt.status == 502 || strings.HasPrefix(tt.name, "template") || tt.name == "own account refused" {
 				if _, err := w.client(nil).SimpleEnroll(t.Context(), csr); err == nil {
 					t.Error("a fresh refusal was not remembered")
 				}
@@ -458,7 +465,7 @@ func TestOwnStopIsNoWarning(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *ra.Config) { c.Rate = ra.Rate{Burst: 2, Every: time.Hour} }).ready()
+	w := newWorld(t, func(c *ra.Config) { c.Labels[0].Rate = enroll.Rate{Count: 2, Per: 2 * time.Hour} }).ready()
 	for range 2 {
 		_, err := w.client(nil).SimpleEnroll(t.Context(), newCSR(t, newKey(t), "SEP001122334455"))
 		check(t, err)

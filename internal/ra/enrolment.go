@@ -14,7 +14,7 @@ import (
 	"callsign/internal/enroll"
 )
 
-// Enroll implements est.Backend: one PKCS#10 that is really signed.
+// Enroll implements est.Backend: one PKCS#10 that is really signed, by simpleenroll, simplereenroll or serverkeygen.
 func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
 	l, refused := a.label(r.Label)
 	if refused != nil {
@@ -23,31 +23,44 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 	if refused := a.ready(ctx, r.Label); refused != nil {
 		return est.EnrollResult{}, explained(refused) // the caller is authenticated
 	}
-	if refused := a.allow("est:" + r.Label + "/" + r.Identity.Name); refused != nil {
-		return est.EnrollResult{}, refused
-	}
-	if p := a.reserved.check(r.CSR); p != nil {
-		return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
-	}
-	if l.Policy != nil {
-		if p := l.Policy.Check(r.CSR); p != nil {
-			return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
+	asked, err := effective(r)
+	if err != nil {
+		return est.EnrollResult{}, &est.Error{
+			Status: http.StatusBadRequest, ErrCode: CodeNameDenied, Text: "the names that changeSubjectName asks for cannot be read", Err: err,
+			Fix: "make a new PKCS#10 request with the device's tool",
 		}
 	}
+	if p := a.reserved.check(asked); p != nil {
+		return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
+	}
+	if refused := l.rules.check(asked, l.clientOf(r.Identity), r.Identity.Relays); refused != nil {
+		return est.EnrollResult{}, refused
+	}
 	req := enroll.Request{
-		Authority: l.Authority.Name(), Owner: "est:" + r.Label + "/" + r.Identity.Name, Label: r.Label,
-		PublicKey: r.CSR.RawSubjectPublicKeyInfo, Subject: r.CSR.RawSubject, Extensions: r.CSR.Extensions, CSR: r.CSR.Raw,
-		Reuse: a.c.Keep,
+		Authority: l.Authority.Name(), Owner: owner(r.Label, r.Identity.Name), Label: r.Label,
+		PublicKey: asked.RawSubjectPublicKeyInfo, Subject: asked.RawSubject, Extensions: asked.Extensions, CSR: r.CSR.Raw,
+		Hold: l.Approval, Reuse: a.c.Keep,
 	}
 	if len(r.Identity.Password) > 0 {
-		req.Login = &ca.Login{User: r.Identity.User, Password: r.Identity.Password, Checked: true}
+		req.Login = &ca.Login{User: r.Identity.User, Password: r.Identity.Password, Label: r.Label, Checked: true}
 	}
-	row, err := a.enroll(ctx, req)
+	last, err := a.last(ctx, req)
+	if err != nil {
+		return est.EnrollResult{}, a.internal(ctx, r.RequestID, err)
+	}
+	if refused := a.allow(l, req, last); refused != nil {
+		return est.EnrollResult{}, refused
+	}
+	row, err := a.enroll(ctx, req, last)
 	if err != nil {
 		return est.EnrollResult{}, a.internal(ctx, r.RequestID, err)
 	}
 	v := a.judge(row, req.Login != nil)
-	a.record(ctx, "simpleenroll", r.RequestID, v)
+	op := r.Operation
+	if op == "" {
+		op = "simpleenroll"
+	}
+	a.record(ctx, op, r.RequestID, v)
 	switch v.status {
 	case http.StatusOK:
 		c, err := x509.ParseCertificate(row.Certificate)
@@ -62,29 +75,49 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 	return est.EnrollResult{}, v.est()
 }
 
+// last is the newest row of the same request; nil when there is none.
+func (a *RA) last(ctx context.Context, r enroll.Request) (*enroll.Enrolment, error) {
+	row, err := a.c.Engine.Last(ctx, r.Authority, r.Owner, r.Label, r.Subject, r.PublicKey)
+	switch {
+	case errors.Is(err, enroll.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &row, nil
+}
+
 // enroll hands the request to the engine and waits for at most AnswerWithin. A fresh refusal of the same request is
 // repeated without asking the CA again, unless somebody vouches for it: who vouches has operations that end with a
-// refusal, and asks again only when an administrator has ordered it, having mended the cause.
-func (a *RA) enroll(ctx context.Context, r enroll.Request) (enroll.Enrolment, error) {
-	if a.c.DenialMemory > 0 && r.Vouch == "" {
-		last, err := a.c.Engine.Last(ctx, r.Authority, r.Owner, r.Label, r.Subject, r.PublicKey)
-		switch {
-		case err != nil && !errors.Is(err, enroll.ErrNotFound):
-			return enroll.Enrolment{}, err
-		case err == nil && a.remembered(last):
-			return last, nil
-		}
+// refusal, and asks again only when an administrator has ordered it, having mended the cause. last is the newest row of
+// the request, if any.
+func (a *RA) enroll(ctx context.Context, r enroll.Request, last *enroll.Enrolment) (enroll.Enrolment, error) {
+	if r.Vouch == "" && a.remembered(last) {
+		return *last, nil
 	}
 	wait, cancel := context.WithTimeout(ctx, a.c.AnswerWithin)
 	defer cancel()
 	return a.c.Engine.Enroll(wait, r)
 }
 
-func (a *RA) remembered(row enroll.Enrolment) bool {
-	if row.State != enroll.Denied && row.State != enroll.Failed {
+// remembered tells whether a row is a refusal that is repeated. One by an administrator of ours is none: the engine keeps it until it
+// is lifted. Nor is a request that nobody decided upon: it is held anew.
+func (a *RA) remembered(row *enroll.Enrolment) bool {
+	if row == nil || a.c.DenialMemory <= 0 || row.State != enroll.Denied && row.State != enroll.Failed || rejected(row) {
+		return false
+	}
+	if row.Failure != nil && row.Failure.Code == codeNotApproved {
 		return false
 	}
 	return row.Updated.After(a.started) && a.c.Now().Before(row.Updated.Add(a.c.DenialMemory))
+}
+
+// codeNotApproved is the engine's word for a held request that nobody decided upon in time.
+const codeNotApproved = "enroll.not-approved"
+
+// rejected tells whether an administrator of ours denied the request, not its authority.
+func rejected(row *enroll.Enrolment) bool {
+	return row.State == enroll.Denied && row.Decision != nil && !row.Decision.Approved
 }
 
 // record writes the one line of an answered enrolment.
@@ -122,14 +155,24 @@ func (a *RA) internal(ctx context.Context, requestID string, err error) *est.Err
 	}
 }
 
-// allow applies the rate limit.
-func (a *RA) allow(owner string) *est.Error {
-	wait := a.limit.take(owner, a.c.Now())
+// allow applies the label's rate to a request. To ask again for what is under way, issued or refused costs nothing: clients are told
+// to. last is the newest row of the request, if any.
+func (a *RA) allow(l *label, r enroll.Request, last *enroll.Enrolment) *est.Error {
+	now := a.c.Now()
+	if last != nil {
+		again := last.State.Open() || last.State == enroll.Held || rejected(last) || r.Vouch == "" && a.remembered(last) ||
+			(last.State == enroll.Issued || last.State == enroll.Confirmed) && now.Before(last.Updated.Add(a.c.Keep))
+		if again {
+			return nil
+		}
+	}
+	wait := l.limit.take(r.Owner, now)
 	if wait <= 0 {
 		return nil
 	}
 	return &est.Error{
-		Status: http.StatusTooManyRequests, ErrCode: CodeRate, Text: "too many requests; repeat it later",
-		Fix: "let the client wait as long as Retry-After says", RetryAfter: max(wait, time.Second),
+		Status: http.StatusTooManyRequests, ErrCode: CodeRate, RetryAfter: max(wait, time.Second),
+		Text: fmt.Sprintf("too many requests; %s are allowed here, repeat it later", l.Rate),
+		Fix:  "let the client wait as long as Retry-After says, or raise " + l.key("rate"),
 	}
 }

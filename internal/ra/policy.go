@@ -9,10 +9,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strings"
-
-	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"callsign/cmc"
 )
@@ -60,13 +56,7 @@ func (p *Policy) checkSubject(csr *x509.CertificateRequest) (string, *cmc.Proble
 	if pattern == nil {
 		pattern = phoneName
 	}
-	var cns []string
-	for _, n := range csr.Subject.Names {
-		if n.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 3}) {
-			s, _ := n.Value.(string)
-			cns = append(cns, s)
-		}
-	}
+	cns := commonNames(csr)
 	if len(cns) != 1 || !pattern.MatchString(cns[0]) {
 		return "", cmc.Deny(CodeSubject, cmc.BadRequest,
 			fmt.Sprintf("subject %q is outside of what may be asked for here", csr.Subject),
@@ -95,22 +85,8 @@ func (p *Policy) checkExtensions(csr *x509.CertificateRequest, cn string) *cmc.P
 
 // onlyURI tells whether the subjectAltName holds nothing but URIs that are the common name, or the device name at its end.
 func onlyURI(value []byte, cn string) bool {
-	in := cryptobyte.String(value)
-	var names cryptobyte.String
-	if !in.ReadASN1(&names, cbasn1.SEQUENCE) || !in.Empty() || names.Empty() {
-		return false
-	}
-	for !names.Empty() {
-		var name cryptobyte.String
-		if !names.ReadASN1(&name, cbasn1.Tag(6).ContextSpecific()) {
-			return false
-		}
-		uri := string(name)
-		if uri == "" || !strings.EqualFold(uri, cn) && !strings.HasSuffix(strings.ToLower(cn), "-"+strings.ToLower(uri)) {
-			return false
-		}
-	}
-	return true
+	list, err := parseGeneralNames(value)
+	return err == nil && !slices.ContainsFunc(list, func(n generalName) bool { return n.tag != tagURI || !repeatsURI(string(n.value), cn) })
 }
 
 func (p *Policy) checkKey(csr *x509.CertificateRequest) *cmc.Problem {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -40,26 +41,19 @@ type Engine interface {
 	Last(ctx context.Context, authority, owner, label string, subject, publicKey []byte) (enroll.Enrolment, error)
 }
 
-// Label is what stands behind one EST label. It will get its own template, approval and limits; for now it names who
-// issues and what may be asked for.
-type Label struct {
-	Name      string       // as in the path; empty for requests without a label
-	Authority ca.Authority // who issues
-	Policy    *Policy      // what simpleenroll may ask for; nil: the CA decides
-	EST       est.Profile  // how EST serves it
-}
-
 // Config is what New makes an RA of.
 type Config struct {
 	Engine Engine  // needed
 	Labels []Label // needed; names must differ
 
-	Users     *Users              // nil: no HTTP users
-	ClientCAs []*x509.Certificate // anchors of TLS client certificates; empty: none are accepted
-	// CompatSequence passes user names that are not in Users on to the authority (ca.LoginChecker), as the original does.
+	// CompatSequence answers as the original does: every label has CALogin, and a template that is not offered is 401.
 	CompatSequence bool
 	Vouching       *Vouching // nil: fullcmc refuses everybody
-	Rate           Rate
+	// Rollover are certificates that join an earlier root of the CA with the present one (RFC 4210 section 4.4: OldWithNew,
+	// NewWithOld) and that the authorities do not tell of by themselves. Each label's cacerts has those that fit.
+	Rollover []*x509.Certificate
+	// Revoked, when set, says why a client's certificate, the first of the path, is not to be trusted any more.
+	Revoked func(ctx context.Context, path []*x509.Certificate) error
 	// Reserved are DNS names, IP addresses and common names that nobody may ask for, by simpleenroll or through a voucher:
 	// those of our own listeners, which clients trust this CA for. Case does not matter, and a wildcard that covers one of
 	// them is refused as well.
@@ -69,10 +63,11 @@ type Config struct {
 	RetryAfter   time.Duration // Retry-After of a 202 while the CA works; 0 means 5 s
 	PendingRetry time.Duration // Retry-After while a person must approve, if the CA names none; 0 means 1 h
 	Unavailable  time.Duration // Retry-After of 503 and 504 when the engine names none; 0 means 30 s
-	DenialMemory time.Duration // how long a refusal of the CA is repeated; 0 means 5 min, negative not at all
+	DenialMemory time.Duration // how long a refusal of the CA is repeated; 0 means 5 min, negative not at all. An administrator's: Keep
 	Keep         time.Duration // how long a lost answer can be fetched again, and CMC messages are remembered; 0 means 7 days
 	ChainRefresh time.Duration // how often the CA chain is asked for again; 0 means 24 h
-	// TemplateStatus answers a template that the CA does not offer; 0 means 401 as in the original, 503 and 500 make sense.
+	// TemplateStatus answers a template that the CA does not offer, 400 to 599; 0 means 401 with CompatSequence, as in the
+	// original, and 503 without: nothing is wrong with the client's credentials.
 	TemplateStatus int
 
 	Now    func() time.Time // nil means time.Now
@@ -106,7 +101,8 @@ type Vouching struct {
 type RA struct {
 	c      Config
 	log    *slog.Logger
-	labels map[string]*Label
+	labels map[string]*label
+	order  []*label // as configured
 
 	// started bounds the memory of refusals: a restart, and with it a corrected configuration, ends it.
 	started time.Time
@@ -115,9 +111,8 @@ type RA struct {
 	reserved reserved
 
 	mu     sync.Mutex
-	chains map[string]*chain // by label
+	chains map[string]*known // by label
 	again  chan struct{}     // asks Run to refresh the chains
-	limit  limiter
 	// noChain is why the last attempt to fetch a chain failed, by label.
 	noChain map[string]*ca.Error
 
@@ -146,7 +141,10 @@ func New(c Config) (*RA, error) {
 	def(&c.Keep, DefaultKeep)
 	def(&c.ChainRefresh, DefaultChainRefresh)
 	if c.TemplateStatus == 0 {
-		c.TemplateStatus = http.StatusUnauthorized
+		c.TemplateStatus = http.StatusServiceUnavailable
+		if c.CompatSequence {
+			c.TemplateStatus = http.StatusUnauthorized
+		}
 	}
 	if c.TemplateStatus < 400 || c.TemplateStatus > 599 {
 		return nil, fmt.Errorf("registration authority: status %d for a missing template is no refusal", c.TemplateStatus)
@@ -158,8 +156,8 @@ func New(c Config) (*RA, error) {
 		c.Random = rand.Reader
 	}
 	a := &RA{
-		c: c, log: c.Log, labels: make(map[string]*Label), started: c.Now(),
-		chains: make(map[string]*chain), noChain: make(map[string]*ca.Error), again: make(chan struct{}, 1), limit: limiter{rate: c.Rate},
+		c: c, log: c.Log, labels: make(map[string]*label), started: c.Now(),
+		chains: make(map[string]*known), noChain: make(map[string]*ca.Error), again: make(chan struct{}, 1),
 		tried: make(chan struct{}), reserved: newReserved(c.Reserved),
 	}
 	if a.log == nil {
@@ -173,7 +171,12 @@ func New(c Config) (*RA, error) {
 		if a.labels[l.Name] != nil {
 			return nil, fmt.Errorf("registration authority: label %q is there twice", l.Name)
 		}
-		a.labels[l.Name] = l
+		p, err := prepare(*l)
+		if err != nil {
+			return nil, fmt.Errorf("registration authority: %s: %w", sectionOf(l.Name), err)
+		}
+		a.labels[l.Name] = p
+		a.order = append(a.order, p)
 	}
 	var err error
 	if a.vouch, err = newVoucherGate(a); err != nil {
@@ -188,6 +191,29 @@ func def(d *time.Duration, otherwise time.Duration) {
 	}
 }
 
+// Inherit takes over from the RA that this one replaces what requests would otherwise wait for or gain by: the known chains of
+// labels whose authority has the same name, and how much of their rates clients have used. It comes before Run and before the first
+// request; prev may go on answering meanwhile.
+func (a *RA) Inherit(prev *RA) {
+	prev.mu.Lock()
+	chains := maps.Clone(prev.chains)
+	prev.mu.Unlock()
+	for _, l := range a.order {
+		before := prev.labels[l.Name]
+		if before == nil {
+			continue
+		}
+		if l.Rate == before.Rate {
+			l.limit.inherit(before.limit)
+		}
+		if c := chains[l.Name]; c != nil && before.Authority.Name() == l.Authority.Name() {
+			a.mu.Lock()
+			a.chains[l.Name] = c
+			a.mu.Unlock()
+		}
+	}
+}
+
 // Profile implements est.Backend.
 func (a *RA) Profile(label string) (est.Profile, bool) {
 	l, ok := a.labels[label]
@@ -198,12 +224,12 @@ func (a *RA) Profile(label string) (est.Profile, bool) {
 }
 
 // label finds the label of a request.
-func (a *RA) label(name string) (*Label, *est.Error) {
+func (a *RA) label(name string) (*label, *est.Error) {
 	if l := a.labels[name]; l != nil {
 		return l, nil
 	}
 	return nil, &est.Error{
 		Status: http.StatusNotFound, ErrCode: CodeLabel, Text: "there is no such label here",
-		Fix: fmt.Sprintf("use the path /.well-known/est/OPERATION without the label %q", name),
+		Fix: fmt.Sprintf("use the path /.well-known/est/OPERATION without the label %q, or add a section [label.%s] to the configuration", clip(name), clip(name)),
 	}
 }

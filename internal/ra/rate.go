@@ -1,22 +1,19 @@
 package ra
 
 import (
+	"maps"
 	"sync"
 	"time"
-)
 
-// Rate limits how often one caller may enroll. The zero value does not limit.
-type Rate struct {
-	Burst int           // requests at once; 0: no limit
-	Every time.Duration // one more after this time; 0 means 1 minute
-}
+	"callsign/internal/enroll"
+)
 
 // maxBuckets bounds the memory of the limiter.
 const maxBuckets = 50_000
 
 // limiter is a token bucket for each caller, kept as the time when the bucket is full again.
 type limiter struct {
-	rate Rate
+	rate enroll.Rate // Count at once, and one more each Interval
 
 	mu   sync.Mutex
 	full map[string]time.Time
@@ -24,13 +21,10 @@ type limiter struct {
 
 // take uses one token and returns 0, or returns how long to wait for the next.
 func (l *limiter) take(who string, now time.Time) time.Duration {
-	if l.rate.Burst <= 0 {
+	if l.rate.IsZero() {
 		return 0
 	}
-	every := l.rate.Every
-	if every <= 0 {
-		every = time.Minute
-	}
+	every := l.rate.Interval()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.full == nil {
@@ -50,10 +44,20 @@ func (l *limiter) take(who string, now time.Time) time.Duration {
 	if full.Before(now) {
 		full = now
 	}
-	// Each request moves the moment of fullness away by Every; Burst of them may be outstanding.
-	if wait := full.Add(every).Sub(now) - time.Duration(l.rate.Burst)*every; wait > 0 {
+	// Each request moves the moment of fullness away by an interval; Count of them may be outstanding.
+	if wait := full.Add(every).Sub(now) - time.Duration(l.rate.Count)*every; wait > 0 {
 		return wait
 	}
 	l.full[who] = full.Add(every)
 	return 0
+}
+
+// inherit takes over how much of the rates has been used.
+func (l *limiter) inherit(prev *limiter) {
+	prev.mu.Lock()
+	full := maps.Clone(prev.full)
+	prev.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.full = full
 }

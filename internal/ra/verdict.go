@@ -50,6 +50,8 @@ func (a *RA) judge(row enroll.Enrolment, clientLogin bool) verdict {
 		return a.working(v)
 	}
 	switch row.State {
+	case enroll.Held:
+		return a.held(v)
 	case enroll.Issued, enroll.Confirmed:
 		v.status = http.StatusOK
 		return v
@@ -63,6 +65,9 @@ func (a *RA) judge(row enroll.Enrolment, clientLogin bool) verdict {
 		v = a.failed(f, clientLogin)
 		if row.State == enroll.Denied && v.status == http.StatusInternalServerError {
 			v.status = http.StatusForbidden
+		}
+		if rejected(&row) {
+			v.text = fmt.Sprintf("request %s: %s", row.ID, oneLine(f.Detail))
 		}
 		v.row = row
 		return v
@@ -91,6 +96,13 @@ func (a *RA) working(v verdict) verdict {
 	return v
 }
 
+// held is the answer while a request waits for an administrator of ours.
+func (a *RA) held(v verdict) verdict {
+	v.status, v.code, v.retryAfter = http.StatusAccepted, CodeHeld, a.c.PendingRetry
+	v.text = fmt.Sprintf("request %s waits until an administrator approves it; repeat it later", v.row.ID)
+	return v
+}
+
 // pending is the answer while the CA waits for a person.
 func (a *RA) pending(v verdict) verdict {
 	v.status, v.code, v.retryAfter = http.StatusAccepted, CodePending, v.row.RetryAfter
@@ -116,18 +128,22 @@ func (a *RA) failed(f failure, clientLogin bool) verdict {
 	case f.Code == ca.CodeLoginRefused:
 		// The server's own account: nothing the client can do, and the administrator can.
 		v.status = http.StatusServiceUnavailable
-	case f.temporary && f.Timeout:
+	case f.Code == ca.CodeUnexpectedAnswer || f.Code == ca.CodeOtherKey:
+		v.status = http.StatusBadGateway
+	case f.temporary && (f.Timeout || f.Code == ca.CodeNotResolved || f.Code == ca.CodeCannotConnect):
 		v.status = http.StatusGatewayTimeout
 	case f.temporary:
 		v.status = http.StatusServiceUnavailable
 	default:
 		v.status = http.StatusInternalServerError
 	}
-	switch v.status {
-	case http.StatusUnauthorized:
-		// What the peer learns is what the original says; the log has the reason.
-		v.text, v.retryAfter = "The server was unable to authorize the request.", 0
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	switch {
+	case v.status == http.StatusUnauthorized && f.Code == ca.CodeTemplateNotOffered:
+		// The account is good: what the original says comes first, and then what it leaves users to find out.
+		v.text, v.retryAfter = unauthorized+" "+oneLine(f.Detail), 0
+	case v.status == http.StatusUnauthorized:
+		v.text, v.retryAfter = unauthorized, 0
+	case v.status == http.StatusServiceUnavailable, v.status == http.StatusGatewayTimeout, v.status == http.StatusBadGateway && f.temporary:
 		v.text = fmt.Sprintf("%s (%s)", oneLine(f.Detail), f.Code)
 		if v.retryAfter <= 0 {
 			v.retryAfter = a.c.Unavailable
@@ -158,7 +174,7 @@ func (v verdict) fill(r *cmc.Response, token []byte, now time.Time) {
 	default:
 		r.Status, r.Text = cmc.StatusFailed, v.text
 		switch {
-		case v.status == http.StatusServiceUnavailable || v.status == http.StatusGatewayTimeout:
+		case v.status == http.StatusServiceUnavailable || v.status == http.StatusGatewayTimeout || v.status == http.StatusBadGateway && v.retryAfter > 0:
 			r.FailInfo = cmc.TryLater
 		case v.status >= http.StatusInternalServerError:
 			r.FailInfo = cmc.InternalCAError

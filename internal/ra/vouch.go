@@ -38,9 +38,9 @@ func newVoucherGate(a *RA) (*voucherGate, error) {
 	case len(v.Anchors) == 0:
 		return nil, errors.New("registration authority: vouching needs an anchor for the vouchers' certificates")
 	}
-	allowed, err := allowList(v.Allow)
+	allowed, err := allowList("vouchers", v.Allow)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("registration authority: [ra] %w", err)
 	}
 	pool := x509.NewCertPool()
 	for _, c := range v.Anchors {
@@ -68,8 +68,8 @@ func (a *RA) mayVouch(p *Policy, csr *x509.CertificateRequest) *cmc.Problem {
 	return p.Check(csr)
 }
 
-// allowList makes a test of the configured list of vouchers.
-func allowList(entries []string) (func(*x509.Certificate) bool, error) {
+// allowList makes a test of a configured list of certificates; key is where it stands.
+func allowList(key string, entries []string) (func(*x509.Certificate) bool, error) {
 	prints, subjects := map[string]bool{}, map[string]bool{}
 	for _, e := range entries {
 		e = strings.TrimSpace(e)
@@ -79,7 +79,7 @@ func allowList(entries []string) (func(*x509.Certificate) bool, error) {
 		}
 		fp := strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(e))
 		if b, err := hex.DecodeString(fp); err != nil || len(b) != sha256.Size {
-			return nil, fmt.Errorf("registration authority: voucher %q is neither a SHA-256 fingerprint nor a subject such as CN=capf-ra,O=Example", e)
+			return nil, fmt.Errorf("%s: %q is neither a SHA-256 fingerprint nor a subject such as CN=capf-ra,O=Example", key, e)
 		}
 		prints[fp] = true
 	}
@@ -145,19 +145,23 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 }
 
 // request answers a verified request for a certificate.
-func (g *voucherGate) request(ctx context.Context, r est.CMCRequest, l *Label, v *cmc.Verified, digest [sha256.Size]byte, earlier Message) est.CMCReply {
+func (g *voucherGate) request(ctx context.Context, r est.CMCRequest, l *label, v *cmc.Verified, digest [sha256.Size]byte, earlier Message) est.CMCReply {
 	// By subject: a renewed certificate is the same voucher, and gets the same row for the same request. Replays are told by
 	// the signer's key. "voucher:" is in no user name and begins no subject, so no other caller has this owner.
-	owner := "est:" + r.Label + "/voucher:" + v.Voucher.Subject.String()
+	req := vouched(r.Label, l, owner(r.Label, "voucher:"+v.Voucher.Subject.String()), v, g.a)
 	if earlier.Time.IsZero() {
-		if e := g.a.allow(owner); e != nil {
+		last, err := g.a.last(ctx, req)
+		if err != nil {
+			return g.internal(ctx, r, v, err)
+		}
+		if e := g.a.allow(l, req, last); e != nil {
 			return g.refuse(ctx, r, v.Response(), e)
 		}
 		if p := g.remember(ctx, r, v, digest); p != nil {
 			return g.problem(ctx, r, p)
 		}
 	}
-	row, err := g.row(ctx, earlier, vouched(r.Label, l, owner, v, g.a))
+	row, err := g.row(ctx, earlier, req)
 	if err != nil {
 		return g.internal(ctx, r, v, err)
 	}
@@ -180,14 +184,18 @@ func (g *voucherGate) row(ctx context.Context, earlier Message, req enroll.Reque
 			return row, err
 		}
 	}
-	return g.a.enroll(ctx, req)
+	last, err := g.a.last(ctx, req)
+	if err != nil {
+		return enroll.Enrolment{}, err
+	}
+	return g.a.enroll(ctx, req, last)
 }
 
 // vouched is the engine's request for a verified message.
-func vouched(label string, l *Label, owner string, v *cmc.Verified, a *RA) enroll.Request {
+func vouched(label string, l *label, owner string, v *cmc.Verified, a *RA) enroll.Request {
 	req := enroll.Request{
 		Authority: l.Authority.Name(), Owner: owner, Label: label, PublicKey: v.Parsed.RawSubjectPublicKeyInfo,
-		Subject: v.Parsed.RawSubject, Extensions: v.Parsed.Extensions, Reuse: a.c.Keep,
+		Subject: v.Parsed.RawSubject, Extensions: v.Parsed.Extensions, Hold: l.Approval, Reuse: a.c.Keep,
 	}
 	if v.Form == cmc.Signed {
 		req.CSR = v.CSR

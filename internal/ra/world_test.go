@@ -171,9 +171,12 @@ func newWorld(t *testing.T, edit func(*ra.Config)) *world {
 	check(t, err)
 	w.responder, err = w.root.NewLeaf(t.Context(), local.LeafOptions{Purpose: local.Responder, CAOptions: local.CAOptions{Subject: pkix.Name{CommonName: "responder"}}})
 	check(t, err)
+	users, clientCAs := &ra.Users{Path: w.users}, []*x509.Certificate{w.root.Certificate}
 	c := ra.Config{
-		Engine: w.engine, Labels: []ra.Label{{Authority: w.ca}, {Name: "floor2", Authority: w.ca}},
-		Users: &ra.Users{Path: w.users}, ClientCAs: []*x509.Certificate{w.root.Certificate}, AnswerWithin: 300 * time.Millisecond, Log: log,
+		Engine: w.engine, Labels: []ra.Label{
+			{Authority: w.ca, Users: users, ClientCAs: clientCAs}, {Name: "floor2", Authority: w.ca, Users: users, ClientCAs: clientCAs},
+		},
+		AnswerWithin: 300 * time.Millisecond, Log: log,
 		Vouching: &ra.Vouching{
 			Anchors: []*x509.Certificate{w.root.Certificate}, Allow: []string{"CN=capf-ra"}, Memory: db.RAMemory(),
 			Responder: w.responder.Signer, ResponderChain: []*x509.Certificate{w.responder.Certificate},

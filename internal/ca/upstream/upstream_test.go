@@ -171,7 +171,7 @@ func newWorldOn(t *testing.T, behind func(issuing *local.Issuer) ca.Authority) *
 	users := filepath.Join(dir, "users")
 	check(t, os.WriteFile(users, []byte(line), 0o600))
 	authority2, err := ra.New(ra.Config{
-		Engine: engine, Labels: []ra.Label{{Authority: w.ca}}, Users: &ra.Users{Path: users}, Now: w.now, AnswerWithin: 300 * time.Millisecond,
+		Engine: engine, Labels: []ra.Label{{Authority: w.ca, Users: &ra.Users{Path: users}}}, Now: w.now, AnswerWithin: 300 * time.Millisecond,
 		Vouching: &ra.Vouching{
 			Anchors: []*x509.Certificate{w.root.Certificate}, Allow: []string{"CN=capf-ra", "CN=capf-ra-2"}, Memory: db.RAMemory(),
 			Responder: responder.Signer, ResponderChain: []*x509.Certificate{responder.Certificate},
