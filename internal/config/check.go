@@ -100,10 +100,10 @@ func (c *Config) problem(section, key, text, fix string) Problem {
 	if !ok {
 		at = c.origins[section]
 	}
-	if at.file == "" {
+	if at.file == "" && at.variable == "" {
 		at.file = c.Path
 	}
-	return Problem{File: at.file, Line: at.line, Column: at.column, Key: key, Text: text, Fix: fix}
+	return Problem{File: at.file, Line: at.line, Column: at.column, Variable: at.variable, Key: key, Text: text, Fix: fix}
 }
 
 // problems judges values and missing keys. Keys in bad are passed over. With partial set a file could not be read, and

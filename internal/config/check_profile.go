@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // finding is what is wrong with a profile.
 type finding struct{ name, text, fix string }
 
@@ -58,9 +60,10 @@ func (r *rules) profile(p placedProfile) []finding {
 	return found
 }
 
-// Warnings returns what is allowed and probably not meant: keys and labels without effect.
+// Warnings returns what is allowed and probably not meant: variables of the environment that look like ours, keys and
+// labels without effect.
 func (c *Config) Warnings() []Problem {
-	var found []Problem
+	found := slices.Clone(c.unknown)
 	warn := func(section, key, text, fix string) { found = append(found, c.problem(section, key, text, fix)) }
 	for i, p := range c.profiles() {
 		if i > 0 && c.EST.Listen == "" {

@@ -99,6 +99,7 @@ type Config struct {
 	Labels []Label
 
 	origins map[string]position // where keys and sections ("capf") were set
+	unknown []Problem           // variables that look like ours
 }
 
 // Store is section [store]: the database.
@@ -325,7 +326,8 @@ func (c *Config) UsesLocalCA() bool {
 	return c.ServesCAPF() && c.CAPF.Issuer == IssuerLocal || c.authorityFor(AuthorityLocal) != ""
 }
 
-// Origin tells where a key ("capf.listen") was set: "callsign.toml:14:3", or "default". A key that a label has from
+// Origin tells where a key ("capf.listen") was set: "callsign.toml:14:3", "environment CALLSIGN_CAPF_LISTEN", or
+// "default". A key that a label has from
 // [ra] names it: "ra.subject (callsign.toml:14:3)".
 func (c *Config) Origin(key string) string {
 	if at, ok := c.origins[key]; ok {

@@ -18,17 +18,20 @@ func FuzzParse(f *testing.F) {
 		registrationAuthority + "[label.'a.b']\nkeys = ['p-256']\n[label.c]\n", "[label]\na = 1\nb = {names = ['none']}\n[label.cacerts]\n",
 		"label.x.subject = '('\n[[label.y]]\n[label.z.z]\n",
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), "", "")
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := config.Parse("f.toml", data)
+	f.Add([]byte(registrationAuthority), "RA_KEYS", `["p-256", 'ed25519']`)
+	f.Add([]byte(registrationAuthority), "EST_LISTN", "x")
+	f.Add([]byte(registrationAuthority), "RA_VOUCHERS", "CN=a,O=b")
+	f.Fuzz(func(t *testing.T, data []byte, variable, value string) {
+		c, err := config.ParseWith("f.toml", data, []string{"CALLSIGN_" + variable + "=" + value})
 		if err != nil {
 			var problems config.Errors
 			if !errors.As(err, &problems) || len(problems) == 0 {
 				t.Fatalf("error without problems: %v", err)
 			}
 			for _, p := range problems {
-				if p.Text == "" || p.File != "f.toml" {
+				if p.Text == "" || (p.File == "f.toml") == (p.Variable != "") {
 					t.Fatalf("poor problem: %+v", p)
 				}
 			}

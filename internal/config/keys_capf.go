@@ -65,7 +65,7 @@ func capfKeys() []key {
 			doc:   "Common name of a phone's certificate: {name} is the device name, {model} its model, as in {model}-{name}.",
 		},
 		{
-			name: "subject_for", def: []string{}, check: subjectsFor, example: `["CSF*={name}", "model:88*={model}-{name}"]`,
+			name: "subject_for", def: []string{}, check: subjectsFor, whole: true, example: `["CSF*={name}", "model:88*={model}-{name}"]`,
 			field: func(c *Config) any { return &c.CAPF.SubjectFor },
 			doc:   "Other common names for groups of devices: PATTERN=TEMPLATE, the first that fits counts. A pattern is one of device names (CSF*) or, after model:, of models.",
 		},

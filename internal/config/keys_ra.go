@@ -186,7 +186,7 @@ func raKeys() []key {
 			doc:   "Trust anchors for the certificates that may vouch for a device (extended key usage id-kp-cmcRA): better one of our own than the enterprise root.",
 		},
 		{
-			name: "vouchers", def: []string{}, check: vouchers, example: "CN=CAPF RA",
+			name: "vouchers", def: []string{}, check: vouchers, whole: true, example: "CN=CAPF RA",
 			field: func(c *Config) any { return &c.RA.Vouchers },
 			doc:   "Who may vouch: SHA-256 fingerprints in hex, or subject names as in \"CN=CAPF RA,O=Example\".",
 		},

@@ -46,7 +46,7 @@ client_ca_file = "clients.pem"
 `)
 	write(t, dir, "conf.d/10.toml", "label.phones.subject = 'SEP.*'\n[label]\nprinters = {rate = '10/h', approval = false}\n")
 	write(t, dir, "conf.d/20.toml", "[label.'a.b']\nsubject = 'second'\n[ra]\nreenroll_grace = '720h'\n")
-	c, err := config.Load(path)
+	c, err := load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestCheckFilesOfLabels(t *testing.T) {
 	for _, name := range []string{"ca.pem", "ca.key", "est.pem", "est.key", "users"} {
 		write(t, dir, name, "x")
 	}
-	c, err := config.Load(path)
+	c, err := load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

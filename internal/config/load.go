@@ -23,10 +23,17 @@ const (
 	maxProblems  = 50 // unknown keys that are reported for one file
 )
 
-// Load reads the configuration at path with conf.d/*.toml beside it, fills in the defaults, makes the paths absolute or
-// relative to the working directory as path is, and checks everything that can be checked without opening another file
-// (CheckFiles does that). The error is an Errors with all problems, or a *FileError.
-func Load(path string) (*Config, error) {
+// Load reads the configuration at path with conf.d/*.toml beside it and the variables of the process's environment, as
+// LoadWith does.
+func Load(path string) (*Config, error) { return LoadWith(path, os.Environ()) }
+
+// LoadWith reads the configuration at path with conf.d/*.toml beside it, takes over the variables in environ
+// ("CALLSIGN_CAPF_LISTEN=:3804"), which win over the files, fills in the defaults, makes the paths absolute or relative to
+// the working directory as path is, and checks everything that can be checked without opening another file (CheckFiles
+// does that). The error is an Errors with all problems, or a *FileError.
+//
+// A variable without a value counts as not set.
+func LoadWith(path string, environ []string) (*Config, error) {
 	c := Default()
 	c.Path, c.Dir = path, filepath.Dir(path)
 	names := []string{path}
@@ -48,15 +55,19 @@ func Load(path string) (*Config, error) {
 		}
 		l.file(name, data)
 	}
+	l.environment(environ)
 	return l.finish()
 }
 
-// Parse reads a configuration from memory as Load does, without conf.d. name is used in problems and for relative paths.
-func Parse(name string, data []byte) (*Config, error) {
+// Parse reads a configuration from memory as Load does, without conf.d and environment. name is used in problems and for relative paths.
+func Parse(name string, data []byte) (*Config, error) { return parse(name, data, nil) }
+
+func parse(name string, data []byte, environ []string) (*Config, error) {
 	c := Default()
 	c.Path, c.Dir = name, filepath.Dir(name)
 	l := newLoader(&c)
 	l.file(name, data)
+	l.environment(environ)
 	return l.finish()
 }
 
@@ -304,7 +315,7 @@ type file struct {
 func (f *file) place(p toml.Position) position {
 	start := min(max(p.Start, 0), len(f.data))
 	before := f.data[:start]
-	return position{f.name, bytes.Count(before, []byte("\n")) + 1, start - bytes.LastIndexByte(before, '\n')}
+	return position{file: f.name, line: bytes.Count(before, []byte("\n")) + 1, column: start - bytes.LastIndexByte(before, '\n')}
 }
 
 // unsuitable returns why the decoder should not see the file, and where; "" when it may.
@@ -313,10 +324,10 @@ func (f *file) unsuitable() (position, string) {
 	for line := range bytes.SplitSeq(f.data, []byte("\n")) {
 		number++
 		if len(line) > MaxLineBytes {
-			return position{f.name, number, 1}, fmt.Sprintf("the line is longer than %d KiB", MaxLineBytes>>10)
+			return position{file: f.name, line: number, column: 1}, fmt.Sprintf("the line is longer than %d KiB", MaxLineBytes>>10)
 		}
 		if !utf8.Valid(line) {
-			return position{f.name, number, 1}, "the line is not UTF-8 text"
+			return position{file: f.name, line: number, column: 1}, "the line is not UTF-8 text"
 		}
 	}
 	return position{}, ""

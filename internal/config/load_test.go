@@ -34,7 +34,7 @@ func TestLoadMinimal(t *testing.T) {
 	}
 	path := write(t, t.TempDir(), "callsign.toml", minimal)
 	dir := filepath.Dir(path)
-	got, err := config.Load(path)
+	got, err := load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestLoadConfD(t *testing.T) {
 	write(t, dir, "conf.d/10-first.toml", "[log]\nlevel = \"warn\"\nformat = \"json\"\n[capf]\nlisten = 1\n")
 	write(t, dir, "conf.d/notes.txt", "not = toml = at all")
 	write(t, dir, "conf.d/.hidden.toml", "also not")
-	_, err := config.Load(path)
+	_, err := load(path)
 	var problems config.Errors
 	if !errors.As(err, &problems) {
 		t.Fatalf("got %v, want Errors", err)
@@ -82,7 +82,7 @@ func TestLoadConfD(t *testing.T) {
 
 	write(t, dir, "callsign.toml", minimal)
 	write(t, dir, "conf.d/10-first.toml", "[log]\nlevel = \"warn\"\nformat = \"json\"\n")
-	c, err := config.Load(path)
+	c, err := load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestLoadFileErrors(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := config.Load(tc.path)
+			_, err := load(tc.path)
 			var fileErr *config.FileError
 			if !errors.As(err, &fileErr) {
 				t.Fatalf("got %v, want a *FileError", err)
@@ -302,7 +302,7 @@ func TestCheckFiles(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "ca.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(path)
+	c, err := load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestLogsNoSecret(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "adcs.password", "hunter2\n")
-	c, err := config.Load(write(t, dir, "callsign.toml", minimal+"[adcs]\nurl = \"https://ca/certsrv\"\ntemplate = \"T\"\nusername = \"u\"\npassword_file = \"adcs.password\"\n"))
+	c, err := load(write(t, dir, "callsign.toml", minimal+"[adcs]\nurl = \"https://ca/certsrv\"\ntemplate = \"T\"\nusername = \"u\"\npassword_file = \"adcs.password\"\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,6 +348,9 @@ func TestLogsNoSecret(t *testing.T) {
 		t.Errorf("the log does not show exactly what was set: %s", out.String())
 	}
 }
+
+// load reads a configuration without the environment of the test.
+func load(path string) (*config.Config, error) { return config.LoadWith(path, nil) }
 
 func lines(problems config.Errors) []string {
 	var out []string

@@ -1,24 +1,27 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
 
 // Problem is one thing that is wrong with a configuration.
 type Problem struct {
-	File   string // as shown to the user; empty for a Config made in memory
-	Line   int    // from 1; 0 when the place is not known
-	Column int    // from 1, in bytes; 0 when the place is not known
-	Key    string // "capf.ra_url"; a section ("capf"); empty for a file that does not parse
-	Text   string // what is wrong, with the value
-	Fix    string // what to do; may be empty where Text says it
+	File     string // as shown to the user; empty for a Config made in memory, and with Variable
+	Line     int    // from 1; 0 when the place is not known
+	Column   int    // from 1, in bytes; 0 when the place is not known
+	Variable string // environment variable that set the key; empty when a file did
+	Key      string // "capf.ra_url"; a section ("capf"); empty for a file that does not parse
+	Text     string // what is wrong, with the value
+	Fix      string // what to do; may be empty where Text says it
 }
 
-// Error implements error: "callsign.toml:14:3: capf.ra_url: scheme must be https (got "http")".
+// Error implements error: "callsign.toml:14:3: capf.ra_url: scheme must be https (got "http")", with the name of the
+// variable in place of file, line and column where it comes from the environment.
 func (p Problem) Error() string {
 	var parts []string
-	if at := (position{p.File, p.Line, p.Column}).String(); at != "" {
+	if at := cmp.Or(p.Variable, (position{file: p.File, line: p.Line, column: p.Column}).String()); at != "" {
 		parts = append(parts, at)
 	}
 	if p.Key != "" {
@@ -94,15 +97,18 @@ func (e *FileError) Code() string { return e.ErrCode }
 // Remedy returns what to do.
 func (e *FileError) Remedy() string { return e.Fix }
 
-// position is a place in a file.
+// position is a place in a file, or an environment variable.
 type position struct {
 	file         string
 	line, column int
+	variable     string
 }
 
-// String returns "file:line:column" as far as it is known.
+// String returns "file:line:column" as far as it is known, or "environment NAME".
 func (p position) String() string {
 	switch {
+	case p.variable != "":
+		return "environment " + p.variable
 	case p.line == 0:
 		return p.file
 	case p.column == 0:

@@ -13,7 +13,8 @@ import (
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("# Callsign configuration reference. Every key has its default; a line without its first # sets it.\n")
-	b.WriteString("# Paths are relative to the directory of this file. conf.d/*.toml beside it is read after it.\n")
+	b.WriteString("# Paths are relative to the directory of this file. conf.d/*.toml beside it is read after it. Then the environment is\n")
+	b.WriteString("# looked at: CALLSIGN_CAPF_LISTEN stands for capf.listen, and so for every key but those of labels.\n")
 	for _, s := range sections() {
 		fmt.Fprintf(&b, "\n# %s\n[%s]\n", s.doc, s.name)
 		for _, k := range s.keys {
