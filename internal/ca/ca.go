@@ -66,7 +66,7 @@ type Request struct {
 	PublicKey  []byte           // DER SubjectPublicKeyInfo
 	Subject    []byte           // DER Name
 	Extensions []pkix.Extension // requested extensions (subjectAltName, key usage, ...)
-	CSR        []byte           // DER PKCS#10 really signed by the key; nil for a bare key
+	CSR        []byte           // DER PKCS#10 really signed by the key; nil for a bare key; see [Request.Renamed]
 	// Vouch tells for a bare key how its owner was authenticated: "string", "null", "lsc", "mic", or the voucher's name
 	// when a registration authority vouched. Empty when CSR is set.
 	Vouch string

@@ -1,22 +1,30 @@
 package ra
 
 import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// The kinds of general names that rules can allow, with their tags (RFC 5280 section 4.2.1.6).
+// Tags of general names (RFC 5280 section 4.2.1.6). Rules can allow mail addresses, DNS names, URIs and IP addresses.
 const (
-	tagEmail = 1
-	tagDNS   = 2
-	tagURI   = 6
-	tagIP    = 7
+	tagOther     = 0
+	tagEmail     = 1
+	tagDNS       = 2
+	tagDirectory = 4
+	tagURI       = 6
+	tagIP        = 7
 )
 
 // generalName is one name of a subjectAltName.
@@ -28,18 +36,71 @@ type generalName struct {
 // nameKinds are the words for the tags.
 var nameKinds = [...]string{"otherName", "email", "dns", "x400", "directoryName", "ediPartyName", "uri", "ip", "registeredID"}
 
-// String is the name as rules write it: "dns:a.example.com".
+// String is the name for people, in the form in which rules write it: "dns:a.example.com". Names of the other kinds are shown as
+// far as they can be: "otherName(1.3.6.1.4.1.311.20.2.3):user@example.com". Nothing in it breaks a line.
 func (n generalName) String() string {
 	kind := nameKinds[n.tag]
 	switch n.tag {
 	case tagEmail, tagDNS, tagURI:
-		return kind + ":" + fmt.Sprintf("%q", n.value)
+		return kind + ":" + visible(n.value)
 	case tagIP:
 		if a, ok := netip.AddrFromSlice(n.value); ok {
 			return kind + ":" + a.String()
 		}
+	case tagOther:
+		return n.otherName()
+	case tagDirectory:
+		var name pkix.RDNSequence
+		if rest, err := asn1.Unmarshal(n.value, &name); err == nil && len(rest) == 0 {
+			return kind + ":" + visible([]byte(name.String()))
+		}
 	}
-	return "of the kind " + kind
+	return kind + ":" + hex.EncodeToString(n.value)
+}
+
+// otherName shows the type, and the value when it is text: OtherName ::= SEQUENCE { type-id, [0] EXPLICIT value }.
+func (n generalName) otherName() string {
+	in := cryptobyte.String(n.value)
+	var oid asn1.ObjectIdentifier
+	var explicit, text cryptobyte.String
+	var tag cbasn1.Tag
+	if !in.ReadASN1ObjectIdentifier(&oid) || !in.ReadASN1(&explicit, cbasn1.Tag(0).ContextSpecific().Constructed()) || !in.Empty() {
+		return "otherName:" + hex.EncodeToString(n.value)
+	}
+	word := "otherName(" + oid.String() + "):"
+	value := explicit
+	if value.ReadAnyASN1(&text, &tag) && value.Empty() && (tag == cbasn1.UTF8String || tag == cbasn1.IA5String || tag == cbasn1.PrintableString) {
+		return word + visible(text)
+	}
+	return word + hex.EncodeToString(explicit)
+}
+
+// visible makes a peer's text safe to show: what is no text is quoted.
+func visible(b []byte) string {
+	s := string(b)
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.QuoteToGraphic(s)
+	}
+	return s
+}
+
+// NamesOf returns the names in the subjectAltName of a request's extensions as text, "dns:a.example.com" or "ip:10.0.0.1"; nil when
+// there is none. The error says why the extension cannot be read.
+func NamesOf(extensions []pkix.Extension) ([]string, error) {
+	var out []string
+	for _, e := range extensions {
+		if !e.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		list, err := parseGeneralNames(e.Value)
+		if err != nil {
+			return nil, fmt.Errorf("read subjectAltName: %w", err)
+		}
+		for _, n := range list {
+			out = append(out, n.String())
+		}
+	}
+	return out, nil
 }
 
 // maxNames bounds the names of one request.

@@ -488,3 +488,16 @@ func clip(s string) string {
 func keyText(csr *x509.CertificateRequest) string {
 	return chain.KeyText(csr.PublicKey, csr.PublicKeyAlgorithm)
 }
+
+// UsageOIDs returns the extended key usages of Rules.Usages as OIDs.
+func UsageOIDs(words []string) ([]asn1.ObjectIdentifier, error) {
+	var out []asn1.ObjectIdentifier
+	for _, w := range words {
+		u, err := parseUsage(w)
+		if err != nil {
+			return nil, fmt.Errorf("usages: %w", err)
+		}
+		out = append(out, u.oid)
+	}
+	return out, nil
+}

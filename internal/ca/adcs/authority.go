@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +40,12 @@ const mostTried = 4096
 type Config struct {
 	Client   *certsrv.Client // needed; not to be changed afterwards
 	Template string          // the template's name, not its display name; empty for a standalone CA
+	// Templates are the templates of EST labels, the empty one among them, where they are others than Template. They count for
+	// requests by EST alone (ca.ByEST).
+	Templates map[string]string
+	// Total bounds all that one call of Issue does, the logins and the search for a lost answer included; 0: only each step is
+	// bounded, by the Client.
+	Total time.Duration
 
 	// Agent signs for bare keys; AgentChain begins with its certificate (Certificate Request Agent), intermediates follow.
 	// Without them only signed requests can be sent.
@@ -132,30 +140,74 @@ func (a *Authority) Chain(ctx context.Context) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// Check implements ca.Checker: the account may log in and the template is offered to it.
+// Check implements ca.Checker: the account may log in and the templates are offered to it, that of every label. Of several
+// that are not, the error is about the first and names the others.
 func (a *Authority) Check(ctx context.Context) error {
 	if err := a.paused(); err != nil {
 		return err
 	}
-	if err := a.template(ctx, a.c.Client); err != nil {
-		return a.failure(err, true)
+	var first *ca.Error
+	for _, template := range a.templates() {
+		err := checkTemplate(ctx, a.c.Client, template)
+		if err == nil {
+			continue
+		}
+		e := a.failure(err, true)
+		if e.ErrCode != ca.CodeTemplateNotOffered {
+			return e
+		}
+		if first == nil {
+			first = e
+		} else {
+			first.Detail = fmt.Sprintf("%s, template %q is not offered either", first.Detail, template)
+		}
+	}
+	if first != nil {
+		return first
 	}
 	return nil
 }
 
-func (a *Authority) template(ctx context.Context, c *certsrv.Client) error {
-	if a.c.Template == "" || c.SkipTemplateCheck {
-		return c.Login(ctx, nil)
+// templates are those in use, each once, that of requests without a profile first.
+func (a *Authority) templates() []string {
+	out := []string{a.c.Template}
+	for _, label := range slices.Sorted(maps.Keys(a.c.Templates)) {
+		if t := a.ofLabel(label); !slices.Contains(out, t) {
+			out = append(out, t)
+		}
 	}
-	return c.CheckTemplate(ctx, a.c.Template)
+	return out
 }
 
-// CheckLogin implements ca.LoginChecker: it logs in with these credentials and looks whether the template is offered to
-// their owner.
+// ofLabel is the template of an EST label.
+func (a *Authority) ofLabel(label string) string {
+	if t := a.c.Templates[label]; t != "" {
+		return t
+	}
+	return a.c.Template
+}
+
+// template is the template of a request.
+func (a *Authority) template(r ca.Request) string {
+	if ca.ByEST(r.Owner) {
+		return a.ofLabel(r.Label)
+	}
+	return a.c.Template
+}
+
+func checkTemplate(ctx context.Context, c *certsrv.Client, template string) error {
+	if template == "" || c.SkipTemplateCheck {
+		return c.Login(ctx, nil)
+	}
+	return c.CheckTemplate(ctx, template)
+}
+
+// CheckLogin implements ca.LoginChecker: it logs in with these credentials and looks whether the template of
+// their label is offered to their owner.
 func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
 	c := a.as(l)
 	defer a.close(ctx, c)
-	if err := a.template(ctx, c); err != nil {
+	if err := checkTemplate(ctx, c, a.ofLabel(l.Label)); err != nil {
 		return a.failure(err, false)
 	}
 	return nil
@@ -242,7 +294,7 @@ func remedy(p *certsrv.Problem) string {
 // issued makes the outcome of a certificate, and says what it lacks for a phone.
 func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificate, id string) ca.Outcome {
 	out := ca.Outcome{Status: ca.Issued, Certificate: c.Raw, RequestID: id, POP: ca.POPVouched}
-	if r.CSR != nil {
+	if r.CSR != nil && !r.Renamed() {
 		out.POP = ca.POPSigned
 	}
 	a.mu.Lock()
@@ -254,11 +306,12 @@ func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificat
 			break
 		}
 	}
-	if lacks := ca.LackingUsages(c); len(lacks) > 0 {
-		a.log.WarnContext(ctx, "certificate lacks what phones need", slog.String("ca", Name), slog.String("template", a.c.Template),
+	// Of what a device asks for by itself under a label, nobody here knows what it needs.
+	if lacks := ca.LackingUsages(c); len(lacks) > 0 && (r.Label == "" || r.CSR == nil) {
+		a.log.WarnContext(ctx, "certificate lacks what phones need", slog.String("ca", Name), slog.String("template", a.template(r)),
 			slog.String("request_id", r.ID), slog.String("ca_request", id), slog.String("subject", c.Subject.String()),
 			slog.String("code", CodeCertificateUsage), slog.Any("missing", lacks),
-			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.c.Template)))
+			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.template(r))))
 	}
 	return out
 }

@@ -47,6 +47,24 @@ func readMark(b []byte) mark {
 
 // Issue implements ca.Authority.
 func (a *Authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
+	if a.c.Total <= 0 {
+		return a.issue(ctx, r, l)
+	}
+	bounded, cancel := context.WithTimeout(ctx, a.c.Total)
+	defer cancel()
+	out, err := a.issue(bounded, r, l)
+	if err == nil || bounded.Err() == nil || ctx.Err() != nil {
+		return out, err
+	}
+	// Our own bound. What was posted before it struck is on record, and the next attempt looks for the answer.
+	return out, &ca.Error{
+		ErrCode: CodeTotal, Timeout: true, Err: err,
+		Detail: fmt.Sprintf("AD CS was not done with the request within %s", a.c.Total),
+		Fix:    "find out why the CA answers slowly; if it just is slow, raise adcs.total_timeout: the request is followed up in any case",
+	}
+}
+
+func (a *Authority) issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
 	p := l.Progress()
 	user := a.userOf(r.Login)
 	if m := readMark(p.Mark); m.User != "" && !sameUser(m.User, user) {
@@ -119,9 +137,15 @@ const parked = 24 * time.Hour
 
 // message is what goes into the form.
 func (w *work) message() ([]byte, error) {
-	c := w.a.c
-	if w.r.CSR != nil && !c.AgentForSigned {
+	c, renamed := w.a.c, w.r.Renamed()
+	if w.r.CSR != nil && !c.AgentForSigned && !renamed {
 		return w.r.CSR, nil
+	}
+	if c.Agent == nil && renamed {
+		return nil, &ca.Error{
+			ErrCode: CodeRenamed, Final: true, Detail: "the request asks for other names by changeSubjectName, which AD CS does not know, and no enrollment agent is configured that could ask for them",
+			Fix: "let the device put the wanted names into a new request, or set adcs.agent_certificate_file and adcs.agent_key_file to an enrollment agent certificate (template Enrollment Agent)",
+		}
 	}
 	if c.Agent == nil {
 		return nil, &ca.Error{
@@ -130,8 +154,8 @@ func (w *work) message() ([]byte, error) {
 		}
 	}
 	csr := w.r.CSR
-	if csr == nil {
-		if w.r.Vouch == "" {
+	if csr == nil || renamed {
+		if w.r.Vouch == "" && !renamed {
 			return nil, &ca.Error{
 				ErrCode: CodeNotVouched, Final: true, Detail: "the key is bare and nobody vouches for its owner",
 				Fix: "this is a fault of the caller; report it with the request id",
@@ -142,7 +166,7 @@ func (w *work) message() ([]byte, error) {
 			return nil, unusable(err)
 		}
 	}
-	der, err := cmc.ADCSRequest(csr, c.Template, c.Shape, c.Agent, c.AgentChain, c.Now(), c.Random)
+	der, err := cmc.ADCSRequest(csr, w.a.template(w.r), c.Shape, c.Agent, c.AgentChain, c.Now(), c.Random)
 	if err != nil {
 		return nil, unusable(err)
 	}
@@ -173,7 +197,7 @@ func (w *work) submit(ctx context.Context, again bool) (ca.Outcome, error) {
 		p.Mark = mark{Version: 1, After: after, Key: key[:], User: w.user}.encode()
 		return w.l.Record(ctx, p)
 	}
-	answer, err := w.send(ctx, certsrv.Submission{Request: der, Template: w.a.c.Template}, before)
+	answer, err := w.send(ctx, certsrv.Submission{Request: der, Template: w.a.template(w.r)}, before)
 	if err != nil {
 		return ca.Outcome{}, w.notAnswered(ctx, answer, err)
 	}

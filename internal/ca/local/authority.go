@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"time"
 
 	"callsign/internal/ca"
@@ -36,6 +37,9 @@ type Config struct {
 	Chain       []*x509.Certificate // the CAs above Certificate up to the root; empty when it is self-signed
 	// ValidityDays of a phone certificate: 1 to 1825, 0 means 365.
 	ValidityDays int
+	// Labels are the profiles of EST labels, the empty one among them, where they differ from the phones'. They count for requests by
+	// EST alone (ca.ByEST).
+	Labels map[string]Profile
 	// Backdate is how far notBefore lies back; 0 means 5 minutes.
 	Backdate time.Duration
 	Keys     KeyPolicy
@@ -44,10 +48,19 @@ type Config struct {
 	Log      *slog.Logger     // nil: nothing is logged
 }
 
+// Profile is how certificates under an EST label differ from those of phones. The zero value is the phones'.
+type Profile struct {
+	ValidityDays int // 1 to 1825; 0 means that of phones
+	// Usages are the extended key usages that are issued, as OIDs; empty means those of phones. A request that asks for some of them gets
+	// these alone.
+	Usages []asn1.ObjectIdentifier
+}
+
 // Authority is the authority "local". It implements ca.Authority.
 type Authority struct {
 	issuer  Issuer
 	options Options
+	labels  map[string]Profile
 	keys    KeyPolicy
 	log     *slog.Logger
 }
@@ -67,8 +80,16 @@ func New(c Config) (*Authority, error) {
 	if days == 0 {
 		days = DefaultValidityDays
 	}
-	if days < MinValidityDays || days > MaxValidityDays {
-		return nil, fmt.Errorf("local CA: validity of %d days is out of range: %d to %d", days, MinValidityDays, MaxValidityDays)
+	if err := checkDays(days); err != nil {
+		return nil, fmt.Errorf("local CA: %w", err)
+	}
+	for label, p := range c.Labels {
+		if p.ValidityDays == 0 {
+			continue
+		}
+		if err := checkDays(p.ValidityDays); err != nil {
+			return nil, fmt.Errorf("local CA: label %q: %w", label, err)
+		}
 	}
 	if c.Backdate < 0 {
 		return nil, fmt.Errorf("local CA: backdate %s is negative", c.Backdate)
@@ -85,9 +106,33 @@ func New(c Config) (*Authority, error) {
 			Validity: time.Duration(days) * day,
 			Backdate: c.Backdate,
 		},
-		keys: c.Keys,
-		log:  log,
+		labels: maps.Clone(c.Labels),
+		keys:   c.Keys,
+		log:    log,
 	}, nil
+}
+
+func checkDays(days int) error {
+	if days < MinValidityDays || days > MaxValidityDays {
+		return fmt.Errorf("validity of %d days is out of range: %d to %d", days, MinValidityDays, MaxValidityDays)
+	}
+	return nil
+}
+
+// optionsFor are the options of a request: those of phones, changed by the profile of its label.
+func (a *Authority) optionsFor(r ca.Request) Options {
+	o := a.options
+	if !ca.ByEST(r.Owner) {
+		return o
+	}
+	p := a.labels[r.Label]
+	if p.ValidityDays != 0 {
+		o.Validity = time.Duration(p.ValidityDays) * day
+	}
+	if len(p.Usages) > 0 {
+		o.EKUs = narrowed(p.Usages, r.Extensions)
+	}
+	return o
 }
 
 // Name implements ca.Authority.
@@ -122,7 +167,7 @@ func (a *Authority) Issue(ctx context.Context, r ca.Request, _ ca.Ledger) (ca.Ou
 	if refused != nil {
 		return denied(refused), nil
 	}
-	der, err := a.issuer.IssueRaw(ctx, r.PublicKey, r.Subject, exts, a.options)
+	der, err := a.issuer.IssueRaw(ctx, r.PublicKey, r.Subject, exts, a.optionsFor(r))
 	if err != nil {
 		return ca.Outcome{}, a.failure(err)
 	}
@@ -170,7 +215,7 @@ func (a *Authority) proof(r ca.Request) (ca.POP, *ca.Error) {
 	if err == nil {
 		err = csr.CheckSignature()
 	}
-	if err == nil && (!bytes.Equal(csr.RawSubjectPublicKeyInfo, r.PublicKey) || !bytes.Equal(csr.RawSubject, r.Subject)) {
+	if err == nil && (!bytes.Equal(csr.RawSubjectPublicKeyInfo, r.PublicKey) || !bytes.Equal(csr.RawSubject, r.Subject) && !r.Renamed()) {
 		err = errors.New("key or subject differ from those of the journal row")
 	}
 	if err != nil {

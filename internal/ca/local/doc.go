@@ -18,6 +18,9 @@
 //   - basicConstraints CA:TRUE, name and policy constraints, and every extension that is not listed here and is marked
 //     critical are refused; an unlisted one that is not critical is ignored.
 //
+// Certificates under an EST label can have another validity and other extended key usages (Config.Labels); everything else is as
+// for phones.
+//
 // # Exactly once
 //
 // The authority keeps nothing. The certificate is on record when the journal row that asked for it is, and only then

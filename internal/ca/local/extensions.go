@@ -81,6 +81,29 @@ func decidedByProfile(id asn1.ObjectIdentifier) bool {
 	}, id.Equal)
 }
 
+// narrowed are those of the usages that a request asks for; all of them when it asks for none or for others alone.
+func narrowed(usages []asn1.ObjectIdentifier, exts []pkix.Extension) []asn1.ObjectIdentifier {
+	var out []asn1.ObjectIdentifier
+	for _, e := range exts {
+		if !e.Id.Equal(oidExtKeyUsage) {
+			continue
+		}
+		var asked []asn1.ObjectIdentifier
+		if rest, err := asn1.Unmarshal(e.Value, &asked); err != nil || len(rest) > 0 {
+			continue
+		}
+		for _, u := range usages {
+			if slices.ContainsFunc(asked, u.Equal) && !slices.ContainsFunc(out, u.Equal) {
+				out = append(out, u)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return usages
+	}
+	return out
+}
+
 func refusedExtension(e pkix.Extension, why string) *ca.Error {
 	return &ca.Error{
 		ErrCode: CodeExtensionRefused, Final: true,
