@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -68,19 +67,6 @@ func (g *generation) openEST() error {
 	}
 	g.handler = &est.Handler{Backend: g.ra, Realm: c.EST.Realm, Log: g.log} // TEMP proxies
 	return nil
-}
-
-// proxies reads addresses and CIDR blocks. The configuration has been checked.
-func proxies(list []string) []netip.Prefix {
-	var blocks []netip.Prefix
-	for _, text := range list {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			blocks = append(blocks, p)
-		} else if a, err := netip.ParseAddr(text); err == nil {
-			blocks = append(blocks, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-		}
-	}
-	return blocks
 }
 
 // openPhones makes what stands behind the listeners for phones.

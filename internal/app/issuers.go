@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 
 	"callsign/certsrv"
@@ -21,7 +20,6 @@ import (
 	"callsign/internal/certfile"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
-	"callsign/internal/ra"
 	"callsign/internal/secret"
 )
 
@@ -121,9 +119,13 @@ func (g *generation) openLocal() (*localCA, error) {
 			return nil, err
 		}
 	}
+	labels, err := localProfiles(c)
+	if err != nil {
+		return nil, err
+	}
 	authority, err := local.New(local.Config{
 		Certificate: pair.Leaf(), Signer: pair.Key, Chain: above, ValidityDays: c.CAPF.ValidityDays,
-		Keys: local.KeyPolicy{MinRSABits: c.CA.MinRSABits}, Now: g.now, Log: g.log,
+		Keys: local.KeyPolicy{MinRSABits: c.CA.MinRSABits}, Labels: labels, Now: g.now, Log: g.log,
 	})
 	if err != nil {
 		return nil, &Problem{ErrCode: "app.local-ca", Detail: err.Error(), Err: err, Fix: localFix(pair.Leaf(), c.CAPF.ValidityDays)}
@@ -180,7 +182,10 @@ func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	o := adcs.Config{Client: client, Template: c.Template, Shape: cmc.Supplied, Now: g.now, Log: g.log}
+	o := adcs.Config{
+		Client: client, Template: c.Template, Templates: templates(g.config), Shape: cmc.Supplied, Total: c.TotalTimeout,
+		Tried: c.LostAnswerIDs, Missing: c.LostAnswerMissing, Now: g.now, Log: g.log,
+	}
 	if c.Vouch == config.VouchAgentOnly {
 		o.Shape = cmc.AgentOnly
 	}
@@ -216,7 +221,7 @@ func (g *generation) openUpstream() (*upstream.Authority, *est.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &est.Client{URL: c.RAURL, TLS: tc, Log: g.log}
+	client := &est.Client{URL: c.RAURL, TLS: tc, ConnectTimeout: c.RAConnectTimeout, Timeout: c.RATimeout, Log: g.log}
 	authority, err := upstream.New(upstream.Config{
 		Client: client, Voucher: voucher.Key, VoucherChain: voucher.Chain, Responders: responders, Now: g.now, Log: g.log,
 	})
@@ -233,43 +238,6 @@ func (g *generation) openOffline() (*offline.Authority, error) {
 		return nil, err
 	}
 	return offline.New(certs), nil
-}
-
-// newRA makes the registration authority behind the EST listener.
-func (g *generation) newRA() (*ra.RA, error) {
-	c := g.config
-	o := ra.Config{
-		Engine: g.app.engine, CompatSequence: c.RA.CompatSequence && c.RA.Authority == config.AuthorityADCS,
-		AnswerWithin: c.RA.AnswerWithin, RetryAfter: c.RA.RetryAfter, PendingRetry: c.RA.PendingRetryAfter, Keep: c.RA.Remember,
-		Now: g.now, Log: g.log,
-	}
-	if c.RA.Authority == config.AuthorityADCS {
-		o.Labels = []ra.Label{{Authority: g.issuers.adcs}}
-	} else {
-		o.Labels = []ra.Label{{Authority: g.issuers.local}}
-	}
-	var err error
-	if o.Reserved, err = g.ownNames(); err != nil {
-		return nil, err
-	}
-	if c.EST.UsersFile != "" {
-		o.Labels[0].Users = &ra.Users{Path: c.EST.UsersFile, Now: g.now, Log: g.log}
-	}
-	if c.EST.ClientCAFile != "" {
-		if o.Labels[0].ClientCAs, err = certfile.LoadCertificates(c.EST.ClientCAFile); err != nil {
-			return nil, err
-		}
-	}
-	if len(c.RA.Vouchers) > 0 {
-		if o.Vouching, err = g.newVouching(); err != nil {
-			return nil, err
-		}
-	}
-	r, err := ra.New(o)
-	if err != nil {
-		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "name certificates in ra.voucher_ca_file, ra.responder_certificate_file and ra.responder_key_file"}
-	}
-	return r, nil
 }
 
 // ownNames are the names in the certificates of our listeners. Whoever got one of them from the CA that clients trust for
@@ -291,26 +259,6 @@ func (g *generation) ownNames() ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-func (g *generation) newVouching() (*ra.Vouching, error) {
-	c := g.config.RA
-	anchors, err := certfile.LoadCertificates(c.VoucherCAFile)
-	if err != nil {
-		return nil, err
-	}
-	responder, err := certfile.LoadKeyPair(c.ResponderCertificateFile, c.ResponderKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	subject, err := regexp.Compile("^(?:" + c.VoucherSubject + ")$")
-	if err != nil { // the configuration has been checked
-		return nil, &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "set ra.voucher_subject to a regular expression"}
-	}
-	return &ra.Vouching{
-		Anchors: anchors, Allow: c.Vouchers, Policy: &ra.Policy{Subject: subject}, Memory: g.app.store.RAMemory(),
-		Responder: responder.Key, ResponderChain: responder.Chain,
-	}, nil
 }
 
 // libEST gives the number under which the CAPF trace shows a failed enrolment: that of the EST exchange where there was

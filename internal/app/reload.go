@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"log/slog"
+
+	"callsign/internal/config"
 )
 
 // Reloaded says what a reload did.
@@ -41,11 +43,10 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 		return nil, err
 	}
 	old := a.current()
-	type temp struct {
-		Key          string
-		NeedsRestart bool
+	effective, changes := config.Effective(old.config, read)
+	if err := effective.Check(); err != nil {
+		return nil, err
 	}
-	effective, changes := read, []temp{} // TEMP config.Effective
 	done := &Reloaded{Changed: []string{}, Restart: []string{}}
 	for _, c := range changes {
 		if c.NeedsRestart {
@@ -59,7 +60,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 		return nil, err
 	}
 	if next.ra != nil && old.ra != nil {
-		_ = 0 // TEMP next.ra.Inherit(old.ra)
+		next.ra.Inherit(old.ra)
 	}
 	a.generation.Store(next)
 	a.setAuthorities(next.issuers.byName)
