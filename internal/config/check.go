@@ -24,9 +24,20 @@ func (c *Config) Check() error {
 // CheckFiles reports as an Errors the input files that are missing or cannot be read, and the secret ones that others
 // can read. It does not look into them.
 func (c *Config) CheckFiles() error {
+	if problems := c.fileProblems(nil); len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// fileProblems judges the input files of all keys but those in bad.
+func (c *Config) fileProblems(bad map[string]bool) Errors {
 	var problems Errors
 	said := map[string]bool{}
 	for _, k := range c.table() {
+		if bad[k.full()] {
+			continue
+		}
 		for _, path := range k.paths(c) {
 			if k.base != nil && said[path] {
 				continue // the label has it from [ra]
@@ -36,10 +47,7 @@ func (c *Config) CheckFiles() error {
 			problems = append(problems, found...)
 		}
 	}
-	if len(problems) > 0 {
-		return problems
-	}
-	return nil
+	return problems
 }
 
 // paths are the files that the key's value names.
@@ -158,8 +166,8 @@ func (r *rules) needs(reason string, keys ...string) {
 		for _, k := range table {
 			if k.full() == name && k.value(r.c) == "" {
 				fix := fmt.Sprintf("set %s in section [%s]", k.name, k.section)
-				if k.example != "" {
-					fix += fmt.Sprintf(", for example: %s = %q", k.name, k.example)
+				if k.example != nil {
+					fix += fmt.Sprintf(", for example: %s = %s", k.name, k.exampleTOML())
 				}
 				r.add(name, "is missing: "+reason+" needs it", fix)
 			}

@@ -28,7 +28,7 @@ type key struct {
 	whole   bool                   // items of the list may hold commas
 	restart bool                   // a running server does not take a change over
 	shown   func(c *Config) bool   // rendered even with its default; nil: never
-	example string                 // for the reference, where the default says nothing
+	example any                    // for the reference, where the default says nothing; same type as the field
 }
 
 // pathKind says what is at the end of a path.
@@ -43,6 +43,14 @@ const (
 
 // full returns "section.name".
 func (k *key) full() string { return k.section + "." + k.name }
+
+// exampleTOML returns the example as TOML writes it; "" for none.
+func (k *key) exampleTOML() string {
+	if k.example == nil {
+		return ""
+	}
+	return literal(k.example)
+}
 
 // value returns the field's value.
 func (k *key) value(c *Config) any {

@@ -65,17 +65,17 @@ func capfKeys() []key {
 			doc:   "Common name of a phone's certificate: {name} is the device name, {model} its model, as in {model}-{name}.",
 		},
 		{
-			name: "subject_for", def: []string{}, check: subjectsFor, whole: true, example: `["CSF*={name}", "model:88*={model}-{name}"]`,
+			name: "subject_for", def: []string{}, check: subjectsFor, whole: true, example: []string{"CSF*={name}", "model:88*={model}-{name}"},
 			field: func(c *Config) any { return &c.CAPF.SubjectFor },
 			doc:   "Other common names for groups of devices: PATTERN=TEMPLATE, the first that fits counts. A pattern is one of device names (CSF*) or, after model:, of models.",
 		},
 		{
-			name: "progress_for", def: []string{}, check: groups, example: `["SEP*"]`,
+			name: "progress_for", def: []string{}, check: groups, example: []string{"SEP*"},
 			field: func(c *Config) any { return &c.CAPF.ProgressFor },
 			doc:   "Devices that are told \"in progress\" while the CA is asked, as patterns of subject_for, and may wait longer than answer_within. Soft phones and test clients end the session on that message.",
 		},
 		{
-			name: "retry_later_for", def: []string{}, check: groups, example: `["model:88*"]`,
+			name: "retry_later_for", def: []string{}, check: groups, example: []string{"model:88*"},
 			field: func(c *Config) any { return &c.CAPF.RetryLaterFor },
 			doc:   "Devices that are told to call again later, as patterns of subject_for, when the CA does not answer in time. Nobody has published the bytes of that message: try it with one phone.",
 		},
@@ -85,12 +85,12 @@ func capfKeys() []key {
 			doc:   "After which time devices of retry_later_for are to call again.",
 		},
 		{
-			name: "trust_files", def: []string{}, path: inFile, example: `["old-capf.pem"]`,
+			name: "trust_files", def: []string{}, path: inFile, example: []string{"old-capf.pem"},
 			field: func(c *Config) any { return &c.CAPF.TrustFiles },
 			doc:   "CAs whose LSCs authenticate a phone (CAPF-trust) besides the one that signs now and those whose LSCs are on record: former CAPF certificates, CAs of another cluster.",
 		},
 		{
-			name: "mic_files", def: []string{}, path: inFile, example: `["cisco-manufacturing.pem"]`,
+			name: "mic_files", def: []string{}, path: inFile, example: []string{"cisco-manufacturing.pem"},
 			field: func(c *Config) any { return &c.CAPF.MICFiles },
 			doc:   "Manufacturing CAs whose certificates (MICs) authenticate a phone: roots and the CAs between. SHA-1 signatures are taken below them and nowhere else.",
 		},

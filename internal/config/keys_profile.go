@@ -43,11 +43,11 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Regular expression that finds the client's name in its certificate: it is tried on the common name, each DNS name, URI and e-mail address, then on the whole subject. The first group, else all that it matched, is the name. Empty: the subject.",
 		}, func(p *Profile) any { return &p.ClientName }},
 		{key{
-			name: "clients", def: []string{}, check: globs, example: `["printer-*"]`,
+			name: "clients", def: []string{}, check: globs, example: []string{"printer-*"},
 			doc: "Names of clients that may enrol, with * for any characters and ? for one. Empty: every client that authenticates.",
 		}, func(p *Profile) any { return &p.Clients }},
 		{key{
-			name: "registrars", def: []string{}, check: vouchers, whole: true, example: `["CN=Registrar,O=Example"]`,
+			name: "registrars", def: []string{}, check: vouchers, whole: true, example: []string{"CN=Registrar,O=Example"},
 			doc: "Certificates that may send requests of others (extended key usage id-kp-cmcRA, issued by the CA): SHA-256 fingerprints in hex, or subject names as in \"CN=Registrar,O=Example\".",
 		}, func(p *Profile) any { return &p.Registrars }},
 		{key{
@@ -59,11 +59,11 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "The common name of a request must be the client's name: that of client_name, or the user's.",
 		}, func(p *Profile) any { return &p.SubjectIsName }},
 		{key{
-			name: "subject_has", def: []string{}, check: rdns, whole: true, example: `["O=Example", "C=FR"]`,
+			name: "subject_has", def: []string{}, check: rdns, whole: true, example: []string{"O=Example", "C=FR"},
 			doc: "What the subject of a request must hold beside its common name, as TYPE=VALUE.",
 		}, func(p *Profile) any { return &p.SubjectHas }},
 		{key{
-			name: "names", def: []string{"any"}, check: names, example: `["subject", "dns:*.example.com", "ip:10.0.0.0/8"]`,
+			name: "names", def: []string{"any"}, check: names, example: []string{"subject", "dns:*.example.com", "ip:10.0.0.0/8"},
 			doc: "Alternative names that a request may ask for: any, none, subject (the common name), dns:PATTERN, ip:NETWORK, email:PATTERN or uri:PATTERN, with * for any characters and ? for one.",
 		}, func(p *Profile) any { return &p.Names }},
 		{key{
@@ -71,7 +71,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Keys that are certified: rsa:BITS, rsa:LEAST-MOST, p-256, p-384, p-521 or ed25519.",
 		}, func(p *Profile) any { return &p.Keys }},
 		{key{
-			name: "usages", def: []string{}, check: usages, example: `["clientAuth", "1.3.6.1.5.5.7.3.17"]`,
+			name: "usages", def: []string{}, check: usages, example: []string{"clientAuth", "1.3.6.1.5.5.7.3.17"},
 			doc: "Extended key usages that a request may ask for: clientAuth, serverAuth, ipsecEndSystem, emailProtection, codeSigning, timeStamping, OCSPSigning or an object identifier. Empty: any.",
 		}, func(p *Profile) any { return &p.Usages }},
 		{key{
@@ -91,7 +91,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Whether a request must be linked to its TLS connection (RFC 7030 section 3.5): off, optional (a link that is there must be right) or required.",
 		}, func(p *Profile) any { return &p.Link }},
 		{key{
-			name: "reenroll_grace", def: time.Duration(0), check: lasts(0, 10*365*24*time.Hour), example: "720h",
+			name: "reenroll_grace", def: time.Duration(0), check: lasts(0, 10*365*24*time.Hour), example: 720 * time.Hour,
 			doc: "How long after its end a certificate may still be renewed with itself.",
 		}, func(p *Profile) any { return &p.ReenrollGrace }},
 		{key{

@@ -16,7 +16,7 @@ func adcsKeys() []key {
 			doc:   "Name of the certificate template (not its display name).",
 		},
 		{
-			name: "username", def: "", example: `EXAMPLE\\ciscora`,
+			name: "username", def: "", example: `EXAMPLE\ciscora`,
 			field: func(c *Config) any { return &c.ADCS.Username },
 			doc:   `Account with the right to enrol: DOMAIN\user or user@domain.`,
 		},
@@ -186,7 +186,7 @@ func raKeys() []key {
 			doc:   "Trust anchors for the certificates that may vouch for a device (extended key usage id-kp-cmcRA): better one of our own than the enterprise root.",
 		},
 		{
-			name: "vouchers", def: []string{}, check: vouchers, whole: true, example: "CN=CAPF RA",
+			name: "vouchers", def: []string{}, check: vouchers, whole: true, example: []string{"CN=CAPF RA"},
 			field: func(c *Config) any { return &c.RA.Vouchers },
 			doc:   "Who may vouch: SHA-256 fingerprints in hex, or subject names as in \"CN=CAPF RA,O=Example\".",
 		},
@@ -206,12 +206,12 @@ func raKeys() []key {
 			doc:   "Its private key.",
 		},
 		{
-			name: "trusted_proxies", def: []string{}, check: networks, example: `["127.0.0.1", "10.0.0.0/24"]`,
+			name: "trusted_proxies", def: []string{}, check: networks, example: []string{"127.0.0.1", "10.0.0.0/24"},
 			field: func(c *Config) any { return &c.RA.TrustedProxies },
 			doc:   "Addresses and networks of TLS terminators whose word about a client's certificate is taken (header Client-Cert of RFC 9440, or X-SSL-Client-Cert of nginx). The header of anybody else is ignored.",
 		},
 		{
-			name: "rollover_files", def: []string{}, path: inFile, example: `["ca-new-with-old.pem"]`,
+			name: "rollover_files", def: []string{}, path: inFile, example: []string{"ca-new-with-old.pem"},
 			field: func(c *Config) any { return &c.RA.RolloverFiles },
 			doc:   "Certificates that join a CA's former key with its new one (RFC 4210 section 4.4), sent with the CA's certificates to clients that know the former one only.",
 		},

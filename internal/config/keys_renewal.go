@@ -28,7 +28,7 @@ func renewalKeys() []key {
 			doc:   "Phones scheduled in an hour at most, evenly over its minutes. 0: no limit.",
 		},
 		{
-			name: "windows", def: []string{}, check: windows, whole: true, example: `["Mo-Fr 22:00-05:00", "Sa,Su 00:00-24:00"]`,
+			name: "windows", def: []string{}, check: windows, whole: true, example: []string{"Mo-Fr 22:00-05:00", "Sa,Su 00:00-24:00"},
 			field: func(c *Config) any { return &c.Renewal.Windows },
 			doc:   "Maintenance windows in which phones are scheduled. Empty: at any time.",
 		},

@@ -34,6 +34,15 @@ func Load(path string) (*Config, error) { return LoadWith(path, os.Environ()) }
 //
 // A variable without a value counts as not set.
 func LoadWith(path string, environ []string) (*Config, error) {
+	l, err := read(path, environ)
+	if err != nil {
+		return nil, err
+	}
+	return l.finish()
+}
+
+// read reads files and variables and judges nothing yet but their form.
+func read(path string, environ []string) (*loader, error) {
 	c := Default()
 	c.Path, c.Dir = path, filepath.Dir(path)
 	names := []string{path}
@@ -56,7 +65,8 @@ func LoadWith(path string, environ []string) (*Config, error) {
 		l.file(name, data)
 	}
 	l.environment(environ)
-	return l.finish()
+	l.takeLabels()
+	return l, nil
 }
 
 // Parse reads a configuration from memory as Load does, without conf.d and environment. name is used in problems and for relative paths.
@@ -68,6 +78,7 @@ func parse(name string, data []byte, environ []string) (*Config, error) {
 	l := newLoader(&c)
 	l.file(name, data)
 	l.environment(environ)
+	l.takeLabels()
 	return l.finish()
 }
 
@@ -123,17 +134,27 @@ func newLoader(c *Config) *loader {
 	return &loader{c: c, bad: map[string]bool{}, labels: map[string]*loadedLabel{}, sections: sections(), keys: table()}
 }
 
+// finish judges the configuration, and makes its paths absolute.
 func (l *loader) finish() (*Config, error) {
-	l.takeLabels()
-	l.problems = append(l.problems, l.c.problems(l.bad, l.broken)...)
-	if len(l.problems) > 0 {
-		slices.SortStableFunc(l.problems, func(a, b Problem) int {
-			return cmp.Or(cmp.Compare(l.rank(a), l.rank(b)), cmp.Compare(placed(a), placed(b)), cmp.Compare(a.Line, b.Line))
-		})
-		return nil, l.problems
-	}
+	l.judge()
 	l.c.resolve()
-	return l.c, nil
+	return l.result()
+}
+
+// judge finds out what is wrong with values, and what is missing.
+func (l *loader) judge() {
+	l.problems = append(l.problems, l.c.problems(l.bad, l.broken)...)
+}
+
+// result returns the configuration, or what is wrong with it.
+func (l *loader) result() (*Config, error) {
+	if len(l.problems) == 0 {
+		return l.c, nil
+	}
+	slices.SortStableFunc(l.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(l.rank(a), l.rank(b)), cmp.Compare(placed(a), placed(b)), cmp.Compare(a.Line, b.Line))
+	})
+	return nil, l.problems
 }
 
 // rank gives problems the order in which their files were read.

@@ -16,24 +16,35 @@ func Reference() string {
 	b.WriteString("# Paths are relative to the directory of this file. conf.d/*.toml beside it is read after it. Then the environment is\n")
 	b.WriteString("# looked at: CALLSIGN_CAPF_LISTEN stands for capf.listen, and so for every key but those of labels.\n")
 	for _, s := range sections() {
-		fmt.Fprintf(&b, "\n# %s\n[%s]\n", s.doc, s.name)
-		for _, k := range s.keys {
-			b.WriteByte('\n')
-			doc := k.doc
-			if k.restart {
-				doc += " A change needs a restart."
-			}
-			if k.example != "" {
-				doc += " Example: " + k.example
-			}
-			for _, line := range wrap(doc, 110) {
-				b.WriteString("# " + line + "\n")
-			}
-			b.WriteString("#" + assignment(k.name, k.def) + "\n")
-		}
+		b.WriteByte('\n')
+		s.write(&b)
 	}
 	b.WriteString(labelExample)
 	return b.String()
+}
+
+// write writes a section of the reference.
+func (s *section) write(b *strings.Builder) {
+	fmt.Fprintf(b, "# %s\n[%s]\n", s.doc, s.name)
+	for _, k := range s.keys {
+		b.WriteByte('\n')
+		k.write(b)
+	}
+}
+
+// write writes a key of the reference.
+func (k *key) write(b *strings.Builder) {
+	doc := k.doc
+	if k.restart {
+		doc += " A change needs a restart."
+	}
+	for _, line := range wrap(doc, 110) {
+		b.WriteString("# " + line + "\n")
+	}
+	if k.example != nil {
+		b.WriteString("# Example: " + k.exampleTOML() + "\n")
+	}
+	b.WriteString("#" + k.name + " = " + literal(k.def) + "\n")
 }
 
 // labelExample shows what a label is for.

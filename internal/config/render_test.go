@@ -19,6 +19,9 @@ import (
 func TestReferenceIsComplete(t *testing.T) {
 	t.Parallel()
 	text := config.Reference()
+	if _, err := config.Parse("reference.toml", []byte(text)); err == nil || !strings.Contains(err.Error(), "capf.certificate_file: is missing") {
+		t.Errorf("the reference as it stands: %v", err)
+	}
 	key := regexp.MustCompile(`(?m)^#([a-z0-9_]+ = )`)
 	on := key.ReplaceAllString(text, "$1")
 	// An empty certificate file is as good as none, so the reference alone lacks what the default listener needs.
