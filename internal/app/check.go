@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -56,6 +57,7 @@ const (
 	codeResolve      = "app.resolve"
 	codeUnreachable  = "app.unreachable"
 	codeUsers        = "app.users-file"
+	codeNoEffect     = "app.no-effect"
 	codeDatabaseDir  = "app.database-directory"
 	codeRecordDir    = "app.record-directory"
 	codeOldSchema    = "app.old-schema"
@@ -85,9 +87,14 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 	// What makes the parts of a running App makes the clients, so that what is checked is what will run.
 	k.build = &generation{config: c, now: k.now, log: slog.New(slog.DiscardHandler)}
 	k.ok("configuration", c.Path, "valid")
+	for _, p := range c.Warnings() {
+		k.warn("configuration", cmp.Or(p.Key, c.Path), codeNoEffect, p.Error(), p.Remedy())
+	}
 	k.files()
 	k.certificates()
-	k.users()
+	if c.EST.Listen != "" {
+		k.labels()
+	}
 	k.database(ctx)
 	k.localCA(ctx)
 	k.listeners(ctx)

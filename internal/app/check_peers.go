@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,6 @@ import (
 	"callsign/chain"
 	"callsign/est"
 	"callsign/internal/ca/local"
-	"callsign/internal/ra"
 )
 
 // oidAgent is the extended key usage Certificate Request Agent.
@@ -87,31 +85,6 @@ func agentUsage(k *checker, name, object string, c *x509.Certificate) bool {
 	k.fail(name, object, codeUsage, fmt.Sprintf("%s is no enrollment agent's certificate: its extended key usage has no Certificate Request Agent (%s)", c.Subject, oidAgent),
 		"request one from the template Enrollment Agent for the account of adcs.username")
 	return false
-}
-
-// users looks at the users file: nobody can log in with a line that does not parse.
-func (k *checker) users() {
-	path := k.c.EST.UsersFile
-	if k.c.EST.Listen == "" || path == "" || k.lacks("est.users_file") {
-		return
-	}
-	f, err := os.Open(path) //nolint:gosec // the administrator names the file
-	if err != nil {
-		k.failed("est users", path, err)
-		return
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	hashes, faults, err := ra.ParseUsers(f)
-	switch {
-	case err != nil:
-		k.failed("est users", path, err)
-	case len(faults) > 0:
-		k.warn("est users", path, codeUsers, errors.Join(faults...).Error(), "write one NAME:HASH a line, for example with: htpasswd -B "+path+" NAME")
-	case len(hashes) == 0:
-		k.warn("est users", path, codeUsers, "names nobody", "add a user with: htpasswd -B "+path+" NAME")
-	default:
-		k.ok("est users", path, "%d user%s", len(hashes), plural(len(hashes)))
-	}
 }
 
 // localCA signs a certificate that nobody gets, and verifies it up to the root.
@@ -243,12 +216,14 @@ func (k *checker) adcs(ctx context.Context) {
 		return
 	}
 	k.ok(steps[1], c.URL, "as %s", c.Username)
-	if c.SkipTemplateCheck {
-		k.skip(steps[2], c.Template, "adcs.skip_template_check is set")
-	} else if err := client.CheckTemplate(ctx, c.Template); err != nil {
-		k.failed(steps[2], c.Template, err)
-	} else {
-		k.ok(steps[2], c.Template, "offered to %s", c.Username)
+	for _, template := range k.templates() {
+		if c.SkipTemplateCheck {
+			k.skip(steps[2], template, "adcs.skip_template_check is set")
+		} else if err := client.CheckTemplate(ctx, template); err != nil {
+			k.failed(steps[2], template, err)
+		} else {
+			k.ok(steps[2], template, "offered to %s", c.Username)
+		}
 	}
 	k.adcsChain(ctx, steps[3], client)
 }

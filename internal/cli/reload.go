@@ -34,6 +34,7 @@ to the server through callsign.sock beside the database, as the account that the
 			if err != nil {
 				return err
 			}
+			e.warnings(c)
 			if e.json {
 				return e.printJSON(done)
 			}
@@ -48,7 +49,7 @@ to the server through callsign.sock beside the database, as the account that the
 			return nil
 		},
 	}
-	return exits(cmd, exitOK, exitFailed, exitUsage)
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitUnreachable)
 }
 
 // reloadOnHangup reloads at each SIGHUP, until the function that it returns is called. The log has the result.

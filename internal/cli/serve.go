@@ -23,6 +23,13 @@ func (e *env) loadConfig() (*config.Config, error) {
 	return c, nil
 }
 
+// warnings tells what of a configuration has no effect.
+func (e *env) warnings(c *config.Config) {
+	for _, w := range c.Warnings() {
+		e.hint("warning: %s\n", oneLine(w.Error()))
+	}
+}
+
 func (e *env) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the configured services", Args: noArgs,
@@ -50,6 +57,7 @@ SIGHUP reads the configuration anew, as callsign reload does; the log says what 
 			}
 			ctx := cmd.Context()
 			e.hint("callsign %s\nconfig %s\ndatabase %s\n", readBuild().Version, c.Path, c.Store.Path)
+			e.warnings(c)
 			a, err := app.Start(ctx, app.Options{Config: c, Handler: h, Level: level, Load: func() (*config.Config, error) { return config.Load(e.config) }})
 			if err != nil {
 				return err
