@@ -149,6 +149,7 @@ type caInstallation struct {
 	Chain     []string          `json:"chain"` // subjects above it, up to the root
 	Former    string            `json:"former,omitempty"`
 	FormerCA  string            `json:"former_file,omitempty"`
+	Rollover  string            `json:"rollover_file,omitempty"` // what joins the former root with this one
 	ShortDays int               `json:"short_by_days,omitempty"` // of capf.validity_days
 	Installed bool              `json:"installed"`
 	Kept      map[string]string `json:"kept,omitempty"` // file: where its former content is
@@ -163,7 +164,8 @@ func (e *env) caInstall() *cobra.Command {
 		Use: "install FILE|-", Short: "Install the certificate that the enterprise's CA issued for CAPF's request", Args: exactlyOne("file with the certificate, or - for stdin"),
 		Long: `Install the answer to the request of CAPF (callsign capf ca csr): a PEM, DER or PKCS #7 file with the certificate and, there or in --chain,
 the CAs above it up to the root. It is checked before anything changes: it must be for the key that waits (or the present one), be a CA that may sign, be
-within its dates, not be signed with SHA-1, and its chain must be complete and allow a CA below.
+within its dates, not be signed with SHA-1, and its chain must be complete and allow a CA below. A self-signed certificate is taken only when the
+present CA is self-signed with the same name: then the certificates that join the two roots are made, and written to ` + localca.RolloverFile + `.
 
 Key, certificate and chain then take the place of the present ones, which are kept beside them; the former CA goes into ` + localca.FormerFile + ` as
 well, because what it issued stays in phones for a while.`,
@@ -231,6 +233,9 @@ func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Insta
 	if plan.Former != nil {
 		report.Former, report.FormerCA = plan.Former.Subject.String(), plan.FormerPath()
 	}
+	if len(plan.Rollover) > 0 {
+		report.Rollover = plan.RolloverPath()
+	}
 	if !e.json {
 		e.printPlan(c, plan, report)
 	}
@@ -271,7 +276,11 @@ func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Insta
 func (e *env) printPlan(c *config.Config, plan *localca.Installation, report caInstallation) {
 	w := e.out
 	fmt.Fprintf(w, "new CA     %s, serial %s, until %s\n", visible(report.Subject), report.Serial, plan.Certificate.NotAfter.Local().Format("2006-01-02 15:04 MST"))
-	fmt.Fprintf(w, "issued by  %s\n", visible(strings.Join(report.Chain, ", issued by ")))
+	if len(report.Chain) > 0 {
+		fmt.Fprintf(w, "issued by  %s\n", visible(strings.Join(report.Chain, ", issued by ")))
+	} else {
+		fmt.Fprintln(w, "issued by  itself: a renewed root")
+	}
 	key := "the present key"
 	if plan.NextKey {
 		key = "the new key, " + plan.Files.NextKey()
@@ -297,6 +306,9 @@ func (e *env) printInstalled(c *config.Config, plan *localca.Installation, backu
 		steps = append(steps, `set capf.issuer = "local", so that this CA signs for phones`)
 	}
 	steps = append(steps, "give the new CA and those above it to whoever verifies phones: CAPF-trust and CallManager-trust of the call manager, the 802.1X server, the VPN gateway")
+	if len(plan.Rollover) > 0 {
+		steps = append(steps, fmt.Sprintf("add %q to ra.rollover_files: EST clients of the former root learn of this one by what is in it", plan.RolloverPath()))
+	}
 	if plan.Former != nil {
 		steps = append(steps,
 			"leave the former CA there as long as phones hold certificates of it: callsign capf impact"+e.configFlag(),

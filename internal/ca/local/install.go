@@ -31,6 +31,9 @@ type Installation struct {
 	// Former is the present certificate, which will be kept in FormerFile with those above it; nil when there is none, or it is the same one.
 	Former      *x509.Certificate
 	FormerAbove []*x509.Certificate
+	// Rollover join the former root with the new one when a root replaces another one of the same name: OldWithNew, NewWithOld and the former
+	// root (RFC 4210 section 4.4). They will be written to RolloverFile. Empty in every other case.
+	Rollover []*x509.Certificate
 
 	key crypto.Signer
 }
@@ -40,7 +43,8 @@ type Backup struct{ File, Kept string }
 
 // Plan looks at the answer to a [Files.Request] and says what installing it will change. offered are the certificates of the answer
 // and whatever else is known of the CAs above, in any order. The certificate is the one for the next key or the present one. It must be
-// a CA certificate that may sign certificates, within its dates, well signed, and its chain complete to a self-signed root. Errors are *ca.Error
+// a CA certificate that may sign certificates, within its dates, well signed, and its chain complete to a self-signed root. It may be
+// self-signed itself only when the present one is, with the same name: a renewed root. Errors are *ca.Error
 // (CodeCAKey, CodeCAUnsuitable, CodeCAChain, CodeCARequest when f names one file twice), *chain.Error and those of certfile.
 func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, error) {
 	if err := f.apart(); err != nil {
@@ -54,7 +58,7 @@ func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, 
 	if err := i.pick(offered); err != nil {
 		return nil, err
 	}
-	if err := mayIssue(i.Certificate); err != nil {
+	if err := mayIssue(i.Certificate, present); err != nil {
 		return nil, err
 	}
 	if i.Above, err = complete(i.Certificate, append(slices.Clone(offered), above...), now); err != nil {
@@ -63,6 +67,9 @@ func (f Files) Plan(offered []*x509.Certificate, now time.Time) (*Installation, 
 	i.InPlace = present != nil && present.Equal(i.Certificate) && !i.NextKey && slices.EqualFunc(above, i.Above, (*x509.Certificate).Equal)
 	if present != nil && !present.Equal(i.Certificate) {
 		i.Former, i.FormerAbove = present, pathAbove(present, above)
+	}
+	if err := i.planRollover(now); err != nil {
+		return nil, err
 	}
 	return i, nil
 }
@@ -79,7 +86,10 @@ func (i *Installation) pick(offered []*x509.Certificate) error {
 			return err
 		}
 		looked = append(looked, path)
-		at := slices.IndexFunc(offered, func(c *x509.Certificate) bool { return certfile.Fits(c.PublicKey, key) })
+		at := slices.IndexFunc(offered, func(c *x509.Certificate) bool { return certfile.Fits(c.PublicKey, key) && !crossed(c) })
+		if at < 0 {
+			at = slices.IndexFunc(offered, func(c *x509.Certificate) bool { return certfile.Fits(c.PublicKey, key) })
+		}
 		if at >= 0 {
 			i.Certificate, i.NextKey, i.key = offered[at], path == i.Files.NextKey(), key
 			return nil
@@ -104,8 +114,8 @@ func list(words []string) string {
 	return words[0]
 }
 
-// mayIssue tells whether a certificate is that of a CA at all.
-func mayIssue(c *x509.Certificate) error {
+// mayIssue tells whether a certificate is that of a CA at all, and one that can take the place of the present one.
+func mayIssue(c, present *x509.Certificate) error {
 	switch {
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return &ca.Error{
@@ -118,9 +128,15 @@ func mayIssue(c *x509.Certificate) error {
 			Fix: "have the request signed with the key usages digitalSignature, keyCertSign and cRLSign",
 		}
 	}
-	if selfSigned(c) {
+	if crossed(c) {
 		return &ca.Error{
-			ErrCode: CodeCAUnsuitable, Detail: fmt.Sprintf("certificate %s is self-signed: no CA above has issued it", c.Subject),
+			ErrCode: CodeCAUnsuitable, Detail: fmt.Sprintf("certificate %s has one name as subject and issuer, and another key has signed it: it joins two roots and is none itself", c.Subject),
+			Fix: "install the self-signed certificate of the new root",
+		}
+	}
+	if renewed := present != nil && selfSigned(present) && bytes.Equal(present.RawSubject, c.RawSubject); selfSigned(c) && !renewed {
+		return &ca.Error{
+			ErrCode: CodeCAUnsuitable, Detail: fmt.Sprintf("certificate %s is self-signed: no CA above has issued it, and the present CA is no root of this name that it could renew", c.Subject),
 			Fix: "install the certificate that the CA above issued for the request of callsign capf ca csr",
 		}
 	}
@@ -131,6 +147,11 @@ func mayIssue(c *x509.Certificate) error {
 		}
 	}
 	return nil
+}
+
+// crossed tells whether a certificate that names itself as issuer was signed by another key: it joins two roots.
+func crossed(c *x509.Certificate) bool {
+	return selfSigned(c) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil
 }
 
 // complete verifies cert up to a self-signed root among known, and returns what is above it.
@@ -228,7 +249,7 @@ func (i *Installation) Apply(now time.Time) ([]Backup, error) {
 		}
 		backups = append(backups, Backup{File: path, Kept: path + suffix})
 	}
-	for _, step := range i.steps() {
+	for _, step := range i.steps(now) {
 		if err := step(); err != nil {
 			return backups, err
 		}
@@ -237,9 +258,9 @@ func (i *Installation) Apply(now time.Time) ([]Backup, error) {
 }
 
 // steps are the changes of files, one file each.
-func (i *Installation) steps() []func() error {
+func (i *Installation) steps(now time.Time) []func() error {
 	f := i.Files
-	steps := []func() error{i.keepFormer}
+	steps := []func() error{i.keepFormer, func() error { return i.keepRollover(now) }}
 	put := func(certs, above []*x509.Certificate) {
 		if f.Chain != "" {
 			steps = append(steps, func() error { return certfile.WriteFile(f.Chain, certfile.EncodeCertificates(above...), 0o644) })
