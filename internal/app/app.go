@@ -17,7 +17,6 @@ import (
 
 	"callsign/capf"
 	"callsign/est"
-	"callsign/internal/ca"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
 	"callsign/internal/store"
@@ -72,11 +71,11 @@ type App struct {
 	plainAddr  net.Addr
 	estAddr    net.Addr
 
-	authorities map[string]*authority // every kind, whether the present configuration uses it or not
-	generation  atomic.Pointer[generation]
-	reloading   sync.Mutex
-	run         context.Context //nolint:containedctx // of the services: a reload starts new ones
-	knownOnce   sync.Once
+	generation atomic.Pointer[generation]
+	changing   sync.RWMutex    // held while generation changes
+	reloading  sync.Mutex      // one at a time
+	run        context.Context //nolint:containedctx // of the services: a reload starts new ones
+	knownOnce  sync.Once
 
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -89,7 +88,7 @@ type App struct {
 // Start opens the database and the listeners and starts every configured service. When it returns without an error all
 // listeners accept. The App runs until Stop, whatever happens to ctx.
 func Start(ctx context.Context, o Options) (*App, error) {
-	a := &App{config: o.Config, now: o.Now, level: o.Level, load: o.Load, authorities: newAuthorities(), failed: make(chan error, 8), known: make(chan struct{})}
+	a := &App{config: o.Config, now: o.Now, level: o.Level, load: o.Load, failed: make(chan error, 8), known: make(chan struct{})}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -117,12 +116,8 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := os.Remove(filepath.Join(a.Dir(), EndpointsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the endpoints of the last run: %w", err)
 	}
-	asked := make(map[string]ca.Authority, len(a.authorities))
-	for name, one := range a.authorities {
-		asked[name] = one
-	}
 	a.engine = &enroll.Engine{
-		Journal: a.Records.Journal, Authorities: asked, Log: a.log, Now: a.now,
+		Journal: a.Records.Journal, Authorities: a.newAuthorities(), Log: a.log, Now: a.now,
 		// Who comes back after pending_retry_after is to find what has been decided since.
 		PendingPoll: min(pendingPoll, a.config.RA.PendingRetryAfter),
 	}
@@ -131,7 +126,6 @@ func (a *App) start(ctx context.Context, o Options) error {
 		return err
 	}
 	a.generation.Store(first)
-	a.setAuthorities(first.issuers.byName)
 	if a.engine.Rates, err = a.rates(first.issuers); err != nil {
 		return err
 	}
@@ -197,7 +191,11 @@ func (a *App) startEST(ctx context.Context, given net.Listener) error {
 		return err
 	}
 	a.estAddr = l.Addr()
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.current().handler.ServeHTTP(w, r) })
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g := a.hold()
+		defer g.users.Done()
+		g.handler.ServeHTTP(w, r)
+	})
 	a.est = est.NewServer(handler, &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.current().estPair, nil },
 		MinVersion:     tls.VersionTLS12,
@@ -209,6 +207,22 @@ func (a *App) startEST(ctx context.Context, given net.Listener) error {
 
 // current is what the configuration that is in force has made. Callers that use it more than once keep it.
 func (a *App) current() *generation { return a.generation.Load() }
+
+// hold is current for who uses it for a while: what it made stays open until users.Done.
+func (a *App) hold() *generation {
+	a.changing.RLock()
+	defer a.changing.RUnlock()
+	g := a.generation.Load()
+	g.users.Add(1)
+	return g
+}
+
+// replace puts a generation into the place of the present one, which is returned and has no new users from then on.
+func (a *App) replace(next *generation) *generation {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	return a.generation.Swap(next)
+}
 
 // goRun runs a service until it ends; an end that Stop did not ask for stops the App.
 func (a *App) goRun(name string, run func() error) {

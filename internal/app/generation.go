@@ -23,13 +23,15 @@ type generation struct {
 	now    func() time.Time
 
 	issuers  *issuers
-	capfPair []tls.Certificate // of the listeners for phones; empty without TLS
-	estPair  *tls.Certificate  // of the EST listener; nil without one
-	ra       *ra.RA            // nil without an EST listener
-	handler  *est.Handler      // in front of ra
-	fleet    *fleet.Service    // nil without a listener for phones
-	renewal  *fleet.Renewal    // nil: switched off
+	capfPair []tls.Certificate    // of the listeners for phones; empty without TLS
+	estPair  *tls.Certificate     // of the EST listener; nil without one
+	ra       *ra.RA               // nil without an EST listener
+	logins   map[string]*ra.Users // by users file
+	handler  *est.Handler         // in front of ra
+	fleet    *fleet.Service       // nil without a listener for phones
+	renewal  *fleet.Renewal       // nil: switched off
 
+	users  sync.WaitGroup     // requests and attempts under way
 	cancel context.CancelFunc // ends what start began
 	wg     sync.WaitGroup
 }
@@ -107,10 +109,10 @@ func (g *generation) goRun(name string, run func() error) {
 	})
 }
 
-// retire ends a generation that another one has followed. Requests under way finish on it; its connections to peers close
-// when nobody uses them.
+// retire ends a generation that another one has followed, when the requests and attempts under way have finished on it.
 func (g *generation) retire() {
 	g.cancel()
 	g.wg.Wait()
+	g.users.Wait()
 	g.issuers.close()
 }

@@ -28,7 +28,8 @@ func (g *generation) newRA() (*ra.RA, error) {
 		AnswerWithin: c.RA.AnswerWithin, RetryAfter: c.RA.RetryAfter, PendingRetry: c.RA.PendingRetryAfter, Unavailable: c.RA.UnavailableRetry,
 		DenialMemory: orOff(c.RA.RememberDenials), Keep: c.RA.Remember, Now: g.now, Log: g.log,
 	}
-	w := labelMaker{g: g, users: map[string]*ra.Users{}, cas: map[string][]*x509.Certificate{}}
+	g.logins = map[string]*ra.Users{}
+	w := labelMaker{g: g, cas: map[string][]*x509.Certificate{}}
 	for _, l := range profiles(c) {
 		made, err := w.label(l)
 		if err != nil {
@@ -109,9 +110,8 @@ func section(l config.Label) string {
 
 // labelMaker makes labels, which share what they load from the same file.
 type labelMaker struct {
-	g     *generation
-	users map[string]*ra.Users
-	cas   map[string][]*x509.Certificate
+	g   *generation
+	cas map[string][]*x509.Certificate
 }
 
 func (m *labelMaker) label(l config.Label) (ra.Label, error) {
@@ -168,14 +168,21 @@ func profile(p config.Profile, rules ra.Rules) (est.Profile, error) {
 	return e, err
 }
 
+// usersOf returns the users of a file: those of the generation before when it had the file, because they remember whose
+// password was right, which costs time to find out.
 func (m *labelMaker) usersOf(file string) *ra.Users {
 	if file == "" {
 		return nil
 	}
-	if m.users[file] == nil {
-		m.users[file] = &ra.Users{Path: file, Now: m.g.now, Log: m.g.log}
+	g := m.g
+	if g.logins[file] == nil {
+		if before := g.app.current(); before != nil && before.logins[file] != nil {
+			g.logins[file] = before.logins[file]
+		} else {
+			g.logins[file] = &ra.Users{Path: file, Now: g.now, Log: g.log}
+		}
 	}
-	return m.users[file]
+	return g.logins[file]
 }
 
 func (m *labelMaker) certificates(file string) ([]*x509.Certificate, error) {

@@ -62,8 +62,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	if next.ra != nil && old.ra != nil {
 		next.ra.Inherit(old.ra)
 	}
-	a.generation.Store(next)
-	a.setAuthorities(next.issuers.byName)
+	a.replace(next)
 	if a.level != nil {
 		a.level.Set(effective.Log.SlogLevel())
 	}

@@ -240,6 +240,10 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	first, _ := newRequest(t, "device")
+	if _, err := p.client().SimpleEnroll(t.Context(), first); err != nil { // from now on the password is known
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var reloads sync.WaitGroup
 	reloads.Go(func() {
