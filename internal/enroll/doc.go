@@ -5,7 +5,7 @@
 //
 // A request becomes a row of the [Journal] before its authority is asked. The row then goes
 //
-//	requested -> submitted -> (pending ->) issued -> confirmed
+//	(held ->) requested -> submitted -> (pending ->) issued -> confirmed
 //
 // or ends denied, failed or stale. Each step is on disk before the next begins: the row before the authority hears of it, the
 // authority's request number as soon as it is known, the certificate before anybody gets it. So a process that dies at any
@@ -15,7 +15,15 @@
 // forgotten or issued twice; nobody knows of one that a private authority has signed until it is handed out, and that is still after it is on record.
 //
 // Two requests with the same authority, owner, label, subject and public key are one request: while the first one's row is
-// live (requested, submitted, pending or issued) the second gets that row. [Admit] has the whole rule.
+// live (held, requested, submitted, pending or issued) the second gets that row. [Admit] has the whole rule.
+//
+// # Held requests
+//
+// A request with [Request].Hold waits for an administrator of ours: its row begins as held, and no authority is asked, also
+// not a private one, before [Engine.Approve], which makes the row requested. [Engine.Deny] makes it denied, and the same request
+// gets that answer again. Both may be called in another process than the one that runs the engine. Held rows are live but
+// not open: whoever enrols gets them back at once, and no place, no turn and no attempt is spent on them. The decision stays
+// in the row. What nobody decides on fails after Engine.HeldFor.
 //
 // # Journal writes
 //
@@ -44,8 +52,9 @@
 // # Events
 //
 // Every durable write is framed by two log records with an attribute "event": enroll.write before it (level debug, attribute
-// "write" tells which) and after it one of enroll.requested, enroll.submitted, enroll.recorded, enroll.issued, enroll.pending,
-// enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale, enroll.dismissed. enroll.paced (level debug) tells that a
+// "write" tells which) and after it one of enroll.held, enroll.approved, enroll.requested, enroll.submitted, enroll.recorded,
+// enroll.issued, enroll.pending, enroll.denied, enroll.failed, enroll.retry, enroll.confirmed, enroll.stale, enroll.dismissed. enroll.paced (level debug) tells that a
 // request waits for the rate of its authority. All carry op, request_id (the row's ID),
-// owner, ca and state. Faults of our own are enroll.journal (a row cannot be read or written) and enroll.panic.
+// owner, ca and state; of a row on which an administrator decided also approved, decided_by and note: so enroll.denied tells
+// whether he denied or the authority. Faults of our own are enroll.journal (a row cannot be read or written) and enroll.panic.
 package enroll

@@ -48,6 +48,9 @@ type Engine struct {
 	// GiveUpAfter is how long an authority may go on failing before a request fails for good; 0 means 7 days, negative is
 	// without limit. Waiting as pending does not count.
 	GiveUpAfter time.Duration
+	// HeldFor is how long a held request waits for a decision before it fails with [CodeNotApproved]; 0 means 30 days, negative is
+	// without limit. Counted from the request; the same request begins anew after that, held again.
+	HeldFor time.Duration
 	// PendingPoll is how often a pending request is asked for when its authority does not say; 0 means 5 minutes.
 	PendingPoll time.Duration
 	// Interval is how often Run looks for rows that are due; 0 means 1 second.
@@ -64,14 +67,14 @@ type Engine struct {
 
 	randomMu sync.Mutex // Random need not be safe for concurrent use
 
-	mu      sync.Mutex
-	closing bool
-	tracks  map[string]*track          // by row ID: rows with a worker or a waiter
-	asking  map[[32]byte]chan struct{} // by Request.Key: an attempt is under way until the channel is closed
-	backlog map[string][]Enrolment     // by authority: rows that the last sweep found no free worker for
-	held    map[string][]Enrolment     // by authority: the first of the rows that wait for its rate
-	holding int                        // how many rows the last sweep left to the rates
-	workers sync.WaitGroup
+	mu       sync.Mutex
+	closing  bool
+	tracks   map[string]*track          // by row ID: rows with a worker or a waiter
+	asking   map[[32]byte]chan struct{} // by Request.Key: an attempt is under way until the channel is closed
+	backlog  map[string][]Enrolment     // by authority: rows that the last sweep found no free worker for
+	queued   map[string][]Enrolment     // by authority: the first of the rows that wait for its rate
+	queueing int                        // how many rows the last sweep left to the rates
+	workers  sync.WaitGroup
 }
 
 // A track is what the process knows about a row while somebody works on it or waits for it. Guarded by Engine.mu.
@@ -102,7 +105,7 @@ func (e *Engine) init() {
 		e.closed = make(chan struct{})
 		e.tracks = make(map[string]*track)
 		e.backlog = make(map[string][]Enrolment)
-		e.held = make(map[string][]Enrolment)
+		e.queued = make(map[string][]Enrolment)
 		e.paces = make(map[string]*pace, len(e.Rates))
 		for name, r := range e.Rates {
 			if !r.IsZero() {
@@ -137,13 +140,13 @@ func (e *Engine) random(b []byte) error {
 }
 
 // Enroll opens the row of r, or finds the one that is live, makes sure that it is being worked on, and waits until the row is issued, denied,
-// failed or pending, or ctx ends. It returns the row as it is then; its state tells.
+// failed, held or pending, or ctx ends. It returns the row as it is then; its state tells.
 //
 // The work goes on when ctx ends: the exchange with the authority is not cut off, and the next Enroll of the same request gets
 // what came of it. A temporary failure of the authority is not an end: Enroll waits for the next attempt (which [Engine.Run] makes) as
 // long as ctx allows, and the row's Failure says what went wrong so far. A row that is waiting to be tried again is tried at once if the last
 // attempt is at least Backoff.Min ago and the authority did not ask for a longer pause. A pending row is returned at once unless the time
-// to ask for it has come.
+// to ask for it has come; a held one always is.
 //
 // The error is nil unless the journal failed, the request cannot be taken (*[Error] with code enroll.unknown-authority or
 // enroll.bad-request) or the engine was shut down (enroll.closed); or ctx ended before the row was opened.
@@ -157,9 +160,12 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 		return Enrolment{}, err
 	}
 	now := e.now()
-	login := r.Login
-	r.Login = nil // never stored, and never returned
+	login, hold := r.Login, r.Hold
+	r.Login, r.Hold = nil, false // never stored, and never returned
 	row := Enrolment{ID: id, Request: r, State: Requested, NextAttempt: now, Created: now, Updated: now}
+	if hold {
+		row.State, row.NextAttempt = Held, time.Time{}
+	}
 	if signed, ok := e.presign(ctx, row, login); ok {
 		return e.openIssued(ctx, signed, login)
 	}
@@ -170,10 +176,15 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 		e.release(opening)
 		return Enrolment{}, fmt.Errorf("open an enrolment for %s: %w", r.Owner, err)
 	}
-	if !created {
+	switch {
+	case !created:
 		e.release(opening)
 		opening = nil
-	} else {
+	case row.State == Held:
+		e.release(opening)
+		e.log.LogAttrs(ctx, slog.LevelInfo, "request waits for an administrator", attrs("enroll.held", &row)...)
+		return row, nil
+	default:
 		e.log.LogAttrs(ctx, slog.LevelDebug, "enrolment requested", attrs("enroll.requested", &row)...)
 	}
 	return e.follow(ctx, row, login, opening), nil
@@ -407,7 +418,7 @@ func (e *Engine) Supersede(ctx context.Context, id string) (Enrolment, error) {
 	return row, err
 }
 
-// Cancel gives a row up that is requested, submitted or pending: it becomes failed with the failure why, whose empty Code means
+// Cancel gives a row up that is held, requested, submitted or pending: it becomes failed with the failure why, whose empty Code means
 // enroll.cancelled. A row that is denied, failed or stale already stays as it is; an issued or confirmed one is [ErrState].
 func (e *Engine) Cancel(ctx context.Context, id string, why Failure) (Enrolment, error) {
 	if why.Code == "" {
@@ -418,7 +429,7 @@ func (e *Engine) Cancel(ctx context.Context, id string, why Failure) (Enrolment,
 	}
 	row, changed, err := e.change(ctx, id, "fail", func(row *Enrolment) error {
 		switch {
-		case row.State.Open():
+		case row.State.unsettled():
 			row.State, row.NextAttempt, row.Failure = Failed, time.Time{}, &why
 			return nil
 		case row.State == Issued, row.State == Confirmed:

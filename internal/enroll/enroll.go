@@ -22,7 +22,7 @@ type Request struct {
 	Vouch      string    // how the owner of a bare key was authenticated
 	Login      *ca.Login // not stored
 	// Hold keeps a new request from its authority until an administrator lets it go: its row begins as Held. It is no part
-	// of what makes two requests the same one, and is not stored: the state says it.
+	// of what makes two requests the same one, it is not stored, and no row has it: the state says it. See [Admit].
 	Hold bool
 	// Reuse limits how long an issued certificate that nobody confirmed answers the same request: the row of a certificate issued longer ago
 	// becomes stale and the request begins anew. 0 is without limit, for owners that confirm. For owners that never do (EST
@@ -35,7 +35,7 @@ type State string
 
 // The states of a row (design decision 2).
 const (
-	Held      State = "held"      // row written, waits for an administrator of ours: Engine.Approve or Engine.Settle
+	Held      State = "held"      // row written, authority not asked: waits for an administrator of ours, Engine.Approve or Engine.Deny
 	Requested State = "requested" // row written, authority not asked yet
 	Submitted State = "submitted" // authority may have been asked; its answer is not known
 	Pending   State = "pending"   // authority has it and wants time; RequestID is known
@@ -72,9 +72,9 @@ type Enrolment struct {
 // Decision is an administrator's word about a held request.
 type Decision struct {
 	Approved bool      `json:"approved"`
-	By       string    `json:"by"` // who said it: an account of the operating system
+	By       string    `json:"by"` // who said it: an account of the operating system; never empty
 	At       time.Time `json:"at"`
-	Note     string    `json:"note,omitempty"`
+	Note     string    `json:"note,omitempty"` // of a denial the client gets it
 }
 
 // Failure is what went wrong, as kept in a row.
@@ -99,9 +99,10 @@ func (f *Failure) Err() error {
 // Journal is the storage that the engine needs. Every write is on disk when the method returns. Times are kept to the
 // millisecond, in UTC. Implementations are safe for concurrent use, also by several processes, and pass enrolltest.RunJournal.
 type Journal interface {
-	// Open returns the live row (state requested, submitted, pending or issued) with the same authority, owner, label,
-	// subject and public key as e, or stores e and returns it; created tells which. What it does with an older row of
+	// Open returns the live row (see [State.Live]), or the one that an administrator denied, with the same authority, owner,
+	// label, subject and public key as e, or stores e and returns it; created tells which. What it does with an older row of
 	// the same request is the decision of [Admit], carried out in one transaction; e.Created is the time of the call.
+	// Neither Login nor Hold is kept.
 	Open(ctx context.Context, e Enrolment) (row Enrolment, created bool, err error)
 	// Update replaces the row with e.ID when its version is e.Version, and returns it with the new version. It may
 	// leave the fields of e.Request and e.Created alone: they never change.
@@ -114,7 +115,7 @@ type Journal interface {
 	Last(ctx context.Context, r Request) (Enrolment, error)
 	// ByOwner returns the owner's rows, newest first.
 	ByOwner(ctx context.Context, owner string) ([]Enrolment, error)
-	// Due returns rows in state requested, submitted or pending whose NextAttempt is not after now, oldest first.
+	// Due returns rows in state requested, submitted or pending whose NextAttempt is not after now, oldest first. Held ones are never due.
 	Due(ctx context.Context, now time.Time, limit int) ([]Enrolment, error)
 	// HighestRequestID returns the highest numeric request id recorded for the authority, 0 for none.
 	HighestRequestID(ctx context.Context, authority string) (int64, error)
@@ -125,11 +126,12 @@ type Journal interface {
 // Filter picks rows of a Journal. The zero value picks all; several fields must all fit.
 type Filter struct {
 	Authority   string
-	OwnerPrefix string  // e.g. "phone:"
-	States      []State // any of them; empty: all
-	Certified   bool    // only rows with a certificate
-	Undismissed bool    // only rows that nobody has dismissed
-	Limit       int     // 0: all
+	OwnerPrefix string   // e.g. "phone:"
+	Labels      []string // any of them, "" is a label like others; empty: all
+	States      []State  // any of them; empty: all
+	Certified   bool     // only rows with a certificate
+	Undismissed bool     // only rows that nobody has dismissed
+	Limit       int      // 0: all
 }
 
 // Errors for control flow.

@@ -8,7 +8,7 @@ import (
 
 // attrs are the attributes of an event about row.
 func attrs(event string, row *Enrolment, more ...slog.Attr) []slog.Attr {
-	a := make([]slog.Attr, 0, 16)
+	a := make([]slog.Attr, 0, 18)
 	a = append(a,
 		slog.String("event", event),
 		slog.String("op", "enroll"),
@@ -32,6 +32,12 @@ func attrs(event string, row *Enrolment, more ...slog.Attr) []slog.Attr {
 	if f := row.Failure; f != nil {
 		a = append(a, slog.String("code", f.Code), slog.String("err", f.Detail), slog.String("remedy", f.Remedy),
 			slog.Int("attempts", row.Attempts), slog.Bool("timeout", f.Timeout))
+	}
+	if d := row.Decision; d != nil {
+		a = append(a, slog.Bool("approved", d.Approved), slog.String("decided_by", d.By))
+		if d.Note != "" {
+			a = append(a, slog.String("note", d.Note))
+		}
 	}
 	if row.State.Open() && !row.NextAttempt.IsZero() && row.Version > 1 {
 		a = append(a, slog.String("next_attempt", row.NextAttempt.Format(time.RFC3339)))

@@ -18,7 +18,7 @@ func (e *Engine) Find(ctx context.Context, f Filter) (rows []Enrolment, total in
 }
 
 // Settle brings the answer of an authority that came by another way than [ca.Authority].Issue: a certificate that a person had signed elsewhere,
-// or that person's refusal. The row must be requested, submitted or pending, otherwise the error is [ErrState] and the row says in which state it is.
+// or that person's refusal. The row must be held, requested, submitted or pending, otherwise the error is [ErrState] and the row says in which state it is.
 // The answer is looked at as one of the authority's own; a certificate that is refused (a *[ca.Error]: enroll.wrong-key,
 // enroll.bad-certificate) leaves the row as it was. out.Status is [ca.Issued] or [ca.Denied].
 //
@@ -36,7 +36,7 @@ func (e *Engine) Settle(ctx context.Context, id string, out ca.Outcome) (Enrolme
 		write = "denied"
 	}
 	row, changed, err := e.change(ctx, id, write, func(row *Enrolment) error {
-		if !row.State.Open() {
+		if !row.State.unsettled() {
 			return ErrState
 		}
 		next := *row
@@ -81,7 +81,7 @@ func (e *Engine) logConclusion(ctx context.Context, row *Enrolment, more ...slog
 // Unanswered tells that the authority may have issued a certificate for a row that is over, and that nobody has seen its answer.
 // Another row of the same request may have found it since: see [Admit].
 func (e *Enrolment) Unanswered() bool {
-	return (e.State == Stale || e.State == Failed) && e.Progress.Submitted && len(e.Certificate) == 0
+	return (e.State == Stale || e.State == Failed || e.Rejected()) && e.Progress.Submitted && len(e.Certificate) == 0
 }
 
 // Dismiss takes a stale row, or one that is [Enrolment.Unanswered], off the list of stale certificates. The journal keeps it, with its

@@ -16,10 +16,13 @@ import (
 // one of the rows in (see [Admit]), and the other certificate is dropped unseen.
 
 // presign asks a private authority for the certificate of a row that is not in the journal yet, and returns the row as issued. ok is
-// false when the row has to go the long way: the authority is not private, has a rate to keep or all its places are taken, there is a live row of the same request or
+// false when the row has to go the long way: it is to be held, the authority is not private, has a rate to keep or all its places are taken, there is a live row of the same request or
 // one whose answer was never seen, or the authority has not issued. A refusal or a failure is thus found once more, and recorded, by the
 // worker of an ordinary row.
 func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_ Enrolment, ok bool) {
+	if row.State != Requested {
+		return row, false // nothing is signed before it is approved
+	}
 	authority := e.Authorities[row.Authority]
 	if private, is := authority.(ca.Private); !is || !private.Private() || e.paces[row.Authority] != nil {
 		return row, false

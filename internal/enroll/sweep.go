@@ -8,15 +8,22 @@ import (
 	"time"
 )
 
-// Run resumes rows that are due, at once and then every Interval and at every [Engine.Wake], less often while very many wait for a rate, until ctx ends; then it shuts the engine down, waiting up to Grace for
+// Run resumes rows that are due, at once and then every Interval and at every [Engine.Wake], less often while very many wait for a rate, and
+// ends held ones whose time is over (see [Engine].HeldFor), until ctx ends; then it shuts the engine down, waiting up to Grace for
 // the attempts under way, and returns nil, or an error when some did not end. Journal errors are logged and tried again.
 // Run it once for each engine.
 func (e *Engine) Run(ctx context.Context) error {
 	e.init()
 	ticker := time.NewTicker(orDefault(e.Interval, time.Second))
 	defer ticker.Stop()
-	var rest time.Time // before it the journal is not read
+	var rest, expiry time.Time // before them the journal is not read: for due rows, for held ones
 	for ctx.Err() == nil {
+		if begun := time.Now(); !begun.Before(expiry) {
+			expiry = begun.Add(heldEvery)
+			if err := e.expire(ctx); err != nil && ctx.Err() == nil {
+				e.log.LogAttrs(ctx, slog.LevelError, "enrolment journal cannot be read", slog.String("event", "enroll.journal"), slog.String("op", "expire"), slog.Any("err", err))
+			}
+		}
 		if begun := time.Now(); !begun.Before(rest) {
 			if err := e.sweep(ctx); err != nil && ctx.Err() == nil {
 				e.log.LogAttrs(ctx, slog.LevelError, "enrolment journal cannot be read", slog.String("event", "enroll.journal"), slog.String("op", "sweep"), slog.Any("err", err))
@@ -48,8 +55,8 @@ func (e *Engine) Wake() {
 const (
 	sweepRows    = 256     // rows read at once
 	sweepRowsMax = 1 << 14 // when many rows of a busy authority stand before those of another
-	heldRowsMax  = 1 << 16 // rows that wait for a rate and are read over to get at those behind them
-	heldRows     = 1 << 12 // of those, how many are kept for each authority: for the time of a rest at a high rate
+	queueRowsMax = 1 << 16 // rows that wait for a rate and are read over to get at those behind them
+	queueRows    = 1 << 12 // of those, how many are kept for each authority: for the time of a rest at a high rate
 
 	// Rows that wait for a rate may be many, and nothing comes of reading them: as many times as long as it took, no
 	// more is read then.
@@ -61,7 +68,7 @@ const (
 func (e *Engine) crowded() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.holding > sweepRows
+	return e.queueing > sweepRows
 }
 
 // sweep starts a worker for every due row whose authority has a free one and may be asked. The others are kept, for workers that get free, and
@@ -70,7 +77,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 	e.mu.Lock()
 	e.forget()
 	// Rows under work are due, too, until they are written, and so are those that wait for a rate.
-	limit := sweepRows + len(e.tracks) + min(e.holding, heldRowsMax)
+	limit := sweepRows + len(e.tracks) + min(e.queueing, queueRowsMax)
 	e.mu.Unlock()
 	for {
 		rows, err := e.Journal.Due(ctx, e.now(), limit)
@@ -79,7 +86,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 		}
 		e.mu.Lock()
 		e.forget()
-		e.holding = 0
+		e.queueing = 0
 		for _, row := range rows {
 			if !e.resume(ctx, row) {
 				e.keep(row)
@@ -96,7 +103,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 // forget drops what the last sweep kept. Engine.mu is held.
 func (e *Engine) forget() {
 	clear(e.backlog)
-	clear(e.held)
+	clear(e.queued)
 }
 
 // keep notes a row that could not be resumed. Of those that wait for a rate the first ones are enough: they go one by one. Engine.mu is held.
@@ -105,9 +112,9 @@ func (e *Engine) keep(row Enrolment) {
 		e.backlog[row.Authority] = append(e.backlog[row.Authority], row)
 		return
 	}
-	e.holding++
-	if len(e.held[row.Authority]) < heldRows {
-		e.held[row.Authority] = append(e.held[row.Authority], row)
+	e.queueing++
+	if len(e.queued[row.Authority]) < queueRows {
+		e.queued[row.Authority] = append(e.queued[row.Authority], row)
 	}
 }
 
@@ -116,7 +123,7 @@ func (e *Engine) keep(row Enrolment) {
 func (e *Engine) next(ctx context.Context, authority string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, kept := range []map[string][]Enrolment{e.backlog, e.held} {
+	for _, kept := range []map[string][]Enrolment{e.backlog, e.queued} {
 		rows := kept[authority]
 		if len(rows) == 0 {
 			continue
@@ -152,7 +159,7 @@ func (e *Engine) resume(ctx context.Context, row Enrolment) bool {
 			return false
 		}
 	}
-	e.start(ctx, e.track(row), commission{held: true})
+	e.start(ctx, e.track(row), commission{placed: true})
 	return true
 }
 

@@ -16,10 +16,10 @@ import (
 
 // What a worker is started with.
 type commission struct {
-	login *ca.Login
-	fresh bool // the caller has just inserted the row and had reserved it before: there is nothing newer to read
-	held  bool // a place in the authority's pool was taken already
-	turn  bool // the turn of the authority's pace was taken already
+	login  *ca.Login
+	fresh  bool // the caller has just inserted the row and had reserved it before: there is nothing newer to read
+	placed bool // a place in the authority's pool was taken already
+	turn   bool // the turn of the authority's pace was taken already
 }
 
 // start gives t's row a worker. Engine.mu is held, t has none, and the engine is not closing.
@@ -56,7 +56,7 @@ func (e *Engine) work(ctx context.Context, t *track, row Enrolment, c commission
 	}
 	slots := e.slots[row.Authority] // nil for an authority that is not configured: never free
 	if slots != nil {
-		if !c.held && !e.acquire(slots, t) {
+		if !c.placed && !e.acquire(slots, t) {
 			return // the row is due and the sweep or the next call will take it
 		}
 		defer func() {

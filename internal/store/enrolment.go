@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"database/sql"
 	"encoding/asn1"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -27,16 +26,16 @@ var _ enroll.Journal = (*Journal)(nil)
 // The columns of a row in the order in which scanEnrolment reads them.
 const enrolmentColumns = `id, authority, owner, label, public_key, subject, extensions, csr, vouch, reuse_ms, created,
 	state, submitted, resubmitted, ca_request, mark, certificate, chain, serial, issuer, not_after, pop, failure,
-	attempts, next_attempt, retry_after_ms, dismissed, updated, version`
+	attempts, next_attempt, retry_after_ms, dismissed, decision, updated, version`
 
 const (
 	insertEnrolment = `INSERT INTO enrolment (id, authority, owner, label, public_key, subject, extensions, csr, vouch, reuse_ms, created, request_hash,
 		state, submitted, resubmitted, ca_request, ca_number, mark, certificate, chain, serial, issuer, not_after, pop, failure,
-		attempts, next_attempt, retry_after_ms, dismissed, updated, version)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		attempts, next_attempt, retry_after_ms, dismissed, decision, updated, version)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	updateEnrolment = `UPDATE enrolment SET state = ?, submitted = ?, resubmitted = ?, ca_request = ?, ca_number = ?, mark = ?,
 		certificate = ?, chain = ?, serial = ?, issuer = ?, not_after = ?, pop = ?, failure = ?,
-		attempts = ?, next_attempt = ?, retry_after_ms = ?, dismissed = ?, updated = ?, version = ?
+		attempts = ?, next_attempt = ?, retry_after_ms = ?, dismissed = ?, decision = ?, updated = ?, version = ?
 		WHERE id = ? AND version = ?`
 	lastEnrolment = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE request_hash = ? ORDER BY seq DESC LIMIT 1`
 	getEnrolment  = `SELECT ` + enrolmentColumns + ` FROM enrolment WHERE id = ?`
@@ -80,7 +79,7 @@ func openEnrolment(ctx context.Context, tx *tx, e enroll.Enrolment) (enroll.Enro
 		}
 		e = row
 	}
-	e.Login, e.Version = nil, 1
+	e.Login, e.Hold, e.Version = nil, false, 1
 	c, err := columns(&e)
 	if err != nil {
 		return enroll.Enrolment{}, false, err
@@ -98,22 +97,19 @@ func openEnrolment(ctx context.Context, tx *tx, e enroll.Enrolment) (enroll.Enro
 	if _, err := tx.ExecContext(ctx, insertEnrolment, append(args, e.Version)...); err != nil {
 		return enroll.Enrolment{}, false, err
 	}
-	// As it will be read: times cut to the millisecond, in UTC.
-	for _, t := range []*time.Time{&e.Created, &e.Updated, &e.NextAttempt, &e.NotAfter, &e.Dismissed} {
-		*t = timeOf(millis(*t))
-	}
+	cutTimes(&e)
 	return e, true, nil
 }
 
 // columns are the values of the columns that change, from state to updated.
 func columns(e *enroll.Enrolment) ([]any, error) {
-	var failure sql.NullString
-	if e.Failure != nil {
-		text, err := json.Marshal(e.Failure)
-		if err != nil {
-			return nil, fmt.Errorf("encode the failure of enrolment %s: %w", e.ID, err)
-		}
-		failure = sql.NullString{String: string(text), Valid: true}
+	failure, err := jsonOf(e.Failure)
+	if err != nil {
+		return nil, fmt.Errorf("encode the failure of enrolment %s: %w", e.ID, err)
+	}
+	decision, err := jsonOf(cutDecision(e.Decision))
+	if err != nil {
+		return nil, fmt.Errorf("encode the decision on enrolment %s: %w", e.ID, err)
 	}
 	var number sql.NullInt64
 	if n, err := strconv.ParseInt(e.Progress.RequestID, 10, 64); err == nil && n > 0 {
@@ -122,7 +118,7 @@ func columns(e *enroll.Enrolment) ([]any, error) {
 	return []any{
 		string(e.State), e.Progress.Submitted, e.Progress.Resubmitted, e.Progress.RequestID, number, e.Progress.Mark,
 		e.Certificate, bytes.Join(e.Chain, nil), e.Serial, e.Issuer, millis(e.NotAfter), string(e.POP), failure,
-		e.Attempts, millis(e.NextAttempt), e.RetryAfter.Milliseconds(), millis(e.Dismissed), millis(e.Updated),
+		e.Attempts, millis(e.NextAttempt), e.RetryAfter.Milliseconds(), millis(e.Dismissed), decision, millis(e.Updated),
 	}, nil
 }
 
@@ -159,11 +155,27 @@ func (j *Journal) Update(ctx context.Context, e enroll.Enrolment) (enroll.Enrolm
 		return enroll.Enrolment{}, explain(j.s.path, err)
 	}
 	row = e
-	row.Login, row.Version = nil, e.Version+1
-	for _, t := range []*time.Time{&row.Created, &row.Updated, &row.NextAttempt, &row.NotAfter, &row.Dismissed} {
+	row.Login, row.Hold, row.Version = nil, false, e.Version+1
+	cutTimes(&row)
+	return row, nil
+}
+
+// cutTimes makes the times of a row as they will be read: cut to the millisecond, in UTC.
+func cutTimes(e *enroll.Enrolment) {
+	for _, t := range []*time.Time{&e.Created, &e.Updated, &e.NextAttempt, &e.NotAfter, &e.Dismissed} {
 		*t = timeOf(millis(*t))
 	}
-	return row, nil
+	e.Decision = cutDecision(e.Decision)
+}
+
+// cutDecision is a copy of d with its time cut.
+func cutDecision(d *enroll.Decision) *enroll.Decision {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.At = timeOf(millis(c.At))
+	return &c
 }
 
 // confirmEnrolment notes in a transaction, together with what the caller writes there, that the owner has stored the certificate of an issued row.
@@ -265,12 +277,12 @@ func scanEnrolment(row interface{ Scan(...any) error }) (enroll.Enrolment, error
 		created, updated, notAfter, nextAtMs sql.NullInt64
 		dismissed                            sql.NullInt64
 		state, pop                           string
-		failure                              sql.NullString
+		failure, decision                    sql.NullString
 	)
 	err := row.Scan(&e.ID, &e.Authority, &e.Owner, &e.Label, &e.PublicKey, &e.Subject, &extensions, &e.CSR, &e.Vouch, &reuse, &created,
 		&state, &e.Progress.Submitted, &e.Progress.Resubmitted, &e.Progress.RequestID, &e.Progress.Mark,
 		&e.Certificate, &chain, &e.Serial, &e.Issuer, &notAfter, &pop, &failure,
-		&e.Attempts, &nextAtMs, &retryAfter, &dismissed, &updated, &e.Version)
+		&e.Attempts, &nextAtMs, &retryAfter, &dismissed, &decision, &updated, &e.Version)
 	if err != nil {
 		return enroll.Enrolment{}, err
 	}
@@ -294,11 +306,11 @@ func scanEnrolment(row interface{ Scan(...any) error }) (enroll.Enrolment, error
 		e.Chain = append(e.Chain, one.FullBytes)
 		chain = rest
 	}
-	if failure.Valid {
-		e.Failure = new(enroll.Failure)
-		if err := json.Unmarshal([]byte(failure.String), e.Failure); err != nil {
-			return enroll.Enrolment{}, fmt.Errorf("decode the failure of enrolment %s: %w", e.ID, err)
-		}
+	if e.Failure, err = fromJSON[enroll.Failure](failure); err != nil {
+		return enroll.Enrolment{}, fmt.Errorf("decode the failure of enrolment %s: %w", e.ID, err)
+	}
+	if e.Decision, err = fromJSON[enroll.Decision](decision); err != nil {
+		return enroll.Enrolment{}, fmt.Errorf("decode the decision on enrolment %s: %w", e.ID, err)
 	}
 	return e, nil
 }

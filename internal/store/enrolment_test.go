@@ -134,6 +134,8 @@ func TestPlans(t *testing.T) {
 	}
 	stale := enrolmentWhere(&enroll.Filter{OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale}, Certified: true})
 	plans[`SELECT `+enrolmentColumns+` FROM enrolment`+stale.String()+` ORDER BY seq LIMIT ?`] = "enrolment_state"
+	waiting := enrolmentWhere(&enroll.Filter{States: []enroll.State{enroll.Held}})
+	plans[`SELECT `+enrolmentColumns+` FROM enrolment`+waiting.String()+` ORDER BY seq LIMIT ?`] = "enrolment_state"
 	for query, index := range plans {
 		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
 		if err != nil {

@@ -6,13 +6,13 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"embed"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
 
-	"callsign/internal/enroll"
 	"callsign/internal/fleet"
 )
 
@@ -104,20 +104,26 @@ func readLSC(ctx context.Context, tx *sql.Tx, name string, lsc []byte) error {
 			return err
 		}
 	}
-	var row enroll.Enrolment
-	var err error
-	row, err = scanEnrolment(tx.QueryRowContext(ctx,
-		`SELECT `+enrolmentColumns+` FROM enrolment WHERE owner = ? AND certificate = ? ORDER BY seq DESC LIMIT 1`, "phone:"+name, lsc))
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil
-	case err != nil:
+	// The columns of that schema by name: later ones have more.
+	var chain []byte
+	var updated sql.NullInt64
+	err := tx.QueryRowContext(ctx, `SELECT chain, updated FROM enrolment WHERE owner = ? AND certificate = ? ORDER BY seq DESC LIMIT 1`, "phone:"+name, lsc).
+		Scan(&chain, &updated)
+	if err != nil || len(chain) == 0 {
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
 		return err
-	case len(row.Chain) == 0 || bytes.Equal(row.Chain[0], lsc):
+	}
+	var first asn1.RawValue
+	if _, err := asn1.Unmarshal(chain, &first); err != nil {
+		return fmt.Errorf("decode the chain: %w", err)
+	}
+	if bytes.Equal(first.FullBytes, lsc) {
 		return nil
 	}
-	id := fleet.IssuerID(row.Chain[0])
-	if err := putIssuer(ctx, tx, id, row.Chain[0], row.Updated); err != nil {
+	id := fleet.IssuerID(first.FullBytes)
+	if err := putIssuer(ctx, tx, id, first.FullBytes, timeOf(updated)); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE device SET lsc_issuer_id = ? WHERE name = ?`, id, name)

@@ -18,12 +18,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"callsign/capf"
+	"callsign/internal/ca"
 	"callsign/internal/enroll"
 	"callsign/internal/fleet"
 )
 
-// schema3 makes a database as the schema of version 3 has it, and lets fill put rows into it.
-func schema3(t *testing.T, path string, fill func(exec func(query string, args ...any))) {
+// schemaAt makes a database with the schema of a version, and lets fill put rows into it.
+func schemaAt(t testing.TB, path string, version int64, fill func(exec func(query string, args ...any))) {
 	t.Helper()
 	db, err := sql.Open("sqlite", dsn(path, false, time.Second))
 	if err != nil {
@@ -33,7 +34,7 @@ func schema3(t *testing.T, path string, fill func(exec func(query string, args .
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.UpTo(t.Context(), 3); err != nil {
+	if _, err := p.UpTo(t.Context(), version); err != nil {
 		t.Fatal(err)
 	}
 	fill(func(query string, args ...any) {
@@ -80,7 +81,7 @@ func TestFromSchema3(t *testing.T) {
 	lsc, second, alone := signed(t, "SEP00000000000A", 10, begin, end), signed(t, "SEP00000000000B", 11, begin, end), signed(t, "SEP00000000000D", 12, begin, end)
 	hash := func(n int) []byte { return append(make([]byte, 31), byte(n)) }
 	ms := at.UnixMilli()
-	schema3(t, path, func(exec func(string, ...any)) {
+	schemaAt(t, path, 3, func(exec func(string, ...any)) {
 		note := `{"code":"fleet.wrong-string","detail":"wrong","remedy":"again","at":"2026-03-01T08:00:00.005Z"}`
 		exec(insertDevice3, "SEP00000000000A", "8865", "install", "pending", "string", []byte("1234"), 2, "ec", 4096, 384,
 			ms+1000, ms+2000, int64(capf.ResultInvalidAuthString), note, lsc, "0a", "CN=CA", end.UnixMilli(), `[{"type":"mic","der":"MAA="}]`, fmt.Sprintf("%032x", 9), ms, ms+5)
@@ -99,8 +100,8 @@ func TestFromSchema3(t *testing.T) {
 		exec(insertEnrolment3, fmt.Sprintf("%032x", 4), "phone:SEP00000000000C", hash(4), ms, "confirmed", []byte{0x30, 0}, nil, nil, ms)
 		exec(insertEnrolment3, fmt.Sprintf("%032x", 5), "phone:SEP00000000000D", hash(5), ms, "confirmed", lsc, ca, nil, ms) // another phone's certificate
 	})
-	if v, newest, err := Check(t.Context(), path); err != nil || v != 3 || newest != 5 {
-		t.Errorf("before: version %d of %d, %v; want 3 of 5", v, newest, err)
+	if v, newest, err := Check(t.Context(), path); err != nil || v != 3 || newest != 6 {
+		t.Errorf("before: version %d of %d, %v; want 3 of 6", v, newest, err)
 	}
 
 	s := openAt(t, path, Options{})
@@ -169,7 +170,7 @@ func TestMigrationBatches(t *testing.T) {
 	begin := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	lsc := signed(t, "any", 1, begin, begin.AddDate(1, 0, 0))
 	const phones = 2*replanBatch + 1
-	schema3(t, path, func(exec func(string, ...any)) {
+	schemaAt(t, path, 3, func(exec func(string, ...any)) {
 		exec("BEGIN")
 		for i := range phones {
 			exec(insertDevice3, fmt.Sprintf("SEP%012X", i), "", "none", "none", "null", nil, 0, "rsa", 2048, 256,
@@ -220,5 +221,128 @@ func TestMigrationsDown(t *testing.T) {
 	want.Created, want.Updated = got.Created, got.Updated
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// insertEnrolment5 is a row of the schema of version 5 with every column filled.
+const insertEnrolment5 = `INSERT INTO enrolment (seq, id, authority, owner, label, public_key, subject, extensions, csr, vouch, reuse_ms, request_hash, created,
+	state, submitted, resubmitted, ca_request, ca_number, mark, certificate, chain, serial, issuer, not_after, pop, failure,
+	attempts, next_attempt, retry_after_ms, updated, version, dismissed)
+	VALUES (?, ?, 'adcs', ?, 'capf', x'3000', x'3001', NULL, x'3002', 'string', 604800000, ?, ?, ?, 1, 1, '4711', 4711, x'6d', x'3003', x'3000', '0a', 'CN=CA', ?, 'signed',
+	'{"code":"adcs.unreachable","detail":"no route","remedy":"check it"}', 2, ?, 1500, ?, 7, ?)`
+
+// TestFromSchema5 opens a database from before requests could be held: its rows stay as they were, in their order, and each
+// index of the table does what it is for.
+func TestFromSchema5(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "callsign.db")
+	at := time.Date(2026, 3, 1, 8, 0, 0, 5e6, time.UTC)
+	states := []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued, enroll.Confirmed, enroll.Denied, enroll.Failed, enroll.Stale}
+	var want []enroll.Enrolment
+	schemaAt(t, path, 5, func(exec func(string, ...any)) {
+		for i, state := range states {
+			e := enroll.Enrolment{
+				ID: fmt.Sprintf("%032x", i+1),
+				Request: enroll.Request{
+					Authority: "adcs", Owner: fmt.Sprintf("est:capf/%d", i), Label: "capf", PublicKey: []byte{0x30, 0}, Subject: []byte{0x30, 1},
+					CSR: []byte{0x30, 2}, Vouch: "string", Reuse: 7 * 24 * time.Hour,
+				},
+				State: state, Progress: ca.Progress{Submitted: true, Resubmitted: true, RequestID: "4711", Mark: []byte("m")},
+				Certificate: []byte{0x30, 3}, Chain: [][]byte{{0x30, 0}}, Serial: "0a", Issuer: "CN=CA", NotAfter: at.AddDate(1, 0, 0), POP: ca.POPSigned,
+				Failure:  &enroll.Failure{Code: "adcs.unreachable", Detail: "no route", Remedy: "check it"},
+				Attempts: 2, NextAttempt: at.Add(time.Minute), RetryAfter: 1500 * time.Millisecond,
+				Created: at, Updated: at.Add(time.Second), Dismissed: at.Add(time.Hour), Version: 7,
+			}
+			key := e.Key()
+			// Numbers with gaps, as after rows that were rolled back.
+			exec(insertEnrolment5, 10*i+3, e.ID, e.Owner, key[:], at.UnixMilli(), string(state), e.NotAfter.UnixMilli(), e.NextAttempt.UnixMilli(), e.Updated.UnixMilli(), e.Dismissed.UnixMilli())
+			want = append(want, e)
+		}
+	})
+	s := openAt(t, path, Options{})
+	got, total, err := s.Journal().Find(t.Context(), enroll.Filter{})
+	if err != nil || total != len(want) {
+		t.Fatalf("total %d, %v", total, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if n, err := s.Journal().HighestRequestID(t.Context(), "adcs"); err != nil || n != 4711 {
+		t.Errorf("highest request %d, %v", n, err)
+	}
+	if due, err := s.Journal().Due(t.Context(), at.Add(time.Hour), 10); err != nil || len(due) != 3 {
+		t.Errorf("%d rows are due, %v, want 3", len(due), err)
+	}
+	for _, name := range []string{"enrolment_live", "enrolment_request", "enrolment_owner", "enrolment_due", "enrolment_ca_number", "enrolment_key", "enrolment_state"} {
+		var there int
+		err := s.read.QueryRowContext(t.Context(), `SELECT count(*) FROM sqlite_schema WHERE tbl_name = 'enrolment' AND type = 'index' AND name = ?`, name).Scan(&there)
+		if err != nil || there != 1 {
+			t.Errorf("index %s is gone (%v)", name, err)
+		}
+	}
+	// A held row is live, for the database too, and the next row comes behind those that were there.
+	held := enroll.Enrolment{ID: fmt.Sprintf("%032x", 99), Request: want[5].Request, State: enroll.Held, Created: at, Updated: at}
+	if _, created, err := s.Journal().Open(t.Context(), held); err != nil || !created {
+		t.Fatalf("Open: created %t, %v", created, err)
+	}
+	second := fmt.Sprintf("%032x", 100)
+	if err := s.write(t.Context(), func(ctx context.Context, tx *tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO enrolment (id, authority, owner, label, public_key, subject, vouch, request_hash, created, state, updated, version)
+			SELECT ?, authority, owner, label, public_key, subject, vouch, request_hash, created, 'requested', updated, 1 FROM enrolment WHERE id = ?`, second, held.ID)
+		return err
+	}); err == nil {
+		t.Error("a second live row was taken beside a held one")
+	}
+	if last, err := s.Journal().Last(t.Context(), held.Request); err != nil || last.ID != held.ID {
+		t.Errorf("the last row of the request is %s, %v, want %s", last.ID, err, held.ID)
+	}
+}
+
+// TestHeldDown goes back to the schema that knows no held rows: they must not go out unseen.
+func TestHeldDown(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "callsign.db")
+	s, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	held := enroll.Enrolment{ID: fmt.Sprintf("%032x", 1), Request: enroll.Request{Authority: "local", Owner: "est:/x", PublicKey: []byte{1}}, State: enroll.Held, Created: at, Updated: at}
+	if _, _, err := s.Journal().Open(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(path, false, time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := provider(db)
+	if err == nil {
+		_, err = p.DownTo(context.WithoutCancel(t.Context()), 5)
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := openAt(t, path, Options{}).Journal().Get(t.Context(), held.ID)
+	if err != nil || got.State != enroll.Failed {
+		t.Errorf("the row is %s, %v, want failed", got.State, err)
+	}
+}
+
+// TestLongMigration: the time that Open waits for a lock is none that a change of the schema has to keep.
+func TestLongMigration(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "callsign.db")
+	const n = 50_000
+	schemaAt(t, path, 5, func(exec func(string, ...any)) {
+		exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO enrolment (id, authority, owner, label, public_key, subject, vouch, request_hash, created, state, updated, version)
+			SELECT printf('%032x', i), 'local', 'phone:x', '', x'3000', x'3000', 'string', randomblob(32), i, 'confirmed', i, 3 FROM n`, n)
+	})
+	s := openAt(t, path, Options{OpenWait: 100 * time.Millisecond})
+	if _, total, err := s.Journal().Find(t.Context(), enroll.Filter{Limit: 1}); err != nil || total != n {
+		t.Errorf("%d rows, %v, want %d", total, err, n)
 	}
 }

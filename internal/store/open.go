@@ -37,7 +37,7 @@ func (s *Store) open(ctx context.Context, path string, o Options) (*sql.Conn, er
 	ctx, cancel := context.WithTimeout(ctx, o.OpenWait)
 	defer cancel()
 	for {
-		conn, err := s.tryOpen(ctx, path, o)
+		conn, err := s.tryOpen(ctx, caller, path, o)
 		if err != nil && ctx.Err() != nil && caller.Err() == nil {
 			return nil, fault("store.locked", path, fmt.Sprintf("the database %s could not be opened within %v", path, o.OpenWait),
 				"see whether another process holds its lock: fuser -v "+path+"; or whether the disk is very slow", err)
@@ -59,7 +59,8 @@ func (s *Store) open(ctx context.Context, path string, o Options) (*sql.Conn, er
 // errRace marks a migration that failed perhaps only because another process made the same step at the same time.
 var errRace = errors.New("migrations raced")
 
-func (s *Store) tryOpen(ctx context.Context, path string, o Options) (conn *sql.Conn, err error) {
+// tryOpen is one try to open, within ctx. Changing the schema of a large database takes as long as it takes, within caller.
+func (s *Store) tryOpen(ctx, caller context.Context, path string, o Options) (conn *sql.Conn, err error) {
 	writer, err := sql.Open("sqlite", dsn(path, false, min(busyTimeout, o.OpenWait)))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -78,7 +79,7 @@ func (s *Store) tryOpen(ctx context.Context, path string, o Options) (conn *sql.
 		}
 	}()
 
-	if err := s.migrate(ctx, writer); err != nil {
+	if err := s.migrate(ctx, caller, writer); err != nil {
 		return nil, explain(path, err)
 	}
 	// The writer's connection outlives ctx, which is Open's.
@@ -90,8 +91,8 @@ func (s *Store) tryOpen(ctx context.Context, path string, o Options) (conn *sql.
 	return conn, nil
 }
 
-// migrate brings the schema to the newest version that this program knows.
-func (s *Store) migrate(ctx context.Context, db *sql.DB) error {
+// migrate brings the schema to the newest version that this program knows. It looks within ctx, and works within caller.
+func (s *Store) migrate(ctx, caller context.Context, db *sql.DB) error {
 	// Asked first and outside of the migrations, so that a damaged file is told from a failed migration.
 	var pages int64
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&pages); err != nil {
@@ -113,7 +114,11 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB) error {
 	if current == target {
 		return nil
 	}
-	results, err := p.Up(ctx)
+	if current > 0 {
+		s.log.Info("changing the database schema; a large database takes its time", "event", "store.migrating", "op", "open", "path", s.path,
+			"from", current, "to", target)
+	}
+	results, err := p.Up(caller)
 	for _, r := range results {
 		s.log.Info("database schema changed", "event", "store.migrated", "op", "open", "path", s.path, "version", r.Source.Version,
 			"duration_ms", r.Duration.Milliseconds())

@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
 	"time"
 )
 
@@ -26,4 +27,22 @@ func blob(b []byte) []byte {
 		return []byte{}
 	}
 	return b
+}
+
+// jsonOf is the column value of a structure: NULL for nil.
+func jsonOf[T any](v *T) (sql.NullString, error) {
+	if v == nil {
+		return sql.NullString{}, nil
+	}
+	text, err := json.Marshal(v)
+	return sql.NullString{String: string(text), Valid: err == nil}, err
+}
+
+// fromJSON is the structure of a column value.
+func fromJSON[T any](v sql.NullString) (*T, error) {
+	if !v.Valid {
+		return nil, nil //nolint:nilnil // NULL is the value nil
+	}
+	out := new(T)
+	return out, json.Unmarshal([]byte(v.String), out)
 }

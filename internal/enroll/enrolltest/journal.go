@@ -31,6 +31,9 @@ func RunJournal(t *testing.T, newJournal func(t *testing.T) enroll.Journal) {
 		"the same request is one row":     sameRequest,
 		"other requests are other rows":   otherRequests,
 		"rows that are over":              overRows,
+		"a row may begin held":            beginsHeld,
+		"denied by an administrator":      rejected,
+		"approvals that count again":      approvedBefore,
 		"a row may begin issued":          beginsIssued,
 		"reuse of issued rows":            reuse,
 		"update wants the version":        versions,
@@ -120,6 +123,7 @@ func issued(e enroll.Enrolment) enroll.Enrolment {
 	e.Attempts = 3
 	e.NextAttempt = start.Add(90 * time.Second)
 	e.RetryAfter = 1500 * time.Millisecond
+	e.Decision = &enroll.Decision{Approved: true, By: "müller", At: start.Add(time.Millisecond), Note: "it's \"ours\""}
 	e.Updated = start.Add(time.Second)
 	return e
 }
@@ -171,10 +175,10 @@ func beginsIssued(t *testing.T, j enroll.Journal) {
 func everyField(t *testing.T, j enroll.Journal) {
 	e := row(1)
 	e.Reuse = 7 * 24 * time.Hour
-	e.Login = &ca.Login{User: "u", Password: []byte("p")}
+	e.Login, e.Hold = &ca.Login{User: "u", Password: []byte("p")}, true
 	opened := mustOpen(t, j, e)
 	want := e
-	want.Login, want.Version = nil, 1
+	want.Login, want.Hold, want.Version = nil, false, 1
 	same(t, "Open", want, opened)
 	want = issued(opened)
 	got := mustUpdate(t, j, want)
@@ -190,7 +194,7 @@ func everyField(t *testing.T, j enroll.Journal) {
 		t.Fatal(err)
 	}
 	same(t, "Last", want, got)
-	for _, tm := range []time.Time{got.Created, got.Updated, got.NotAfter, got.NextAttempt} {
+	for _, tm := range []time.Time{got.Created, got.Updated, got.NotAfter, got.NextAttempt, got.Decision.At} {
 		if tm.Location() != time.UTC {
 			t.Errorf("time %v is not in UTC", tm)
 		}
@@ -198,6 +202,7 @@ func everyField(t *testing.T, j enroll.Journal) {
 	// Memory that the caller changes is the caller's.
 	got.Certificate[0] = 0xff
 	got.Progress.Mark[0] = 0xff
+	got.Decision.Approved = false
 	got, err = j.Get(t.Context(), e.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -214,14 +219,14 @@ func emptyFields(t *testing.T, j enroll.Journal) {
 	}
 	e.Version = 1
 	same(t, "Get", e, got)
-	if got.Failure != nil || !got.NotAfter.IsZero() || !got.NextAttempt.IsZero() {
+	if got.Failure != nil || got.Decision != nil || !got.NotAfter.IsZero() || !got.NextAttempt.IsZero() {
 		t.Errorf("empty fields came back filled: %+v", got)
 	}
 }
 
 func sameRequest(t *testing.T, j enroll.Journal) {
 	first := mustOpen(t, j, row(1))
-	for _, state := range []enroll.State{enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued} {
+	for _, state := range []enroll.State{enroll.Held, enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued} {
 		first.State = state
 		first = mustUpdate(t, j, first)
 		again := row(1)
@@ -283,6 +288,134 @@ func overRows(t *testing.T, j enroll.Journal) {
 		}
 		if wantState := map[bool]enroll.State{true: enroll.Submitted, false: enroll.Requested}[c.want.Submitted]; fresh.State != wantState {
 			t.Errorf("%s: new row is %s, want %s", c.name, fresh.State, wantState)
+		}
+		kept, err := j.Get(t.Context(), old.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, c.name+": the old row", old, kept)
+	}
+}
+
+// held makes of a new row one that is held.
+func held(e enroll.Enrolment) enroll.Enrolment {
+	e.State, e.NextAttempt = enroll.Held, time.Time{}
+	return e
+}
+
+// beginsHeld: a held row stands for its request, in both directions, and is never due.
+func beginsHeld(t *testing.T, j enroll.Journal) {
+	e := held(row(1))
+	opened := mustOpen(t, j, e)
+	e.Version = 1
+	same(t, "Open", e, opened)
+	if rows, err := j.Due(t.Context(), start.Add(time.Hour), 10); err != nil || len(rows) != 0 {
+		t.Errorf("Due: %d rows, %v, want none", len(rows), err)
+	}
+	for name, again := range map[string]enroll.Enrolment{"held": held(row(1)), "free": row(1), "issued": issued(row(1))} {
+		got, created, err := j.Open(t.Context(), again)
+		if err != nil || created {
+			t.Errorf("Open of the same request, %s: created %t, %v", name, created, err)
+		}
+		same(t, name, opened, got)
+	}
+	approved := opened
+	approved.State, approved.NextAttempt = enroll.Requested, start.Add(time.Minute)
+	approved.Decision = &enroll.Decision{Approved: true, By: "root", At: start.Add(time.Minute)}
+	got := mustUpdate(t, j, approved)
+	approved.Version++
+	same(t, "Update", approved, got)
+	if rows, err := j.Due(t.Context(), start.Add(time.Hour), 10); err != nil || len(rows) != 1 {
+		t.Errorf("Due after the approval: %d rows, %v, want one", len(rows), err)
+	}
+	got, created, err := j.Open(t.Context(), held(row(1)))
+	if err != nil || created {
+		t.Errorf("Open after the approval: created %t, %v", created, err)
+	}
+	same(t, "Open after the approval", approved, got)
+
+	// Progress that an older row hands on is kept while the new one waits.
+	lost := mustOpen(t, j, row(2))
+	lost.State, lost.Progress = enroll.Failed, ca.Progress{Submitted: true, RequestID: "12", Mark: []byte("h=11")}
+	mustUpdate(t, j, lost)
+	waits := mustOpen(t, j, held(row(2)))
+	if waits.State != enroll.Held || !waits.NextAttempt.IsZero() {
+		t.Errorf("the row is %s and due at %v, want held", waits.State, waits.NextAttempt)
+	}
+	if diff := cmp.Diff(lost.Progress, waits.Progress); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+}
+
+// rejected: what an administrator denied stays denied, and what was lost before is not forgotten.
+func rejected(t *testing.T, j enroll.Journal) {
+	e := mustOpen(t, j, held(row(1)))
+	e.State, e.Progress = enroll.Denied, ca.Progress{Submitted: true, Mark: []byte("m")}
+	e.Failure = &enroll.Failure{Code: enroll.CodeRequestDenied, Detail: "no", Remedy: "ask"}
+	e.Decision = &enroll.Decision{By: "root", At: start, Note: "no"}
+	e = mustUpdate(t, j, e)
+	for name, again := range map[string]enroll.Enrolment{"held": held(row(1)), "free": row(1), "issued": issued(row(1))} {
+		got, created, err := j.Open(t.Context(), again)
+		if err != nil || created {
+			t.Errorf("%s: created %t, %v", name, created, err)
+		}
+		same(t, name, e, got)
+	}
+	e.State, e.Decision = enroll.Stale, &enroll.Decision{Approved: true, By: "root", At: start}
+	mustUpdate(t, j, e)
+	got := mustOpen(t, j, held(row(1)))
+	if got.State != enroll.Submitted || !got.NextAttempt.Equal(start) || got.Decision == nil || string(got.Progress.Mark) != "m" {
+		t.Errorf("after a change of mind the new row is %s, due at %v, decision %v, progress %v", got.State, got.NextAttempt, got.Decision, got.Progress)
+	}
+}
+
+// approvedBefore: which approvals keep the next row of the same request from being held.
+func approvedBefore(t *testing.T, j enroll.Journal) {
+	approved := &enroll.Decision{Approved: true, By: "root", At: start, Note: "ours"}
+	for i, c := range []struct {
+		name     string
+		state    enroll.State
+		decision *enroll.Decision
+		progress ca.Progress
+		cert     []byte
+		edit     func(*enroll.Enrolment)
+		want     enroll.State
+	}{
+		{name: "failed", state: enroll.Failed, decision: approved, want: enroll.Requested},
+		{name: "superseded", state: enroll.Stale, decision: approved, want: enroll.Requested},
+		{name: "failed with the answer lost", state: enroll.Failed, decision: approved, progress: ca.Progress{Submitted: true}, want: enroll.Submitted},
+		{name: "never decided", state: enroll.Failed, want: enroll.Held},
+		{name: "never decided, with the answer lost", state: enroll.Stale, progress: ca.Progress{Submitted: true}, want: enroll.Held},
+		{name: "certificate issued", state: enroll.Stale, decision: approved, cert: []byte{1}, want: enroll.Held},
+		{name: "certificate stored", state: enroll.Confirmed, decision: approved, cert: []byte{1}, want: enroll.Held},
+		{name: "denied by the authority", state: enroll.Denied, decision: approved, want: enroll.Held},
+		{name: "other names", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Extensions[1].Value = []byte{0x30, 1} }, want: enroll.Held},
+		{name: "other criticality", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Extensions[1].Critical = true }, want: enroll.Held},
+		{name: "fewer extensions", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Extensions = e.Extensions[:1] }, want: enroll.Held},
+		{name: "other request", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.CSR = []byte{0x30, 0} }, want: enroll.Held},
+		{name: "no request", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.CSR = nil }, want: enroll.Held},
+		{name: "other voucher", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Vouch = "null" }, want: enroll.Held},
+		{name: "just in time", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Created = start.Add(30*24*time.Hour - time.Millisecond) }, want: enroll.Requested},
+		{name: "too late", state: enroll.Failed, decision: approved, edit: func(e *enroll.Enrolment) { e.Created = start.Add(30 * 24 * time.Hour) }, want: enroll.Held},
+	} {
+		old := mustOpen(t, j, held(row(i)))
+		old.State, old.Decision, old.Progress, old.Certificate = c.state, c.decision, c.progress, c.cert
+		old = mustUpdate(t, j, old)
+		e := held(row(i))
+		if c.edit != nil {
+			c.edit(&e)
+		}
+		got := mustOpen(t, j, e)
+		if got.State != c.want {
+			t.Errorf("%s: the new row is %s, want %s", c.name, got.State, c.want)
+		}
+		var decision *enroll.Decision
+		var due time.Time
+		if c.want != enroll.Held {
+			decision, due = c.decision, e.Created
+		}
+		if diff := cmp.Diff(decision, got.Decision); diff != "" || !got.NextAttempt.Equal(due) {
+			t.Errorf("%s: the new row is due at %v, want %v; decision (-want +got):\n%s", c.name, got.NextAttempt, due, diff)
 		}
 		kept, err := j.Get(t.Context(), old.ID)
 		if err != nil {
@@ -356,10 +489,10 @@ func requestStays(t *testing.T, j enroll.Journal) {
 	opened := mustOpen(t, j, row(1))
 	e := opened
 	e.State = enroll.Pending
-	e.Login = &ca.Login{User: "u", Password: []byte("p")}
+	e.Login, e.Hold = &ca.Login{User: "u", Password: []byte("p")}, true
 	got := mustUpdate(t, j, e)
-	if got.Login != nil {
-		t.Error("the login was kept")
+	if got.Login != nil || got.Hold {
+		t.Error("the login or the hold was kept")
 	}
 	if diff := cmp.Diff(opened.Request, got.Request); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
@@ -421,7 +554,7 @@ func due(t *testing.T, j enroll.Journal) {
 	fourth := put(4, enroll.Requested, start)
 	put(5, enroll.Requested, start.Add(time.Millisecond))
 	put(6, enroll.Requested, time.Time{})
-	for i, s := range []enroll.State{enroll.Issued, enroll.Confirmed, enroll.Denied, enroll.Failed, enroll.Stale} {
+	for i, s := range []enroll.State{enroll.Held, enroll.Issued, enroll.Confirmed, enroll.Denied, enroll.Failed, enroll.Stale} {
 		put(10+i, s, start.Add(-time.Hour))
 	}
 	want := []string{first, second, third, fourth}
@@ -458,6 +591,9 @@ func found(t *testing.T, j enroll.Journal) {
 	put := func(n int, authority, owner string, s enroll.State, certificate []byte, dismissed time.Time) string {
 		e := row(n)
 		e.Authority, e.Owner = authority, owner
+		if owner == "est:/phone:x" {
+			e.Label = ""
+		}
 		// Arrival counts, not the clock.
 		e.Created = start.Add(-time.Duration(n) * time.Hour)
 		e = mustOpen(t, j, e)
@@ -473,23 +609,30 @@ func found(t *testing.T, j enroll.Journal) {
 	f := put(6, "adcs", "PHONE:SEP00000000000F", enroll.Confirmed, cert, never)
 	g := put(7, "adcs", "phone:SEP00000000000A", enroll.Issued, cert, never)
 	h := put(8, "adcs", "phone:SEP00000000000A", enroll.Denied, []byte{}, start)
+	i := put(9, "local", "est:phones/x", enroll.Held, nil, never)
 	for name, q := range map[string]struct {
 		filter enroll.Filter
 		want   []string
 	}{
-		"all":                {enroll.Filter{}, []string{a, b, c, d, e, f, g, h}},
+		"all":                {enroll.Filter{}, []string{a, b, c, d, e, f, g, h, i}},
 		"authority":          {enroll.Filter{Authority: "offline"}, []string{d, e}},
-		"unknown authority":  {enroll.Filter{Authority: "local"}, nil},
+		"unknown authority":  {enroll.Filter{Authority: "upstream"}, nil},
 		"owner prefix":       {enroll.Filter{OwnerPrefix: "phone:"}, []string{a, b, c, d, g, h}},
 		"whole owner":        {enroll.Filter{OwnerPrefix: "phone:SEP00000000000A"}, []string{a, g, h}},
 		"longer than any":    {enroll.Filter{OwnerPrefix: "phone:SEP00000000000AB"}, nil},
 		"no pattern":         {enroll.Filter{OwnerPrefix: "%"}, nil},
+		"label":              {enroll.Filter{Labels: []string{"phones"}, Authority: "offline"}, []string{d}},
+		"no label":           {enroll.Filter{Labels: []string{""}}, []string{e}},
+		"labels":             {enroll.Filter{Labels: []string{"", "phones"}, Authority: "offline"}, []string{d, e}},
+		"unknown label":      {enroll.Filter{Labels: []string{"phone"}}, nil},
+		"held":               {enroll.Filter{States: []enroll.State{enroll.Held}}, []string{i}},
+		"held or pending":    {enroll.Filter{States: []enroll.State{enroll.Pending, enroll.Held}}, []string{d, e, i}},
 		"state":              {enroll.Filter{States: []enroll.State{enroll.Stale}}, []string{a, b, c}},
 		"states":             {enroll.Filter{States: []enroll.State{enroll.Pending, enroll.Stale, enroll.Denied}}, []string{a, b, c, d, e, h}},
 		"more states":        {enroll.Filter{States: []enroll.State{enroll.Issued, enroll.Stale, enroll.Confirmed}}, []string{a, b, c, f, g}},
 		"no row in state":    {enroll.Filter{States: []enroll.State{enroll.Failed}}, nil},
 		"certified":          {enroll.Filter{Certified: true}, []string{a, b, f, g}},
-		"undismissed":        {enroll.Filter{Undismissed: true}, []string{a, c, d, e, f, g}},
+		"undismissed":        {enroll.Filter{Undismissed: true}, []string{a, c, d, e, f, g, i}},
 		"stale certificates": {enroll.Filter{OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale}, Certified: true, Undismissed: true}, []string{a}},
 		"everything":         {enroll.Filter{Authority: "adcs", OwnerPrefix: "phone:", States: []enroll.State{enroll.Stale, enroll.Issued}, Certified: true, Undismissed: true}, []string{a, g}},
 	} {

@@ -35,7 +35,7 @@ func (m *Memory) enter(ctx context.Context, method string) error {
 
 // clone copies a row so that nobody shares memory with the journal, and cuts it to what a journal keeps.
 func clone(e enroll.Enrolment) enroll.Enrolment {
-	e.Login = nil
+	e.Login, e.Hold = nil, false
 	e.PublicKey = bytes.Clone(e.PublicKey)
 	e.Subject = bytes.Clone(e.Subject)
 	e.CSR = bytes.Clone(e.CSR)
@@ -46,6 +46,11 @@ func clone(e enroll.Enrolment) enroll.Enrolment {
 	if e.Failure != nil {
 		f := *e.Failure
 		e.Failure = &f
+	}
+	if e.Decision != nil {
+		d := *e.Decision
+		d.At = d.At.UTC().Truncate(time.Millisecond)
+		e.Decision = &d
 	}
 	for _, t := range []*time.Time{&e.NotAfter, &e.NextAttempt, &e.Created, &e.Updated, &e.Dismissed} {
 		*t = t.UTC().Truncate(time.Millisecond)
@@ -187,6 +192,7 @@ func (m *Memory) Find(ctx context.Context, f enroll.Filter) (rows []enroll.Enrol
 	}
 	for _, r := range m.All() {
 		if f.Authority != "" && r.Authority != f.Authority || !strings.HasPrefix(r.Owner, f.OwnerPrefix) ||
+			len(f.Labels) > 0 && !slices.Contains(f.Labels, r.Label) ||
 			len(f.States) > 0 && !slices.Contains(f.States, r.State) ||
 			f.Certified && len(r.Certificate) == 0 || f.Undismissed && !r.Dismissed.IsZero() {
 			continue
