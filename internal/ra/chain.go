@@ -25,13 +25,8 @@ const (
 	chainTimeout = time.Minute
 )
 
-// known is what is known of a label's CA.
-type known struct {
-	certs []*x509.Certificate
-	at    time.Time
-}
-
-// CACerts implements est.Backend: the authority's chain, as last fetched.
+// CACerts implements est.Backend: the authority's chain, as last fetched, from the newest issuing CA to the root; then what joins an
+// earlier root with this one and earlier certificates of the CA, as far as they are valid now.
 func (a *RA) CACerts(ctx context.Context, label string) ([]*x509.Certificate, error) {
 	if _, refused := a.label(label); refused != nil {
 		return nil, refused
@@ -39,10 +34,10 @@ func (a *RA) CACerts(ctx context.Context, label string) ([]*x509.Certificate, er
 	if refused := a.ready(ctx, label); refused != nil {
 		return nil, refused
 	}
-	return a.known(label).certs, nil
+	return a.known(label).at(a.c.Now()), nil
 }
 
-// known is what is known of the label's CA; nil when nothing is yet. It is never changed, only replaced.
+// known is what is known of the label's CA; nil when nothing is yet.
 func (a *RA) known(label string) *known {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -199,7 +194,7 @@ func (a *RA) refresh(ctx context.Context, l *label) error {
 		return fmt.Errorf("chain of %s: %w", l.Authority.Name(), err)
 	}
 	a.mu.Lock()
-	a.chains[l.Name] = &known{certs: certs, at: a.c.Now()}
+	a.chains[l.Name] = newKnown(certs, a.c.Rollover)
 	delete(a.noChain, l.Name)
 	a.mu.Unlock()
 	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", l.Authority.Name()),
@@ -216,18 +211,11 @@ func (a *RA) refresh(ctx context.Context, l *label) error {
 
 // noticeIssuer asks for the chain again when a certificate names an issuer that is not in it: the CA was renewed.
 func (a *RA) noticeIssuer(label string, c *x509.Certificate) {
-	a.mu.Lock()
-	known := a.chains[label] == nil
-	if ch := a.chains[label]; ch != nil {
-		for _, i := range ch.certs {
-			if bytes.Equal(i.RawSubject, c.RawIssuer) &&
-				(len(c.AuthorityKeyId) == 0 || len(i.SubjectKeyId) == 0 || bytes.Equal(i.SubjectKeyId, c.AuthorityKeyId)) {
-				known = true
-			}
-		}
-	}
-	a.mu.Unlock()
-	if known {
+	k := a.known(label)
+	if k == nil || slices.ContainsFunc(k.told, func(i *x509.Certificate) bool {
+		return bytes.Equal(i.RawSubject, c.RawIssuer) &&
+			(len(c.AuthorityKeyId) == 0 || len(i.SubjectKeyId) == 0 || bytes.Equal(i.SubjectKeyId, c.AuthorityKeyId))
+	}) {
 		return
 	}
 	select {

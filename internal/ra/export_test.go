@@ -2,8 +2,10 @@ package ra
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
 
+	"callsign/est"
 	"callsign/internal/enroll"
 )
 
@@ -15,3 +17,49 @@ func (a *RA) StatusOf(row enroll.Enrolment) (int, time.Duration) {
 
 // Enter takes a place to hash a password.
 func (u *Users) Enter(ctx context.Context) (done func(), err error) { return u.enter(ctx) }
+
+// Refusal is what the rules of label "phones" say to a request of the client of this name.
+func (r Rules) Refusal(csr *x509.CertificateRequest, name string, others bool) (*est.Error, error) {
+	c, err := compileRules(r, "phones")
+	if err != nil {
+		return nil, err
+	}
+	return c.check(csr, name, others), nil
+}
+
+// ClientName is the name that a certificate gives its owner.
+func ClientName(pattern string, cert *x509.Certificate) (string, bool) {
+	c, err := compileClients(pattern, nil)
+	if err != nil {
+		return "", false
+	}
+	return c.nameOf(cert)
+}
+
+// Glob tells whether s fits a pattern.
+func Glob(pattern, s string) bool { return glob(pattern, s) }
+
+// Published is what cacerts answers at a time when an authority tells this and the configuration has extra.
+func Published(told, extra []*x509.Certificate, now time.Time) []*x509.Certificate {
+	return newKnown(told, extra).at(now)
+}
+
+// GeneralNames are the names in the value of a subjectAltName, as text.
+func GeneralNames(value []byte) ([]string, error) {
+	list, err := parseGeneralNames(value)
+	var out []string
+	for _, n := range list {
+		out = append(out, n.String())
+	}
+	return out, err
+}
+
+// AsksAgain tells whether Run has been asked to fetch the chains again, and takes the request back.
+func (a *RA) AsksAgain() bool {
+	select {
+	case <-a.again:
+		return true
+	default:
+		return false
+	}
+}

@@ -64,13 +64,13 @@ func (a *RA) renewable(ctx context.Context, l *label, certs []*x509.Certificate)
 // issuersOf are the certificates of the CA that issues under the label: the present one first, then those of earlier
 // renewals. The chain must be known.
 func (a *RA) issuersOf(l *label) []*x509.Certificate {
-	ch := a.known(l.Name)
-	if ch == nil || len(ch.certs) == 0 {
+	k := a.known(l.Name)
+	if k == nil {
 		return nil
 	}
 	var out []*x509.Certificate
-	for _, c := range ch.certs {
-		if bytes.Equal(c.RawSubject, ch.certs[0].RawSubject) {
+	for _, c := range k.all() {
+		if bytes.Equal(c.RawSubject, k.told[0].RawSubject) {
 			out = append(out, c)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"net/http"
@@ -132,13 +133,18 @@ func (r *rules) checkSubject(csr *x509.CertificateRequest, cns []string, name st
 			key, may = "subject_is_name", fmt.Sprintf("the subject must have one common name, which is the client's name %q", name)
 		}
 		switch {
+		case slices.ContainsFunc(csr.Subject.Names, func(n pkix.AttributeTypeAndValue) bool {
+			_, text := n.Value.(string)
+			return !text && n.Type.Equal(oidCommonName)
+		}):
+			return r.deny(CodeSubjectDenied, key, "the common name of the subject is no text", may)
 		case len(cns) != 1:
 			return r.deny(CodeSubjectDenied, key, fmt.Sprintf("the subject %q has %d common names", clip(csr.Subject.String()), len(cns)), may)
 		case r.subject != nil && !r.subject.MatchString(cns[0]):
 			return r.deny(CodeSubjectDenied, key, fmt.Sprintf("the common name %q may not be asked for here", clip(cns[0])), may)
 		}
 	}
-	if byName && cns[0] != name {
+	if byName && (cns[0] != name || name == "") {
 		return r.deny(CodeSubjectDenied, "subject_is_name", fmt.Sprintf("the common name %q is not the client's name", clip(cns[0])),
 			fmt.Sprintf("the common name must be %q", name))
 	}
@@ -174,17 +180,13 @@ func (r *rules) checkNames(csr *x509.CertificateRequest, cns []string) *est.Erro
 	if r.names.none() {
 		may = "the request must have no subjectAltName"
 	}
-	seen := false
-	for _, e := range csr.Extensions {
+	for _, e := range csr.Extensions { // crypto/x509 refuses a request that repeats one
 		switch {
 		case e.Id.Equal(oidSecurityID):
 			return r.deny(CodeNameDenied, "names", "the request names an account by its security identifier (extension "+oidSecurityID.String()+")", may)
 		case !e.Id.Equal(oidSubjectAltName):
 			continue
-		case seen:
-			return r.deny(CodeNameDenied, "names", "the request has two subjectAltName extensions", may)
 		}
-		seen = true
 		list, err := parseGeneralNames(e.Value)
 		if err != nil {
 			return r.deny(CodeNameDenied, "names", "the subjectAltName of the request cannot be read: "+err.Error(), may)

@@ -39,7 +39,8 @@ const DefaultUserCache = 10 * time.Minute
 
 // Users are the HTTP users of the registration authority, from a file with one "NAME:BCRYPT-HASH" a line (the format of
 // htpasswd -B; empty lines and lines that begin with # are skipped). The file is read again when its size or time
-// changes, so users come and go without a restart. A line that cannot be used is logged and skipped; the others count.
+// changes, so users come and go without a restart. A line that cannot be used is logged and skipped; the others count. A line that begins
+// with the colon is the password of clients that send no user name (RFC 7030 section 3.2.3): all of them are one client.
 //
 // A password that was right is remembered by a keyed hash for CacheFor, because bcrypt is slow on purpose and EST
 // clients log in with each request. A wrong one is never remembered. An unknown user costs the same work as a known one.
@@ -82,7 +83,7 @@ func (u *Users) Check(ctx context.Context, user string, password []byte) (known,
 	}
 	defer done()
 	// Outside the lock: this is slow, and those who are remembered must not wait for it.
-	ok = bcrypt.CompareHashAndPassword(hash, password) == nil && known
+	ok = bcrypt.CompareHashAndPassword(hash, password) == nil && known && len(password) > 0
 	if ok && u.cacheFor() > 0 {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -247,7 +248,7 @@ func ParseUsers(r io.Reader) (hashes map[string][]byte, faults []error, err erro
 			faults = append(faults, fmt.Errorf("line %d: no colon between name and hash", n))
 			continue
 		}
-		if err := checkUserName(name); err != nil {
+		if err := checkUserName(name); err != nil && name != "" {
 			faults = append(faults, fmt.Errorf("line %d: %w", n, err))
 			continue
 		}
@@ -285,9 +286,9 @@ func checkUserName(name string) error {
 	return nil
 }
 
-// UserLine returns a line for the users file, with the line end. The cost is bcrypt's; 0 means its default.
+// UserLine returns a line for the users file, with the line end; an empty name is that of clients that send none. The cost is bcrypt's; 0 means its default.
 func UserLine(name string, password []byte, cost int) (string, error) {
-	if err := checkUserName(name); err != nil {
+	if err := checkUserName(name); err != nil && name != "" {
 		return "", err
 	}
 	if len(password) == 0 || len(password) > maxPassword {

@@ -108,6 +108,7 @@ type world struct {
 	engine *enroll.Engine
 	ca     *script
 	root   *local.Issuer
+	sub    *local.Issuer // below root: what ca signs with
 	url    string
 	log    *logbook
 	users  string
@@ -149,6 +150,7 @@ func newWorld(t *testing.T, edit func(*ra.Config)) *world {
 	check(t, err)
 	authority, err := local.New(local.Config{Certificate: issuing.Certificate, Signer: issuing.Signer, Chain: issuing.Chain})
 	check(t, err)
+	w.sub = issuing
 	w.ca = &script{local: authority, name: "local"}
 
 	dir := t.TempDir()
@@ -206,7 +208,7 @@ func (w *world) serve() {
 	check(w.t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(w.t, err)
-	srv := est.NewServer(&est.Handler{Backend: w.ra}, &tls.Config{
+	srv := est.NewServer(&est.Handler{Backend: w.ra, Log: slog.New(slog.NewTextHandler(w.log, nil))}, &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: leaf.Presented(), PrivateKey: leaf.Signer}}, MinVersion: tls.VersionTLS12,
 	}, nil)
 	done := make(chan error, 1)
