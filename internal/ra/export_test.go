@@ -63,3 +63,10 @@ func (a *RA) AsksAgain() bool {
 		return false
 	}
 }
+
+// UnderWay is how many hashes are being computed or wait for their turn.
+func (u *Users) UnderWay() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.under)
+}

@@ -43,7 +43,7 @@ const DefaultUserCache = 10 * time.Minute
 // with the colon is the password of clients that send no user name (RFC 7030 section 3.2.3): all of them are one client.
 //
 // A password that was right is remembered by a keyed hash for CacheFor, because bcrypt is slow on purpose and EST
-// clients log in with each request. A wrong one is never remembered. An unknown user costs the same work as a known one.
+// clients log in with each request. A wrong one is never remembered. The same one is checked once for all who wait for it. An unknown user costs the same work as a known one.
 //
 // No more than half of the processors (at least one) hash passwords at a time, so that guessing them does not stop the
 // phones; who has not had his turn within 5 seconds gets ErrBusy.
@@ -62,6 +62,7 @@ type Users struct {
 	decoy  []byte // hash that is compared for unknown users
 	salt   []byte // key of the cache
 	good   map[[sha256.Size]byte]time.Time
+	under  map[[sha256.Size]byte]*comparison // under way
 
 	once sync.Once
 	busy chan struct{} // one place for each hash that is computed
@@ -77,13 +78,57 @@ func (u *Users) Check(ctx context.Context, user string, password []byte) (known,
 	if err != nil || fresh {
 		return known, fresh, err
 	}
+	return u.compare(ctx, user, password, hash, known, key)
+}
+
+// comparison is a hash that is being computed, for everybody who waits for the same one.
+type comparison struct {
+	done chan struct{} // closed when ok and err are there
+	ok   bool
+	err  error
+}
+
+// compare computes the hash. Who asks for the same one meanwhile waits for it: devices that share a user all call after a restart.
+func (u *Users) compare(ctx context.Context, user string, password, hash []byte, known bool, key [sha256.Size]byte) (_, ok bool, err error) {
+	for {
+		u.mu.Lock()
+		c := u.under[key]
+		if c == nil {
+			c = &comparison{done: make(chan struct{})}
+			u.under[key] = c
+			u.mu.Unlock()
+			c.ok, c.err = u.hash(ctx, user, password, hash, known, key)
+			u.mu.Lock()
+			delete(u.under, key)
+			u.mu.Unlock()
+			close(c.done)
+			return known, c.ok, c.err
+		}
+		u.mu.Unlock()
+		select {
+		case <-c.done:
+			if c.err == nil {
+				return known, c.ok, nil
+			}
+			// The other one has left, or has not had its turn: that says nothing about this one.
+			if errors.Is(c.err, ErrBusy) {
+				return known, false, c.err
+			}
+		case <-ctx.Done():
+			return known, false, ctx.Err()
+		}
+	}
+}
+
+// hash compares the password with the hash, and remembers that it was right.
+func (u *Users) hash(ctx context.Context, user string, password, hash []byte, known bool, key [sha256.Size]byte) (bool, error) {
 	done, err := u.enter(ctx)
 	if err != nil {
-		return known, false, err
+		return false, err
 	}
 	defer done()
 	// Outside the lock: this is slow, and those who are remembered must not wait for it.
-	ok = bcrypt.CompareHashAndPassword(hash, password) == nil && known && len(password) > 0
+	ok := bcrypt.CompareHashAndPassword(hash, password) == nil && known && len(password) > 0
 	if ok && u.cacheFor() > 0 {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -92,7 +137,7 @@ func (u *Users) Check(ctx context.Context, user string, password []byte) (known,
 			u.good[key] = u.now().Add(u.cacheFor())
 		}
 	}
-	return known, ok, nil
+	return ok, nil
 }
 
 // enter waits for a place to hash a password.
@@ -188,6 +233,7 @@ func (u *Users) prepare(hashes map[string][]byte) error {
 			return fmt.Errorf("make salt: %w", err)
 		}
 		u.good = make(map[[sha256.Size]byte]time.Time)
+		u.under = make(map[[sha256.Size]byte]*comparison)
 	}
 	cost := 0
 	for _, h := range hashes {

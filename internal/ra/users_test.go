@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,5 +170,47 @@ func FuzzParseUsers(f *testing.F) {
 				t.Fatalf("user %q, hash %q", name, h)
 			}
 		}
+	})
+}
+
+// TestEqualLoginsAreOne: many devices with one user, all at once, cost one hash; one that leaves does not take the others with it.
+func TestEqualLoginsAreOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "users")
+		writeUsers(t, path, "a", "pw")
+		u := &ra.Users{Path: path}
+		var ends []func()
+		for range max(1, runtime.GOMAXPROCS(0)/2) {
+			done, err := u.Enter(t.Context())
+			check(t, err)
+			ends = append(ends, done)
+		}
+		first, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, _, err := u.Check(first, "a", []byte("pw")); !errors.Is(err, context.Canceled) {
+				t.Error("who left got", err)
+			}
+		})
+		synctest.Wait()
+		for range 20 {
+			wg.Go(func() {
+				if _, ok, err := u.Check(t.Context(), "a", []byte("pw")); !ok || err != nil {
+					t.Error("refused", err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := u.UnderWay(); n != 1 {
+			t.Errorf("%d hashes for one password", n)
+		}
+		leave()
+		synctest.Wait()
+		if n := u.UnderWay(); n != 1 {
+			t.Errorf("%d hashes after the first has left", n)
+		}
+		ends[0]()
+		wg.Wait()
 	})
 }
