@@ -174,6 +174,9 @@ func estAuthFailed(_ *core, p *page, e event) {
 	libEST(&p.errors, "WARNING", "est_enroll_auth:394", "HTTP authentication failed. Auth type="+e.number("auth_type"))
 }
 
+// unauthorized is all that libEST says with status 401.
+const unauthorized = "The server was unable to authorize the request."
+
 // estFailed writes libEST's block for a refused request. Its texts end with line ends of their own.
 func estFailed(_ *core, p *page, e event) {
 	code, err := strconv.Atoi(e.number("status"))
@@ -181,8 +184,12 @@ func estFailed(_ *core, p *page, e event) {
 		code = http.StatusInternalServerError
 	}
 	cause := e.number("rv") + " (" + e.text("rv_name") + ")"
+	text := e.text("text")
+	if strings.HasPrefix(text, unauthorized) {
+		text = unauthorized // the original leaves the reason to be found out; it is in our own log
+	}
 	libEST(&p.errors, "WARNING", "est_http_request:1435", "Enrollment failed with rc="+cause+"\n")
-	libEST(&p.errors, "INFO", "mg_send_http_error:389", fmt.Sprintf("[Error %d: %s\n%s\n]", code, http.StatusText(code), e.text("text")))
+	libEST(&p.errors, "INFO", "mg_send_http_error:389", fmt.Sprintf("[Error %d: %s\n%s\n]", code, http.StatusText(code), text))
 	libEST(&p.errors, "ERROR", "est_mg_handler:1234", "EST error response code: "+cause+"\n")
 	libEST(&p.errors, "WARNING", "handle_request:1267", "Incoming request failed rv="+cause)
 }

@@ -293,7 +293,7 @@ func TestWrongTemplate(t *testing.T) {
 	client.Info("page", "event", "certsrv.page", "url", "https://lab-dc-iis.michamen.com:443/certsrv/certrqxt.asp", "bytes", 11771)
 	client.Warn("refused", "event", "est.auth_failed", "auth_type", 1, "auth_name", "AUTH_BASIC")
 	client.Warn("refused", "event", "est.failed", "status", 401, "rv", 22, "rv_name", "EST_ERR_AUTH_FAIL",
-		"text", "The server was unable to authorize the request.")
+		"text", `The server was unable to authorize the request. template "CiscoRa" is not offered to user ciscora; offered: CiscoRA`)
 	client.Info("answered", "event", "est.request", "method", "POST", "path", "/.well-known/est/simpleenroll", "proto", "HTTP/1.1",
 		"status", 401, "bytes", 48, "user_agent", "Cisco EST client 1.0", "referer", "")
 	want := strings.SplitAfter(fixture(t, "nginx/error-template-typo.log"), "\n")
