@@ -51,7 +51,7 @@ const (
 	CodeTemplateNotOffered = "certsrv.template-not-offered" // the account may not enroll with the template, or there is none
 	CodeUnexpectedAnswer   = "certsrv.unexpected-page"      // the authority answered, and nobody understands it
 	CodeOtherKey           = "adcs.other-key"               // the authority's certificate is for another key
-	CodeNotResolved        = "certsrv.not-resolved"         // the authority's host has no address
+	CodeNotResolved        = "certsrv.name-not-resolved"    // the authority's host has no address
 	CodeCannotConnect      = "certsrv.cannot-connect"       // no connection to the authority
 	// CodeLoginNeeded: the request began with the credentials of the client (Request.Login), which are not stored, and can
 	// only go on in a call that brings them again. Nothing was asked; a call with a Login is worth an attempt at once.
