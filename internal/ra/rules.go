@@ -79,6 +79,9 @@ func compileRules(r Rules, label string) (*rules, error) {
 		if err != nil {
 			return nil, fmt.Errorf("subject_has: %w", err)
 		}
+		if !printableOnly(a) {
+			return nil, fmt.Errorf("subject_has: %q has characters that such an attribute cannot have", s)
+		}
 		c.has = append(c.has, a)
 	}
 	if c.names, err = parseNameRules(r.Names); err != nil {
