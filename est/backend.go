@@ -22,7 +22,8 @@ type Backend interface {
 	CACerts(ctx context.Context, label string) ([]*x509.Certificate, error)
 	// Authenticate judges the credentials of a simpleenroll, simplereenroll or serverkeygen request: a client certificate,
 	// a user name and password, or both. It returns who the caller is, or an *Error with status 401 or 403. It is called
-	// once a request, before the body is judged. For simplereenroll it also judges whether the certificate may be renewed
+	// once a request, before the body is judged, also for a caller who shows nothing: an answer of 401 then becomes the
+	// challenge. For simplereenroll it also judges whether the certificate may be renewed
 	// (by whom it was issued, expired within the grace or not, revoked): the Handler compares the names only.
 	Authenticate(ctx context.Context, c Credentials) (Identity, error)
 	// Enroll returns the certificate for a PKCS#10 whose form and signature the Handler has checked.
@@ -102,6 +103,7 @@ type CMCRequest struct {
 	Body      []byte // DER or BER ContentInfo, base64 removed
 	Peer      net.Addr
 	TLS       *tls.ConnectionState
+	Forwarded bool // it came through a trusted proxy: TLS is the proxy's connection
 	RequestID string
 }
 

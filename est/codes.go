@@ -24,6 +24,15 @@ const (
 	CodeCSRKeyType       = "est.csr-key-type"       // 400: key algorithm, curve, exponent or size not allowed
 	CodeCSRNoSubject     = "est.csr-no-subject"     // 400: empty subject
 	CodeCSRChangeSubject = "est.csr-change-subject" // 403: asks for other names where names are not changed
+
+	CodeClientCertField     = "est.client-cert-field"    // 400: a trusted proxy tells of the client's certificate in a form that cannot be read
+	CodeLinkMissing         = "est.link-missing"         // 400: the request must be linked to its connection and is not
+	CodeLinkWrong           = "est.link-wrong"           // 400: the link is not that of the connection
+	CodeLinkImpossible      = "est.link-impossible"      // 400: the connection has nothing to be linked with
+	CodeReenrollCertificate = "est.reenroll-certificate" // 403: simplereenroll without the certificate that is to be renewed
+	CodeReenrollNames       = "est.reenroll-names"       // 403: simplereenroll with other names than the certificate's
+	CodeKeyEncryption       = "est.key-encryption"       // 400: a private key cannot be encrypted as asked for, or is not asked to be
+	CodeKeygenBusy          = "est.keygen-busy"          // 503: too many private keys are being made or wait for their certificate
 )
 
 // Stable codes of what can go wrong at the Client.

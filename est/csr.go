@@ -33,7 +33,7 @@ const (
 // parsedCSR is a PKCS#10 that passed all checks.
 type parsedCSR struct {
 	*x509.CertificateRequest
-	change *ChangeSubject
+	csrForm
 }
 
 // CheckCSR reads a DER PKCS#10 request, verifies its form strictly and its signature, which proves possession of the
@@ -48,20 +48,8 @@ func (p CSRPolicy) CheckCSR(der []byte) (*x509.CertificateRequest, error) {
 }
 
 func (p CSRPolicy) check(der []byte) (parsedCSR, error) {
-	form, err := scanCSR(der)
+	csr, err := p.checkForm(der)
 	if err != nil {
-		return parsedCSR{}, err
-	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return parsedCSR{}, refuseCSR(CodeCSRMalformed, "The certificate request cannot be parsed.", err)
-	}
-	if form.microsoft {
-		if err := adoptMicrosoftExtensions(csr, form); err != nil {
-			return parsedCSR{}, err
-		}
-	}
-	if err := p.checkKey(csr); err != nil {
 		return parsedCSR{}, err
 	}
 	switch csr.SignatureAlgorithm {
@@ -77,15 +65,38 @@ func (p CSRPolicy) check(der []byte) (parsedCSR, error) {
 		return parsedCSR{}, refuseCSR(CodeCSRBadSignature,
 			"The signature of the certificate request does not verify with the key inside: no proof of possession.", err)
 	}
-	if !p.AllowEmptySubject && len(csr.RawSubject) == 2 {
-		return parsedCSR{}, refuseCSR(CodeCSRNoSubject, "The certificate request has an empty subject.", nil)
+	return csr, p.checkContents(csr)
+}
+
+// checkForm reads a request and judges its form and key.
+func (p CSRPolicy) checkForm(der []byte) (parsedCSR, error) {
+	form, err := scanCSR(der)
+	if err != nil {
+		return parsedCSR{}, err
 	}
-	if p.Check != nil {
-		if err := p.Check(csr); err != nil {
-			return parsedCSR{}, asRefusal(err, http.StatusBadRequest, CodeCSRMalformed, "The certificate request is refused by policy.")
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return parsedCSR{}, refuseCSR(CodeCSRMalformed, "The certificate request cannot be parsed.", err)
+	}
+	if form.microsoft {
+		if err := adoptMicrosoftExtensions(csr, form); err != nil {
+			return parsedCSR{}, err
 		}
 	}
-	return parsedCSR{CertificateRequest: csr, change: form.change}, nil
+	return parsedCSR{CertificateRequest: csr, csrForm: form}, p.checkKey(csr)
+}
+
+// checkContents judges what a request asks for.
+func (p CSRPolicy) checkContents(csr parsedCSR) error {
+	if !p.AllowEmptySubject && len(csr.RawSubject) == 2 {
+		return refuseCSR(CodeCSRNoSubject, "The certificate request has an empty subject.", nil)
+	}
+	if p.Check != nil {
+		if err := p.Check(csr.CertificateRequest); err != nil {
+			return asRefusal(err, http.StatusBadRequest, CodeCSRMalformed, "The certificate request is refused by policy.")
+		}
+	}
+	return nil
 }
 
 // checkKey judges the public key.
@@ -124,8 +135,22 @@ func (p CSRPolicy) checkKey(csr *x509.CertificateRequest) error {
 // csrForm is what scanCSR learned about the attributes.
 type csrForm struct {
 	microsoft  bool   // extensions are under Microsoft's attribute only
-	extensions []byte // value of that attribute: DER Extensions
+	requested  []byte // value of that attribute: DER Extensions
 	change     *ChangeSubject
+	challenge  *string // challengePassword; nil when there is none
+	linking    *string // estIdentityLinking; nil when there is none
+	encryption keyEncryption
+}
+
+// link is the value by which the request is linked to a connection.
+func (f *csrForm) link() (value string, present bool) {
+	switch {
+	case f.linking != nil:
+		return *f.linking, true
+	case f.challenge != nil:
+		return *f.challenge, true
+	}
+	return "", false
 }
 
 // Attribute types that a request may have once and with one value only.
@@ -136,6 +161,9 @@ const (
 	oidOTPChallenge       = "1.2.840.113549.1.9.16.2.56"
 	oidRevocation         = "1.2.840.113549.1.9.16.2.57"
 	oidESTIdentityLinking = "1.2.840.113549.1.9.16.2.58"
+	oidSMIMECapabilities  = "1.2.840.113549.1.9.15"
+	oidDecryptKeyID       = "1.2.840.113549.1.9.16.2.37"
+	oidAsymmDecryptKeyID  = "1.2.840.113549.1.9.16.2.54"
 	oidChangeSubjectName  = "1.3.6.1.5.5.7.7.36"
 )
 
@@ -232,14 +260,13 @@ func scanAttributes(attributes cryptobyte.String) (csrForm, error) {
 		}
 		single[kind] = value
 	}
-	password, hasPassword := single[oidChallengePassword]
-	link, hasLink := single[oidESTIdentityLinking]
-	if hasPassword && hasLink && directoryString(password) != directoryString(link) {
+	form.challenge, form.linking = directoryString(single[oidChallengePassword]), directoryString(single[oidESTIdentityLinking])
+	if form.challenge != nil && form.linking != nil && *form.challenge != *form.linking {
 		// RFC 7894 section 4: all that are present must succeed, and one connection has one link.
 		return bad("The certificate request has a challengePassword and an estIdentityLinking that differ.")
 	}
 	_, standard := single[oidExtensionRequest]
-	form.extensions, form.microsoft = single[oidMicrosoftExtension]
+	form.requested, form.microsoft = single[oidMicrosoftExtension]
 	if form.microsoft && standard {
 		return bad("The certificate request has two extension requests.")
 	}
@@ -249,6 +276,10 @@ func scanAttributes(attributes cryptobyte.String) (csrForm, error) {
 			return bad("The attribute changeSubjectName of the certificate request is malformed or empty.")
 		}
 		form.change = change
+	}
+	var ok bool
+	if form.encryption, ok = parseKeyEncryption(single); !ok {
+		return bad("The certificate request names the encryption of a private key in a malformed way.")
 	}
 	return form, nil
 }
@@ -268,19 +299,27 @@ func singleAttribute(oid string) string {
 		return "estIdentityLinking"
 	case oidChangeSubjectName:
 		return "changeSubjectName"
+	case oidSMIMECapabilities:
+		return "SMIMECapabilities"
+	case oidDecryptKeyID:
+		return "decryptKeyID"
+	case oidAsymmDecryptKeyID:
+		return "asymmDecryptKeyID"
 	}
 	return ""
 }
 
-// directoryString returns the contents of a string element, so that PrintableString and UTF8String compare equal.
-func directoryString(element []byte) string {
+// directoryString returns the contents of a string element, so that PrintableString and UTF8String compare equal; nil for
+// no element.
+func directoryString(element []byte) *string {
 	input := cryptobyte.String(element)
 	var contents cryptobyte.String
 	var tag casn1.Tag
 	if !input.ReadAnyASN1(&contents, &tag) {
-		return ""
+		return nil
 	}
-	return string(contents)
+	text := string(contents)
+	return &text
 }
 
 // parseChangeSubject reads ChangeSubjectName ::= SEQUENCE { subject Name OPTIONAL, subjectAlt GeneralNames OPTIONAL }.
@@ -326,7 +365,7 @@ func adoptMicrosoftExtensions(csr *x509.CertificateRequest, form csrForm) error 
 			b.AddASN1(casn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
 				b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 					b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14})
-					b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(form.extensions) })
+					b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(form.requested) })
 				})
 			})
 		})

@@ -2,8 +2,10 @@ package est
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -34,9 +36,25 @@ type Handler struct {
 	Realm   string       // realm of HTTP authentication, at most 255 bytes; empty for "estrealm"
 	MaxBody int64        // largest request body in bytes; 0 for 64 KiB
 	Log     *slog.Logger // nil discards
+	// TrustedProxies are addresses from which a proxy that ends TLS tells of the client's certificate: in Client-Cert and
+	// Client-Cert-Chain (RFC 9440), or in X-SSL-Client-Cert as percent-encoded PEM, and of its address in X-Forwarded-For. Whoever
+	// can connect from there is believed, and a certificate of the connection itself is the proxy's own and no client's.
+	TrustedProxies []netip.Prefix
+	// ClientCertField is the one of these fields that the trusted proxies set, Client-Cert or X-SSL-Client-Cert. Empty takes both:
+	// then the proxies must take either away from what clients send.
+	ClientCertField string
+	// Keys remembers keys made for serverkeygen until the CA has certified them. Nil is a memory of the Handler's own;
+	// handlers that follow each other share one.
+	Keys *KeyMemory
+	// KeySigner signs private keys that are sent encrypted; its chain begins with its certificate. Without it clients that
+	// ask for encryption are refused.
+	KeySigner      crypto.Signer
+	KeySignerChain []*x509.Certificate
 	// RequestID makes the id that names a request in logs and answers, at most 64 bytes, safe in a header. Nil makes 8
 	// random bytes in hex.
 	RequestID func() string
+
+	ownKeys KeyMemory
 }
 
 // exchange is one request and its answer.
@@ -48,7 +66,9 @@ type exchange struct {
 	op    string
 	id    string
 
-	profile Profile // of the label
+	profile      Profile             // of the label
+	certificates []*x509.Certificate // the client's, as presented
+	forwarded    bool                // by a trusted proxy
 
 	peer net.Addr
 	log  *slog.Logger
@@ -79,7 +99,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.String("method", clip(r.Method, 16)), slog.String("path", clip(r.URL.Path, 256)),
 		slog.String("proto", r.Proto), slog.Int("status", x.status), slog.Int("bytes", x.written),
 		slog.String("user_agent", clip(r.UserAgent(), 128)), slog.String("referer", clip(r.Referer(), 128)),
-		slog.Bool("client_certificate", r.TLS != nil && len(r.TLS.PeerCertificates) > 0),
+		slog.Bool("client_certificate", len(x.certificates) > 0),
 		slog.Int64("duration_ms", time.Since(start).Milliseconds()))
 }
 
@@ -116,8 +136,8 @@ func (h *Handler) dispatch(x *exchange) error {
 			Fix: "use " + o.method + " for " + o.name,
 		}
 	}
-	if o.serve == nil {
-		return notOffered(o.name)
+	if err := x.forward(); err != nil {
+		return err
 	}
 	if err := x.readBody(); err != nil {
 		return err
@@ -125,7 +145,7 @@ func (h *Handler) dispatch(x *exchange) error {
 	if o.method == http.MethodPost {
 		// Once a request and not once a connection: libEST notes at each enrolment what TLS told of the client.
 		x.log.LogAttrs(x.r.Context(), slog.LevelDebug, "EST request begins", slog.String("event", "est.handshake"),
-			slog.Bool("client_certificate", len(x.r.TLS.PeerCertificates) > 0), slog.String("tls", tls.VersionName(x.r.TLS.Version)),
+			slog.Bool("client_certificate", len(x.certificates) > 0), slog.String("tls", tls.VersionName(x.r.TLS.Version)),
 			slog.String("cipher", tls.CipherSuiteName(x.r.TLS.CipherSuite)))
 	}
 	return o.serve(x, o)

@@ -54,7 +54,7 @@ func TestStatusTable(t *testing.T) {
 		{name: "unknown operation", method: "GET", path: "/.well-known/est/crls", status: 404},
 		{name: "another site", method: "GET", path: "/", status: 404},
 		{name: "csrattrs", method: "GET", path: "/.well-known/est/csrattrs", status: 204},
-		{name: "simplereenroll", method: "POST", path: "/.well-known/est/simplereenroll", media: pkcs10, body: good, status: 501},
+		{name: "simplereenroll", method: "POST", path: "/.well-known/est/simplereenroll", media: pkcs10, body: good, status: 403},
 		{name: "serverkeygen", method: "POST", path: "/.well-known/est/serverkeygen", media: pkcs10, body: good, status: 501},
 		{name: "fullcmc of a backend without", method: "POST", path: "/.well-known/est/fullcmc", media: "application/pkcs7-mime", body: good, status: 501},
 		{name: "POST cacerts", method: "POST", path: "/.well-known/est/cacerts", body: good, status: 405, allow: "GET"},

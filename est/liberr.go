@@ -199,6 +199,8 @@ func serverNumber(status int, code string) LibESTError {
 		return LibESTX509Ver
 	case CodeCSRKeyTooShort, CodeCSRKeyType:
 		return LibESTX509PubKey
+	case CodeLinkMissing, CodeLinkWrong, CodeLinkImpossible:
+		return LibESTAuthFailTLSUID
 	}
 	switch status {
 	case 200, 204:

@@ -2,8 +2,7 @@ package est
 
 import "net/http"
 
-// operation is one row of RFC 7030's operations: how it is called and what it takes. serve is nil for an operation that
-// is defined but not offered (501).
+// operation is one row of RFC 7030's operations: how it is called, what it takes, and who serves it.
 type operation struct {
 	name   string
 	method string
@@ -17,9 +16,9 @@ func findOperation(name string) (operation, bool) {
 	for _, o := range [...]operation{
 		{name: "cacerts", method: http.MethodGet, serve: (*exchange).cacerts},
 		{name: "simpleenroll", method: http.MethodPost, media: pkcs10, serve: (*exchange).simpleenroll},
-		{name: "simplereenroll", method: http.MethodPost, media: pkcs10},
+		{name: "simplereenroll", method: http.MethodPost, media: pkcs10, serve: (*exchange).simplereenroll},
 		{name: "fullcmc", method: http.MethodPost, media: pkcs7, serve: (*exchange).fullcmc},
-		{name: "serverkeygen", method: http.MethodPost, media: pkcs10},
+		{name: "serverkeygen", method: http.MethodPost, media: pkcs10, serve: (*exchange).serverkeygen},
 		{name: "csrattrs", method: http.MethodGet, serve: (*exchange).csrattrs},
 	} {
 		if o.name == name {

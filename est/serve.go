@@ -2,10 +2,15 @@ package est
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"callsign/cmc"
 )
@@ -31,10 +36,51 @@ func (x *exchange) cacerts(operation) error {
 	return nil
 }
 
-// csrattrs answers RFC 7030 section 4.5: nothing to say. 204 and not 404, because Bouncy Castle stumbles over a 404.
+// csrattrs answers RFC 7030 section 4.5. Nothing to say is 204 and not 404, because Bouncy Castle stumbles over a 404.
 func (x *exchange) csrattrs(operation) error {
-	x.send(http.StatusNoContent, "", nil)
+	attributes := x.profile.Attributes
+	if x.profile.Link == LinkRequired && !x.forwarded && LinksOf(x.r.TLS).Exporter != "" {
+		// Section 4.5.2: a server that wants the link must say so; where the connection cannot carry one it would be in vain.
+		var err error
+		if attributes, err = withChallenge(attributes); err != nil {
+			return internalError(err)
+		}
+	}
+	if len(attributes) == 0 {
+		x.send(http.StatusNoContent, "", nil)
+		return nil
+	}
+	x.sendCMS(http.StatusOK, "application/csrattrs", attributes)
 	return nil
+}
+
+// challengePassword is the attribute's type as an element of CsrAttrs.
+var challengePassword = []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 7}
+
+// withChallenge adds challengePassword to a CsrAttrs that does not name it yet.
+func withChallenge(attributes []byte) ([]byte, error) {
+	input := cryptobyte.String(attributes)
+	var list cryptobyte.String
+	if len(attributes) > 0 && (!input.ReadASN1(&list, casn1.SEQUENCE) || !input.Empty()) {
+		return nil, errors.New("the attributes of the profile are no CsrAttrs")
+	}
+	rest := list
+	for !rest.Empty() {
+		var element cryptobyte.String
+		var tag casn1.Tag
+		if !rest.ReadAnyASN1Element(&element, &tag) {
+			return nil, errors.New("the attributes of the profile are no CsrAttrs")
+		}
+		if bytes.Equal(element, challengePassword) {
+			return attributes, nil
+		}
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(challengePassword)
+		b.AddBytes(list)
+	})
+	return b.Bytes()
 }
 
 // simpleenroll answers RFC 7030 section 4.2.1.
@@ -43,27 +89,112 @@ func (x *exchange) simpleenroll(o operation) error {
 	if err != nil {
 		return err
 	}
-	der, err := x.decode(o, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+	csr, err := x.readCSR(o)
 	if err != nil {
 		return err
+	}
+	return x.enroll(o, who, csr)
+}
+
+// simplereenroll answers RFC 7030 section 4.2.2.
+func (x *exchange) simplereenroll(o operation) error {
+	who, err := x.authenticate()
+	if err != nil {
+		return err
+	}
+	if who.Certificate == nil && !who.Relays {
+		// The RFC leaves it open; without the certificate there is nothing to compare the names with.
+		return &Error{
+			Status: http.StatusForbidden, ErrCode: CodeReenrollCertificate,
+			Text: "A certificate is renewed by who shows it: connect with the certificate that is to be renewed.",
+			Fix:  "let the client use the certificate and its key for TLS; a client without one uses simpleenroll",
+		}
+	}
+	csr, err := x.readCSR(o)
+	if err != nil {
+		return err
+	}
+	if !who.Relays {
+		if err := renews(csr.CertificateRequest, who.Certificate); err != nil {
+			return err
+		}
+	}
+	return x.enroll(o, who, csr)
+}
+
+// renews refuses a request for other names than the certificate's. The names that changeSubjectName asks for are not
+// compared: those in the request's own fields are (RFC 6402 section 2.8).
+func renews(csr *x509.CertificateRequest, cert *x509.Certificate) error {
+	subject, alternative := SameNames(csr, cert)
+	if subject && alternative {
+		return nil
+	}
+	text := fmt.Sprintf("The certificate request is for %q, the certificate that is to be renewed for %q.", csr.Subject, cert.Subject)
+	if subject {
+		text = "The certificate request has another subjectAltName than the certificate that is to be renewed."
+	}
+	return &Error{
+		Status: http.StatusForbidden, ErrCode: CodeReenrollNames, Text: text,
+		Fix: "take subject and subjectAltName over from the certificate unchanged (openssl x509 -x509toreq -copy_extensions copyall); for other names use simpleenroll",
+	}
+}
+
+// readCSR reads the PKCS#10 of the request and judges it.
+func (x *exchange) readCSR(o operation) (parsedCSR, error) {
+	der, err := x.decode(o, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+	if err != nil {
+		return parsedCSR{}, err
 	}
 	csr, err := x.profile.CSR.check(der)
 	if err != nil {
+		return parsedCSR{}, err
+	}
+	return csr, x.mayChange(csr)
+}
+
+// mayChange refuses changeSubjectName where it is not allowed.
+func (x *exchange) mayChange(csr parsedCSR) error {
+	if csr.change == nil || x.profile.ChangeSubject {
+		return nil
+	}
+	return &Error{
+		Status: http.StatusForbidden, ErrCode: CodeCSRChangeSubject,
+		Text: "The certificate request asks for other names (changeSubjectName), which is not allowed here.",
+		Fix:  "put the wanted subject and subjectAltName into the request itself",
+	}
+}
+
+// enroll answers a request for a certificate that was read.
+func (x *exchange) enroll(o operation, who Identity, csr parsedCSR) error {
+	linked, err := x.judgeLink(csr.csrForm, who)
+	if err != nil {
 		return err
 	}
-	if csr.change != nil && !x.profile.ChangeSubject {
-		return &Error{
-			Status: http.StatusForbidden, ErrCode: CodeCSRChangeSubject,
-			Text: "The certificate request asks for other names (changeSubjectName), which is not allowed here.",
-			Fix:  "put the wanted subject and subjectAltName into the request itself",
-		}
+	cert, err := x.ask(o, who, csr, linked)
+	if err != nil || cert == nil {
+		return err
 	}
-	result, err := x.h.Backend.Enroll(x.r.Context(), EnrollRequest{
-		Label: x.label, Operation: o.name, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
-		ChangeSubject: csr.change,
-	})
+	// Only the issued certificate (section 4.2.3): strongSwan and globalsign/est fail when the chain is there.
+	answer, err := cmc.CertsOnly(cert)
 	if err != nil {
 		return internalError(err)
+	}
+	x.sendCMS(http.StatusOK, "application/pkcs7-mime; smime-type=certs-only", answer)
+	return nil
+}
+
+// ask hands the request to the Backend. It returns nil when the answer, 202, is sent.
+func (x *exchange) ask(o operation, who Identity, csr parsedCSR, linked bool) (*x509.Certificate, error) {
+	r := EnrollRequest{
+		Label: x.label, Operation: o.name, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
+		Linked: linked, ChangeSubject: csr.change,
+	}
+	if csr.challenge != nil && !linked {
+		r.Challenge = *csr.challenge
+	}
+	result, err := x.h.Backend.Enroll(x.r.Context(), r)
+	if err != nil {
+		return nil, internalError(err)
 	}
 	if result.Certificate == nil {
 		text := result.Text
@@ -72,18 +203,12 @@ func (x *exchange) simpleenroll(o operation) error {
 		}
 		x.setRetryAfter(result.RetryAfter)
 		x.sendText(http.StatusAccepted, text)
-		return nil
+		return nil, nil //nolint:nilnil // nothing more to answer
 	}
 	if !bytes.Equal(result.Certificate.RawSubjectPublicKeyInfo, csr.RawSubjectPublicKeyInfo) {
-		return internalError(errors.New("the authority returned a certificate for another key"))
+		return nil, internalError(errors.New("the authority returned a certificate for another key"))
 	}
-	// Only the issued certificate (section 4.2.3): strongSwan and globalsign/est fail when the chain is there.
-	answer, err := cmc.CertsOnly(result.Certificate)
-	if err != nil {
-		return internalError(err)
-	}
-	x.sendCMS(http.StatusOK, "application/pkcs7-mime; smime-type=certs-only", answer)
-	return nil
+	return result.Certificate, nil
 }
 
 // fullcmc answers RFC 7030 section 4.3.
@@ -97,7 +222,7 @@ func (x *exchange) fullcmc(o operation) error {
 		return err
 	}
 	reply := backend.FullCMC(x.r.Context(), CMCRequest{
-		Label: x.label, Body: body, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
+		Label: x.label, Body: body, Peer: x.peer, TLS: x.r.TLS, Forwarded: x.forwarded, RequestID: x.id,
 	})
 	if reply.Status < 200 || reply.Status > 599 || (reply.Status < 300 && len(reply.Body) == 0 && reply.Status != http.StatusAccepted) {
 		return internalError(errors.New("the authority gave no usable CMC reply"))
@@ -131,9 +256,9 @@ const (
 // maxCredential bounds user name and password; libEST's own bound is 255.
 const maxCredential = 1024
 
-// authenticate asks the Backend who the caller is. A caller who shows nothing is challenged without asking.
+// authenticate asks the Backend who the caller is. A caller who shows nothing is challenged, or refused by the Backend.
 func (x *exchange) authenticate() (Identity, error) {
-	c := Credentials{Label: x.label, Operation: x.op, Peer: x.peer, Certificates: x.r.TLS.PeerCertificates, RequestID: x.id}
+	c := Credentials{Label: x.label, Operation: x.op, Peer: x.peer, Certificates: x.certificates, Forwarded: x.forwarded, RequestID: x.id}
 	number, name := authNone, "none"
 	if field := x.r.Header.Get("Authorization"); field != "" {
 		scheme, _, _ := strings.Cut(field, " ")
@@ -153,6 +278,12 @@ func (x *exchange) authenticate() (Identity, error) {
 	if !c.HasPassword && len(c.Certificates) == 0 {
 		if number != authNone {
 			x.logAuthFailed(number, name)
+		}
+		// Where passwords are of no use the Backend says so, instead of a challenge that leads nowhere.
+		if _, err := x.h.Backend.Authenticate(x.r.Context(), c); err != nil {
+			if refusal := internalError(err); refusal.Status != http.StatusUnauthorized {
+				return Identity{}, refusal
+			}
 		}
 		return Identity{}, &Error{
 			Status: http.StatusUnauthorized, ErrCode: CodeCredentials,

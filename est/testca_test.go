@@ -159,6 +159,9 @@ func (a *authority) Authenticate(_ context.Context, c est.Credentials) (est.Iden
 		}
 		return est.Identity{Name: c.User, User: c.User, Password: c.Password}, nil
 	}
+	if len(c.Certificates) == 0 {
+		return est.Identity{}, refused
+	}
 	leaf := c.Certificates[0]
 	intermediates := x509.NewCertPool()
 	for _, cert := range c.Certificates[1:] {

@@ -1,0 +1,327 @@
+package est
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"callsign/cmc"
+)
+
+// largestMadeRSA bounds the keys that are made: longer ones take minutes.
+const largestMadeRSA = 4096
+
+// boundary is libEST's, which its client finds in the header; base64 holds no hyphens, so no body holds it.
+const boundary = "est-server-boundary"
+
+// keyEncryption is how a client wants a private key encrypted (RFC 7030 section 4.4.1).
+type keyEncryption struct {
+	symmetric  []byte // id-aa-decryptKeyID
+	asymmetric []byte // id-aa-asymmDecryptKeyID
+	ciphers    []asn1.ObjectIdentifier
+}
+
+// wanted tells whether the client asks for encryption.
+func (e *keyEncryption) wanted() bool { return e.symmetric != nil || e.asymmetric != nil }
+
+// parseKeyEncryption reads the attributes of a request that speak of encryption.
+func parseKeyEncryption(single map[string][]byte) (e keyEncryption, ok bool) {
+	for kind, to := range map[string]*[]byte{oidDecryptKeyID: &e.symmetric, oidAsymmDecryptKeyID: &e.asymmetric} {
+		element, there := single[kind]
+		if !there {
+			continue
+		}
+		input := cryptobyte.String(element)
+		var value cryptobyte.String
+		if !input.ReadASN1(&value, casn1.OCTET_STRING) || !input.Empty() || len(value) == 0 {
+			return e, false
+		}
+		*to = value
+	}
+	if element, there := single[oidSMIMECapabilities]; there {
+		input := cryptobyte.String(element)
+		var list cryptobyte.String
+		if !input.ReadASN1(&list, casn1.SEQUENCE) || !input.Empty() {
+			return e, false
+		}
+		for !list.Empty() {
+			var capability cryptobyte.String
+			var oid asn1.ObjectIdentifier
+			if len(e.ciphers) == maxAttributes || !list.ReadASN1(&capability, casn1.SEQUENCE) || !capability.ReadASN1ObjectIdentifier(&oid) {
+				return e, false
+			}
+			e.ciphers = append(e.ciphers, oid)
+		}
+	}
+	return e, true
+}
+
+// seal is how a private key is brought to its client: in clear within TLS when cipher is nil.
+type seal struct {
+	recipient *x509.Certificate
+	cipher    asn1.ObjectIdentifier
+}
+
+// chooseSeal decides how the key is sent. A client that asks for what cannot be done gets an error, never a key in clear.
+func (x *exchange) chooseSeal(e keyEncryption, who Identity) (seal, error) {
+	refuse := func(text, fix string) (seal, error) {
+		return seal{}, &Error{Status: http.StatusBadRequest, ErrCode: CodeKeyEncryption, Text: text, Fix: fix}
+	}
+	switch {
+	case !e.wanted() && x.profile.KeyGeneration == KeysEncrypted:
+		return refuse("Private keys are sent encrypted only: name the key of your certificate in id-aa-asymmDecryptKeyID, with SMIMECapabilities.",
+			`let the client ask for encryption, or set server_keygen = "on" for this label`)
+	case !e.wanted():
+		return seal{}, nil
+	case e.asymmetric == nil:
+		return refuse("The key that id-aa-decryptKeyID names is not known here.", "use id-aa-asymmDecryptKeyID with the key of the client's RSA certificate; keys that both sides share are not kept")
+	case x.h.KeySigner == nil:
+		return refuse("Private keys cannot be encrypted here.", "this server has no certificate to sign encrypted keys with")
+	case who.Certificate == nil:
+		return refuse("The key that id-aa-asymmDecryptKeyID names is not known here: connect with the certificate that it belongs to.", "let the client use a certificate with an RSA key for TLS")
+	}
+	if id, err := cmc.KeyID(who.Certificate); err != nil || !bytes.Equal(id, e.asymmetric) {
+		return refuse("The key that id-aa-asymmDecryptKeyID names is not that of the client's certificate.", "name the subjectKeyIdentifier of the client's certificate")
+	}
+	if _, ok := who.Certificate.PublicKey.(*rsa.PublicKey); !ok {
+		return refuse("Private keys are encrypted for RSA keys only, and the client's certificate has another.", "use a client certificate with an RSA key, or ask for the key without encryption")
+	}
+	if u := who.Certificate.KeyUsage; u != 0 && u&x509.KeyUsageKeyEncipherment == 0 {
+		return refuse("The client's certificate is not for key encipherment (key usage).", "use a certificate with the key usage keyEncipherment, or ask for the key without encryption")
+	}
+	for _, known := range []asn1.ObjectIdentifier{cmc.OIDAES256CBC, cmc.OIDAES128CBC} {
+		for _, asked := range e.ciphers {
+			if asked.Equal(known) {
+				return seal{recipient: who.Certificate, cipher: known}, nil
+			}
+		}
+	}
+	return refuse("SMIMECapabilities names no cipher that is known here: aes256-CBC and aes128-CBC are.", "let the client offer aes256-CBC (2.16.840.1.101.3.4.1.42)")
+}
+
+// serverkeygen answers RFC 7030 section 4.4: it makes a key of the kind of the request's and asks for its certificate. Key
+// and signature of the request count for nothing else.
+func (x *exchange) serverkeygen(o operation) error {
+	if x.profile.KeyGeneration == KeysOff {
+		return notOffered(o.name)
+	}
+	who, err := x.authenticate()
+	if err != nil {
+		return err
+	}
+	der, err := x.decode(o, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+	if err != nil {
+		return err
+	}
+	policy := x.profile.CSR
+	wish, err := policy.checkForm(der)
+	if err == nil {
+		err = policy.checkContents(wish)
+	}
+	if err == nil {
+		err = x.mayChange(wish)
+	}
+	if err != nil {
+		return err
+	}
+	how, err := x.chooseSeal(wish.encryption, who)
+	if err != nil {
+		return err
+	}
+	linked, err := x.judgeLink(wish.csrForm, who)
+	if err != nil {
+		return err
+	}
+	memory := x.h.Keys
+	if memory == nil {
+		memory = &x.h.ownKeys
+	}
+	id := keyRequest(who.Name, x.label, der)
+	made, err := memory.make(id, wish.CertificateRequest)
+	if err != nil {
+		return err
+	}
+	cert, err := x.ask(o, who, parsedCSR{CertificateRequest: made.csr, csrForm: wish.csrForm}, linked)
+	if err != nil {
+		if refusal := internalError(err); refusal.Status < http.StatusInternalServerError {
+			memory.forget(id) // the same request will be refused again
+		}
+		return err
+	}
+	if cert == nil {
+		return nil // the key waits for its certificate
+	}
+	if err := x.sendKey(made.key, cert, how); err != nil {
+		return internalError(err)
+	}
+	memory.forget(id)
+	return nil
+}
+
+// sendKey answers with a private key and its certificate, in the form that libEST's client reads.
+func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) error {
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("encode the key: %w", err)
+	}
+	kind, body := "application/pkcs8", pkcs8
+	if how.recipient != nil {
+		kind = "application/pkcs7-mime; smime-type=server-generated-key"
+		if body, err = cmc.SealKey(time.Now(), nil, pkcs8, x.h.KeySigner, x.h.KeySignerChain, how.recipient, how.cipher); err != nil {
+			return err
+		}
+	}
+	certs, err := cmc.CertsOnly(cert)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	for _, part := range []struct {
+		kind string
+		der  []byte
+	}{{kind, body}, {"application/pkcs7-mime; smime-type=certs-only", certs}} {
+		fmt.Fprintf(&b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\n", boundary, part.kind)
+		b.Write(encodeBody(part.der, true))
+		b.WriteString("\r\n")
+	}
+	fmt.Fprintf(&b, "--%s--\r\n", boundary)
+	x.send(http.StatusOK, "multipart/mixed; boundary="+boundary, b.Bytes())
+	clear(b.Bytes())
+	clear(pkcs8)
+	return nil
+}
+
+// Limits of a KeyMemory.
+const (
+	mostKeys = 1000
+	keepKey  = 24 * time.Hour
+)
+
+// KeyMemory holds private keys that serverkeygen has made until the CA has certified them, so that who comes back after a
+// 202 gets the certificate of the same key. They are in memory alone: after a restart the same request is given another
+// key, and the certificate of the first one is never fetched. It holds at most 1000 keys, each for at most 24 hours. The
+// zero value is ready for use, by several Handlers too.
+type KeyMemory struct {
+	mu    sync.Mutex
+	keys  map[[sha256.Size]byte]*madeKey
+	once  sync.Once
+	turns chan struct{} // one for each key that is being made
+}
+
+// madeKey is a key with the request for it.
+type madeKey struct {
+	csr   *x509.CertificateRequest // signed by it
+	key   crypto.Signer
+	until time.Time
+}
+
+// keyRequest is what makes two requests for a key the same one.
+func keyRequest(client, label string, der []byte) [sha256.Size]byte {
+	h := sha256.New()
+	for _, field := range []string{client, label, string(der)} {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(field))) // a hash takes everything
+		h.Write([]byte(field))
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// make returns the key that waits for the request, or makes one of the kind that it has.
+func (m *KeyMemory) make(id [sha256.Size]byte, wish *x509.CertificateRequest) (*madeKey, error) {
+	m.once.Do(func() { m.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) })
+	now := time.Now()
+	busy := &Error{
+		Status: http.StatusServiceUnavailable, ErrCode: CodeKeygenBusy, RetryAfter: defaultRetryAfter,
+		Text: "Too many private keys are being made at the same time.", Fix: "let clients make their keys themselves (simpleenroll), or spread them over time",
+	}
+	if k, full := m.find(id, now); k != nil {
+		return k, nil
+	} else if full {
+		return nil, busy
+	}
+	wait := time.NewTimer(5 * time.Second)
+	defer wait.Stop()
+	select {
+	case m.turns <- struct{}{}:
+		defer func() { <-m.turns }()
+	case <-wait.C:
+		return nil, busy
+	}
+	key, err := generate(wish.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: wish.RawSubject, ExtraExtensions: wish.Extensions}, key)
+	if err != nil {
+		return nil, internalError(fmt.Errorf("make a request for the new key: %w", err))
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, internalError(fmt.Errorf("read the request for the new key: %w", err))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.keys[id]; k != nil { // the same request came twice at the same time
+		return k, nil
+	}
+	if m.keys == nil {
+		m.keys = map[[sha256.Size]byte]*madeKey{}
+	}
+	k := &madeKey{csr: csr, key: key, until: now.Add(keepKey)}
+	m.keys[id] = k
+	return k, nil
+}
+
+// find returns the key that waits for a request, and whether there is no room for another.
+func (m *KeyMemory) find(id [sha256.Size]byte, now time.Time) (k *madeKey, full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.keys[id]; k != nil && now.Before(k.until) {
+		return k, false
+	}
+	for id, k := range m.keys {
+		if !now.Before(k.until) {
+			delete(m.keys, id)
+		}
+	}
+	return nil, len(m.keys) >= mostKeys
+}
+
+func (m *KeyMemory) forget(id [sha256.Size]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, id)
+}
+
+// generate makes a key of the kind and size of another.
+func generate(like crypto.PublicKey) (crypto.Signer, error) {
+	switch k := like.(type) {
+	case *rsa.PublicKey:
+		bits := k.N.BitLen()
+		if bits > largestMadeRSA {
+			return nil, refuseCSR(CodeCSRKeyType, fmt.Sprintf("RSA keys of at most %d bits are made here, not of %d.", largestMadeRSA, bits), nil)
+		}
+		return rsa.GenerateKey(rand.Reader, bits)
+	case *ecdsa.PublicKey:
+		return ecdsa.GenerateKey(k.Curve, rand.Reader)
+	case ed25519.PublicKey:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	}
+	return nil, internalError(errors.New("a key of another kind passed the policy"))
+}
