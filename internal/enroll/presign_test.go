@@ -251,7 +251,8 @@ func TestPrivateJournalFails(t *testing.T) {
 }
 
 // TestPrivateExactlyOnce runs random histories of callers and crashes at every write over a private authority: at any time there is one live row for a
-// request, whoever gets a certificate gets the one on record, and a certificate that was signed for a row that never came is seen by nobody.
+// request, whoever gets a certificate gets the one on record, and a certificate that was signed for a row that never came is seen by nobody. What
+// has to be approved is not signed before.
 func TestPrivateExactlyOnce(t *testing.T) {
 	t.Parallel()
 	keys := [][]byte{newKey(t), newKey(t)}
@@ -289,17 +290,18 @@ func privateHistory(t *rapid.T, far *center, keys [][]byte) {
 		}
 		e.Authorities = map[string]ca.Authority{"fake": &discreet{center: c, alive: l.alive}}
 	}
+	o := newOffice(w, rapid.Bool().Draw(t, "hold"))
 	w.boot()
 	defer func() {
 		w.kill()
 		w.wg.Wait()
 	}()
-	call := func(spki []byte) {
+	call := func(spki []byte, csr int) {
 		engine, journal := w.life.engine, w.journal
 		w.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 6*time.Second)
 			defer cancel()
-			row, err := engine.Enroll(ctx, request(spki))
+			row, err := engine.Enroll(ctx, o.request(spki, byte(csr)))
 			if err != nil || row.State != enroll.Issued {
 				return
 			}
@@ -310,9 +312,9 @@ func privateHistory(t *rapid.T, far *center, keys [][]byte) {
 		})
 	}
 	for range rapid.IntRange(1, 20).Draw(t, "steps") {
-		switch rapid.IntRange(0, 5).Draw(t, "step") {
+		switch rapid.IntRange(0, 8).Draw(t, "step") {
 		case 0, 1, 2:
-			call(rapid.SampledFrom(keys).Draw(t, "key"))
+			call(rapid.SampledFrom(keys).Draw(t, "key"), rapid.IntRange(0, 1).Draw(t, "csr"))
 			if rapid.Bool().Draw(t, "let it run") {
 				synctest.Wait()
 			}
@@ -329,6 +331,8 @@ func privateHistory(t *rapid.T, far *center, keys [][]byte) {
 					break
 				}
 			}
+		case 6, 7, 8:
+			o.step(t)
 		}
 		if w.life.alive() != nil {
 			w.crash()
@@ -340,15 +344,25 @@ func privateHistory(t *rapid.T, far *center, keys [][]byte) {
 	script = nil
 	mu.Unlock()
 	w.crash()
+	o.approveAll(t)
 	time.Sleep(10 * time.Minute)
 	for _, spki := range keys {
-		call(spki)
+		call(spki, 0)
 	}
+	synctest.Wait()
+	o.approveAll(t)
 	time.Sleep(10 * time.Minute)
 	w.wg.Wait()
 	w.kill()
 	synctest.Wait()
 	oneLiveRow(t, w.journal)
+	var issued [][]byte
+	for _, r := range w.journal.All() {
+		if len(r.Certificate) > 0 {
+			issued = append(issued, r.PublicKey)
+		}
+	}
+	o.audit(t, issued)
 	have := map[string]bool{}
 	for _, r := range w.journal.All() {
 		if r.State.Open() {
@@ -360,6 +374,9 @@ func privateHistory(t *rapid.T, far *center, keys [][]byte) {
 				t.Errorf("row %s is %s without a certificate for its key: %v", r.ID, r.State, err)
 			}
 			have[string(r.PublicKey)] = true
+		}
+		if r.Rejected() {
+			have[string(r.PublicKey)] = true // has its answer
 		}
 	}
 	for _, spki := range keys {

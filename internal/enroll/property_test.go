@@ -1,6 +1,7 @@
 package enroll_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,8 +166,130 @@ func (c *client) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outco
 	return c.issue(ctx, r, l, c.alive)
 }
 
-// TestExactlyOnce runs random histories of callers, an authority that fails in every way, and crashes at every write, and holds the engine to its
-// promise: one certificate for each request, on record, and every row ends.
+// An office decides on held requests from another process, and knows what the authority may be asked.
+type office struct {
+	world *world
+	hold  bool // requests are held
+
+	mu       sync.Mutex
+	approved map[string]enroll.Request // by the note of the approval: what was approved
+	breach   string                    // what went wrong where nobody can be told
+}
+
+func newOffice(w *world, hold bool) *office {
+	o := &office{world: w, hold: hold, approved: map[string]enroll.Request{}}
+	w.center.took = o.took
+	return o
+}
+
+// request is one of several with the same key: they are the same request, and not the same thing to approve.
+func (o *office) request(spki []byte, csr byte) enroll.Request {
+	r := request(spki)
+	r.Hold, r.CSR = o.hold, []byte{0x30, csr}
+	return r
+}
+
+// took looks at a request that has come to the authority.
+func (o *office) took(r ca.Request) {
+	row, err := o.world.journal.Get(context.Background(), r.ID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.hold && (err != nil || !o.covers(&row)) {
+		o.breach = fmt.Sprintf("the authority was asked for row %s, which is %s with decision %+v (%v)", r.ID, row.State, row.Decision, err)
+	}
+}
+
+// covers tells whether what a row asks for was approved. office.mu is held.
+func (o *office) covers(row *enroll.Enrolment) bool {
+	if row.Decision == nil || !row.Decision.Approved {
+		return false
+	}
+	r, ok := o.approved[row.Decision.Note]
+	return ok && bytes.Equal(r.PublicKey, row.PublicKey) && bytes.Equal(r.CSR, row.CSR)
+}
+
+// decide says a word about a row that is held, or was denied.
+func (o *office) decide(t *rapid.T, row enroll.Enrolment, approve bool) {
+	engine := &enroll.Engine{Journal: o.world.journal} // another process, which does not crash
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	word := enroll.Decision{By: "root", Note: fmt.Sprint(len(o.approved))}
+	var err error
+	if approve {
+		o.approved[word.Note] = row.Request
+		_, err = engine.Approve(context.Background(), row.ID, word)
+	} else {
+		_, err = engine.Deny(context.Background(), row.ID, word)
+	}
+	if err != nil {
+		t.Fatalf("decide on row %s, which is %s: %v", row.ID, row.State, err)
+	}
+}
+
+// undecided are the rows that wait for a word; with denied also those on which it may be taken back. Of a request whose newest row is
+// another one nothing is to be taken back.
+func (o *office) undecided(denied bool) (rows []enroll.Enrolment) {
+	newest := map[[32]byte]enroll.Enrolment{}
+	for _, r := range o.world.journal.All() {
+		newest[r.Key()] = r
+	}
+	for _, r := range o.world.journal.All() {
+		if r.State == enroll.Held || denied && r.Rejected() && newest[r.Key()].ID == r.ID {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// step decides on one row, or on none.
+func (o *office) step(t *rapid.T) {
+	approve := rapid.IntRange(0, 2).Draw(t, "approve") > 0
+	if rows := o.undecided(approve); len(rows) > 0 {
+		o.decide(t, rapid.SampledFrom(rows).Draw(t, "held row"), approve)
+	}
+}
+
+func (o *office) approveAll(t *rapid.T) {
+	for _, r := range o.undecided(false) {
+		o.decide(t, r, true)
+	}
+}
+
+// audit looks back when all is over: nothing without an approval, nothing after a denial, and no more than was approved.
+func (o *office) audit(t *rapid.T, issued [][]byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.breach != "" {
+		t.Error(o.breach)
+	}
+	if !o.hold {
+		return
+	}
+	certificates := map[string]int{}
+	for _, spki := range issued {
+		certificates[string(spki)]++
+	}
+	approvals := map[string]int{}
+	for _, r := range o.approved {
+		approvals[string(r.PublicKey)]++
+	}
+	for spki, n := range certificates {
+		if n > approvals[spki] {
+			t.Errorf("%d certificates for a key that was approved %d times", n, approvals[spki])
+		}
+	}
+	for _, r := range o.world.journal.All() {
+		if r.State == enroll.Held {
+			t.Errorf("row %s is still held", r.ID)
+		}
+		if len(r.Certificate) > 0 && !o.covers(&r) {
+			t.Errorf("row %s has a certificate and decision %+v", r.ID, r.Decision)
+		}
+	}
+}
+
+// TestExactlyOnce runs random histories of callers, an authority that fails in every way, crashes at every write, and administrators who have to
+// approve, and holds the engine to its promise: one certificate for each request, on record, none that nobody approved, and every row ends.
 func TestExactlyOnce(t *testing.T) {
 	t.Parallel()
 	keys := [][]byte{newKey(t), newKey(t), newKey(t)}
@@ -204,6 +327,7 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 		e.MaxAttempts = attempts
 		e.Rates = map[string]enroll.Rate{"fake": rate}
 	}}
+	o := newOffice(w, rapid.Bool().Draw(t, "hold"))
 	w.boot()
 	defer func() {
 		w.kill()
@@ -224,12 +348,12 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 		}
 		return rapid.SampledFrom(fit).Draw(t, "row"), true
 	}
-	call := func(spki []byte, patience time.Duration) {
+	call := func(spki []byte, csr int, patience time.Duration) {
 		engine, life := w.life.engine, w.life
 		w.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			row, err := engine.Enroll(ctx, request(spki))
+			row, err := engine.Enroll(ctx, o.request(spki, byte(csr)))
 			if err != nil || row.State != enroll.Issued {
 				return
 			}
@@ -242,9 +366,9 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 	}
 	steps := rapid.IntRange(1, 25).Draw(t, "steps")
 	for range steps {
-		switch rapid.IntRange(0, 9).Draw(t, "step") {
+		switch rapid.IntRange(0, 12).Draw(t, "step") {
 		case 0, 1, 2, 3:
-			call(rapid.SampledFrom(keys).Draw(t, "key"), rapid.SampledFrom([]time.Duration{time.Millisecond, 6 * time.Second}).Draw(t, "patience"))
+			call(rapid.SampledFrom(keys).Draw(t, "key"), rapid.IntRange(0, 1).Draw(t, "csr"), rapid.SampledFrom([]time.Duration{time.Millisecond, 6 * time.Second}).Draw(t, "patience"))
 			if rapid.Bool().Draw(t, "let it run") {
 				synctest.Wait()
 			}
@@ -263,9 +387,11 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 				_, _ = w.life.engine.Confirm(context.Background(), row.ID)
 			}
 		case 9:
-			if row, ok := pick(enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued); ok {
+			if row, ok := pick(enroll.Held, enroll.Requested, enroll.Submitted, enroll.Pending, enroll.Issued); ok {
 				_, _ = w.life.engine.Supersede(context.Background(), row.ID)
 			}
+		case 10, 11, 12:
+			o.step(t)
 		}
 		if w.life.alive() != nil {
 			w.crash()
@@ -278,12 +404,15 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 	kind = false
 	mu.Unlock()
 	w.crash()
+	o.approveAll(t)
 	time.Sleep(10 * time.Minute)
 	c.approve()
 	time.Sleep(10 * time.Minute)
 	for _, spki := range keys {
-		call(spki, 6*time.Second)
+		call(spki, 0, 6*time.Second)
 	}
+	synctest.Wait()
+	o.approveAll(t)
 	time.Sleep(10 * time.Minute)
 	c.approve()
 	time.Sleep(10 * time.Minute)
@@ -302,11 +431,16 @@ func history(t *rapid.T, far *center, keys [][]byte) {
 		}
 		recorded[string(r.Certificate)] = true
 	}
+	var issued [][]byte
 	for _, s := range c.issued {
+		if s.state == ca.Issued {
+			issued = append(issued, s.spki)
+		}
 		if s.state == ca.Issued && !recorded[string(s.cert)] {
 			t.Errorf("request %d: the authority issued a certificate that no row has: lost, or issued twice", s.id)
 		}
 	}
+	o.audit(t, issued)
 }
 
 func oneLiveRow(t *rapid.T, j *enrolltest.Memory) {
