@@ -133,6 +133,11 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 	if again && earlier.Label != r.Label {
 		return g.problem(ctx, r, refusedFor(v, cmc.CodeNonceReplayed, "the same message was sent to another label"))
 	}
+	if !again && !v.Query {
+		if p := checkLink(r, l, v); p != nil {
+			return g.problem(ctx, r, p)
+		}
+	}
 	// After the signature: only who may vouch is told what is wrong with the CA. Nothing is remembered yet, so the same bytes
 	// are good later.
 	if refused := a.ready(ctx, r.Label); refused != nil {
@@ -142,6 +147,25 @@ func (a *RA) FullCMC(ctx context.Context, r est.CMCRequest) est.CMCReply {
 		return g.query(ctx, r, v, digest)
 	}
 	return g.request(ctx, r, l, v, digest, earlier)
+}
+
+// checkLink refuses a request whose PKCS#10 has a link that is not that of the connection, where the label compares links: CMC calls that
+// popFailed (RFC 7030 section 3.5). None is demanded: a voucher cannot make one for a phone, and is let off by section 3.7.
+func checkLink(r est.CMCRequest, l *label, v *cmc.Verified) *cmc.Problem {
+	if l.EST.Link == est.LinkOff {
+		return nil
+	}
+	present, right := est.CompareLink(v.Parsed, r.TLS)
+	if !present || right && !r.Forwarded {
+		return nil
+	}
+	p := refusedFor(v, cmc.CodePOPFailed, "the challengePassword of the PKCS#10 is not the value of this TLS connection")
+	p.FailInfo = cmc.POPFailed
+	if v.BodyPartID != 0 {
+		p.BodyList = []uint32{v.BodyPartID}
+	}
+	p.Fix = fmt.Sprintf("leave the attribute out, or make it for the connection on which the request is sent; to compare no links under this label set %s = \"off\"", l.key("link"))
+	return p
 }
 
 // request answers a verified request for a certificate.

@@ -1,12 +1,18 @@
 package ra_test
 
 import (
+	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"callsign/cmc"
 	"callsign/est"
@@ -93,4 +99,67 @@ func TestVouchedAndHeld(t *testing.T) {
 			mustContain(t, resp.Text, "not ours")
 		}
 	}
+}
+
+// TestVouchedLink: a wrong link in the inner PKCS#10 is popFailed where the label compares links, and nothing where it does not; a
+// voucher need not send one.
+func TestVouchedLink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *ra.Config) {
+		c.Labels[1].EST.Link = est.LinkRequired
+		c.Labels = append(c.Labels, c.Labels[1])
+		c.Labels[2].Name, c.Labels[2].EST.Link = "optional", est.LinkOptional
+	}).ready()
+	linked := func(label string, id int64) (est.CMCReply, *cmc.Response) {
+		k := newKey(t)
+		csr := newCSRWithChallenge(t, k, "SEP001122334455", "MTIzNDU2Nzg5MDEy")
+		return w.fullCMC(label, cmc.Request{TransactionID: big.NewInt(id), CSR: csr})
+	}
+	for id, label := range []string{"floor2", "optional"} {
+		r, resp := linked(label, int64(id+1))
+		if r.Status != 400 || r.Code != cmc.CodePOPFailed || resp.FailInfo != cmc.POPFailed {
+			t.Errorf("%s: %d %s, %v", label, r.Status, r.Code, resp.FailInfo)
+		}
+		if r, _ := w.vouch(label, int64(id+10)); r.Status != 200 {
+			t.Errorf("%s, no link: %d %s", label, r.Status, r.Code)
+		}
+	}
+	mustContain(t, w.log.String(), "[label.floor2] link")
+	if r, _ := linked("", 20); r.Status != 200 {
+		t.Errorf("links are not compared: %d %s", r.Status, r.Code)
+	}
+}
+
+// newCSRWithChallenge is a signed request with a challengePassword.
+func newCSRWithChallenge(t *testing.T, k crypto.Signer, cn, challenge string) []byte {
+	t.Helper()
+	csr, err := x509.ParseCertificateRequest(newCSR(t, k, cn))
+	check(t, err)
+	var info cryptobyte.Builder
+	info.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(0)
+		b.AddBytes(csr.RawSubject)
+		b.AddBytes(csr.RawSubjectPublicKeyInfo)
+		b.AddASN1(cbasn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 7})
+				b.AddASN1(cbasn1.SET, func(b *cryptobyte.Builder) {
+					b.AddASN1(cbasn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(challenge)) })
+				})
+			})
+		})
+	})
+	signed := info.BytesOrPanic()
+	sum := sha256.Sum256(signed)
+	signature, err := k.Sign(rand.Reader, sum[:], crypto.SHA256)
+	check(t, err)
+	var b cryptobyte.Builder
+	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(signed)
+		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2})
+		})
+		b.AddASN1BitString(signature)
+	})
+	return b.BytesOrPanic()
 }
