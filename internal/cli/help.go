@@ -40,6 +40,7 @@ Global flags:
 {{- if .Runnable}}
 Environment:
   CALLSIGN_CONFIG, CALLSIGN_LOG_LEVEL, CALLSIGN_LOG_FORMAT   stand for the flags of the same name
+  CALLSIGN_SECTION_KEY                                       stands for a key of the configuration: CALLSIGN_EST_LISTEN for est.listen
   CALLSIGN_LANG, else LC_ALL, LC_MESSAGES or LANG            language of explanations
   NO_COLOR                                                   no colour
 {{end}}

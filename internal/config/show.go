@@ -59,15 +59,11 @@ type Doc struct {
 
 // Docs returns every key of the fixed sections in the order of the reference.
 func Docs() []Doc {
-	ofLabels := map[string]bool{}
-	for _, k := range profileKeys(func(c *Config) *Profile { return &c.RA.Profile }) {
-		ofLabels["ra."+k.name] = true
-	}
 	var all []Doc
 	for _, k := range table() {
 		d := Doc{
 			Key: k.full(), Section: k.section, Default: literal(k.def), Text: k.doc, Example: k.exampleTOML(),
-			Variable: Variable(k.full()), Label: ofLabels[k.full()], Restart: k.restart,
+			Variable: Variable(k.full()), Label: k.section == "ra" && isProfileKey(k.name), Restart: k.restart,
 		}
 		switch k.def.(type) {
 		case string:
@@ -84,6 +80,21 @@ func Docs() []Doc {
 		all = append(all, d)
 	}
 	return all
+}
+
+// About reports whether ReferenceOf(name) speaks of the key.
+func (d Doc) About(name string) bool {
+	if name == "label" || strings.HasPrefix(name, "label.") {
+		last := name[strings.LastIndexByte(name, '.')+1:]
+		return d.Label && (!isProfileKey(last) || name == "label" || d.Key == "ra."+last)
+	}
+	found := Find([]string{d.Key}, name)
+	return found != "" && Below(d.Key, found)
+}
+
+// isProfileKey reports whether sections of labels take a key.
+func isProfileKey(name string) bool {
+	return slices.ContainsFunc(profileKeys(func(c *Config) *Profile { return &c.RA.Profile }), func(k key) bool { return k.name == name })
 }
 
 // Find returns what name means in a list of keys: a key, or the beginning of some at a dot ("capf", "label.phones"). Quotes
@@ -126,6 +137,9 @@ func Nearest(keys []string, name string) string {
 		if s := sectionOf(key); !slices.Contains(candidates, s) {
 			candidates = append(candidates, s)
 		}
+	}
+	if slices.ContainsFunc(keys, func(key string) bool { return Below(key, "label") }) {
+		candidates = append(candidates, "label")
 	}
 	candidates = append(candidates, keys...)
 	if near := nearest(name, candidates); near != "" {
