@@ -81,7 +81,8 @@ func (x *exchange) setRetryAfter(d time.Duration) {
 
 // send writes the answer. Every header field is here or in a caller above: with the Date and Connection that net/http
 // adds there are never more than nine, and libEST reads sixteen at most.
-func (x *exchange) send(status int, contentType string, body []byte) {
+// It tells whether the answer was delivered, as far as one can know.
+func (x *exchange) send(status int, contentType string, body []byte) bool {
 	header := x.w.Header()
 	header.Set("X-Request-Id", x.id)
 	header.Set("Cache-Control", "no-store")
@@ -111,7 +112,9 @@ func (x *exchange) send(status int, contentType string, body []byte) {
 	}
 	if err != nil || x.gone() {
 		x.logGone(err)
+		return false
 	}
+	return true
 }
 
 // logGone notes that the answer did not reach the client: what libEST calls EST_ERR_HTTP_WRITE.

@@ -3,8 +3,12 @@ package est
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
+	"encoding/pem"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,6 +181,69 @@ func FuzzClientAnswer(f *testing.F) {
 		}
 		if err != nil && err.Error() == "" {
 			t.Fatal("error without text")
+		}
+	})
+}
+
+// FuzzForwardedCertificates: whatever a proxy sends ends in certificates or an error, and nothing is read of a field that does not count.
+func FuzzForwardedCertificates(f *testing.F) {
+	pemText, err := os.ReadFile("testdata/reenroll/current.pem")
+	if err != nil {
+		f.Fatal(err)
+	}
+	block, _ := pem.Decode(pemText)
+	good := ":" + base64.StdEncoding.EncodeToString(block.Bytes) + ":"
+	f.Add(good, good+", "+good, "")
+	f.Add("", "", url.PathEscape(string(pemText)))
+	f.Add(":MAA=:", "", "%2D")
+	f.Add("::", ",,", "%")
+	f.Fuzz(func(t *testing.T, cert, chain, escaped string) {
+		header := http.Header{}
+		header.Set(fieldClientCert, cert)
+		header.Set(fieldClientChain, chain)
+		header.Set(fieldEscapedPEM, escaped)
+		certs, err := forwardedCertificates(header, "")
+		if err != nil && certs != nil || len(certs) > mostForwarded {
+			t.Errorf("%d certificates, %v", len(certs), err)
+		}
+		header.Del(fieldClientCert)
+		if certs, err := forwardedCertificates(header, fieldClientCert); len(certs) > 0 || err != nil {
+			t.Errorf("a field that does not count: %d certificates, %v", len(certs), err)
+		}
+	})
+}
+
+// FuzzSameNames: the comparison is the same for the same names in any request, and no name makes it panic.
+func FuzzSameNames(f *testing.F) {
+	files, err := filepath.Glob("testdata/reenroll/*.b64")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no requests: %v", err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		der, _, err := decodeBody(b)
+		if err != nil {
+			f.Fatal(err)
+		}
+		csr, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			f.Fatal(err)
+		}
+		var san []byte
+		for _, e := range csr.Extensions {
+			san = e.Value
+		}
+		f.Add(csr.RawSubject, san)
+	}
+	f.Fuzz(func(t *testing.T, subject, san []byte) {
+		extensions := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}}
+		csr := &x509.CertificateRequest{RawSubject: subject, Extensions: extensions}
+		s, a := SameNames(csr, &x509.Certificate{RawSubject: subject, Extensions: extensions})
+		if _, well := alternatives(extensions); !s || a != well {
+			t.Errorf("the same names are not: subject %v, alternative %v", s, a)
 		}
 	})
 }

@@ -167,29 +167,34 @@ func (x *exchange) serverkeygen(o operation) error {
 	if cert == nil {
 		return nil // the key waits for its certificate
 	}
-	if err := x.sendKey(made.key, cert, how); err != nil {
+	// Before the answer is out, so that whoever has it and asks again gets another key.
+	memory.forget(id)
+	delivered, err := x.sendKey(made.key, cert, how)
+	if err != nil {
 		return internalError(err)
 	}
-	memory.forget(id)
+	if !delivered {
+		memory.keep(id, made) // for the client's next try
+	}
 	return nil
 }
 
 // sendKey answers with a private key and its certificate, in the form that libEST's client reads.
-func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) error {
+func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) (delivered bool, err error) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("encode the key: %w", err)
+		return false, fmt.Errorf("encode the key: %w", err)
 	}
 	kind, body := "application/pkcs8", pkcs8
 	if how.recipient != nil {
 		kind = "application/pkcs7-mime; smime-type=server-generated-key"
 		if body, err = cmc.SealKey(time.Now(), nil, pkcs8, x.h.KeySigner, x.h.KeySignerChain, how.recipient, how.cipher); err != nil {
-			return err
+			return false, err
 		}
 	}
 	certs, err := cmc.CertsOnly(cert)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var b bytes.Buffer
 	for _, part := range []struct {
@@ -201,10 +206,10 @@ func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) 
 		b.WriteString("\r\n")
 	}
 	fmt.Fprintf(&b, "--%s--\r\n", boundary)
-	x.send(http.StatusOK, "multipart/mixed; boundary="+boundary, b.Bytes())
+	delivered = x.send(http.StatusOK, "multipart/mixed; boundary="+boundary, b.Bytes())
 	clear(b.Bytes())
 	clear(pkcs8)
-	return nil
+	return delivered, nil
 }
 
 // Limits of a KeyMemory.
@@ -274,17 +279,21 @@ func (m *KeyMemory) make(id [sha256.Size]byte, wish *x509.CertificateRequest) (*
 	if err != nil {
 		return nil, internalError(fmt.Errorf("read the request for the new key: %w", err))
 	}
+	return m.keep(id, &madeKey{csr: csr, key: key, until: now.Add(keepKey)}), nil
+}
+
+// keep remembers a key, and returns the one that waits already when the same request came twice at the same time.
+func (m *KeyMemory) keep(id [sha256.Size]byte, k *madeKey) *madeKey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k := m.keys[id]; k != nil { // the same request came twice at the same time
-		return k, nil
+	if there := m.keys[id]; there != nil {
+		return there
 	}
 	if m.keys == nil {
 		m.keys = map[[sha256.Size]byte]*madeKey{}
 	}
-	k := &madeKey{csr: csr, key: key, until: now.Add(keepKey)}
 	m.keys[id] = k
-	return k, nil
+	return k
 }
 
 // find returns the key that waits for a request, and whether there is no room for another.
