@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"callsign/est"
@@ -54,7 +55,7 @@ func (a *RA) ready(ctx context.Context, label string) *est.Error {
 	wait := time.NewTimer(a.c.AnswerWithin)
 	defer wait.Stop()
 	select {
-	case <-a.tried:
+	case <-a.labels[label].tried:
 	case <-wait.C:
 	case <-ctx.Done():
 	}
@@ -159,23 +160,49 @@ func (a *RA) anchors() []*x509.Certificate {
 	return out
 }
 
-// Refresh asks every label's authority for its chain. Until the first success the RA answers 503; after that a failure
-// leaves the old chain in place. Without CompatSequence an authority that can check itself (ca.Checker) does, the first
-// time, so that a wrong template name shows at start-up and not with the first phone.
+// Refresh asks every authority for its chain, all at the same time and each once, however many labels it has. Until the first
+// success the RA answers 503 under these labels; after that a failure leaves the old chain in place. Without CompatSequence an authority
+// that can check itself (ca.Checker) does, the first time, so that a wrong template name shows at start-up and not with the
+// first phone.
 func (a *RA) Refresh(ctx context.Context) error {
-	var errs []error
-	for _, l := range a.order {
-		errs = append(errs, a.refresh(ctx, l))
+	groups := a.byAuthority()
+	errs := make([]error, len(groups))
+	var wg sync.WaitGroup
+	for i, labels := range groups {
+		wg.Go(func() { errs[i] = a.refresh(ctx, labels) })
 	}
-	a.triedOnce.Do(func() { close(a.tried) })
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
-func (a *RA) refresh(ctx context.Context, l *label) error {
-	caller := ctx
+// byAuthority are the labels of each authority, in their order.
+func (a *RA) byAuthority() [][]*label {
+	var groups [][]*label
+	at := map[string]int{}
+	for _, l := range a.order {
+		name := l.Authority.Name()
+		i, ok := at[name]
+		if !ok {
+			i = len(groups)
+			at[name] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], l)
+	}
+	return groups
+}
+
+// refresh asks the authority of some labels.
+func (a *RA) refresh(ctx context.Context, labels []*label) error {
+	caller, authority := ctx, labels[0].Authority
 	ctx, cancel := context.WithTimeout(ctx, chainTimeout)
 	defer cancel()
-	certs, err := l.Authority.Chain(ctx)
+	defer func() {
+		for _, l := range labels {
+			l.triedOnce.Do(func() { close(l.tried) })
+		}
+	}()
+	certs, err := authority.Chain(ctx)
 	if err == nil && len(certs) == 0 {
 		err = errors.New("the authority gave no certificates")
 	}
@@ -185,28 +212,45 @@ func (a *RA) refresh(ctx context.Context, l *label) error {
 		if caller.Err() != nil {
 			level = slog.LevelDebug // our own stop
 		} else {
-			a.mu.Lock()
-			a.noChain[l.Name] = e
-			a.mu.Unlock()
+			a.learn(labels, nil, e)
 		}
-		a.log.Log(ctx, level, "CA chain not fetched", slog.String("event", "ra.chain_failed"), slog.String("ca", l.Authority.Name()),
-			slog.String("label", l.Name), slog.String("code", e.Code()), slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
-		return fmt.Errorf("chain of %s: %w", l.Authority.Name(), err)
+		a.log.Log(ctx, level, "CA chain not fetched", slog.String("event", "ra.chain_failed"), slog.String("ca", authority.Name()),
+			slog.Any("labels", namesOfLabels(labels)), slog.String("code", e.Code()), slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
+		return fmt.Errorf("chain of %s: %w", authority.Name(), err)
 	}
-	a.mu.Lock()
-	a.chains[l.Name] = newKnown(certs, a.c.Rollover)
-	delete(a.noChain, l.Name)
-	a.mu.Unlock()
-	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", l.Authority.Name()),
-		slog.String("label", l.Name), slog.String("issuer", certs[0].Subject.String()), slog.Int("count", len(certs)))
-	if checker, ok := l.Authority.(ca.Checker); ok && l.checked.CompareAndSwap(false, true) && !a.c.CompatSequence {
+	a.learn(labels, newKnown(certs, a.c.Rollover), nil)
+	a.log.InfoContext(ctx, "CA chain fetched", slog.String("event", "ra.chain_ready"), slog.String("ca", authority.Name()),
+		slog.Any("labels", namesOfLabels(labels)), slog.String("issuer", certs[0].Subject.String()), slog.Int("count", len(certs)))
+	if checker, ok := authority.(ca.Checker); ok && labels[0].checked.CompareAndSwap(false, true) && !a.c.CompatSequence {
 		if err := checker.Check(ctx); err != nil {
 			e := asCA(err)
-			a.log.WarnContext(ctx, "the CA would not issue", slog.String("ca", l.Authority.Name()), slog.String("code", e.Code()),
+			a.log.WarnContext(ctx, "the CA would not issue", slog.String("ca", authority.Name()), slog.String("code", e.Code()),
 				slog.String("err", err.Error()), slog.String("remedy", e.Remedy()))
 		}
 	}
 	return nil
+}
+
+// learn notes what is known of the CA of some labels, or why nothing new is.
+func (a *RA) learn(labels []*label, k *known, why *ca.Error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range labels {
+		if why != nil {
+			a.noChain[l.Name] = why
+			continue
+		}
+		a.chains[l.Name] = k
+		delete(a.noChain, l.Name)
+	}
+}
+
+func namesOfLabels(labels []*label) []string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = l.Name
+	}
+	return out
 }
 
 // noticeIssuer asks for the chain again when a certificate names an issuer that is not in it: the CA was renewed.

@@ -3,6 +3,7 @@ package ra
 import (
 	"crypto/x509"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -94,11 +95,14 @@ type label struct {
 	anchors    *chain.Store
 	limit      *limiter
 	checked    atomic.Bool // the authority was asked whether it would issue
+
+	tried     chan struct{} // closed when the authority was asked for its chain for the first time and has answered or not
+	triedOnce sync.Once
 }
 
 // prepare compiles a label. Errors say which key and value.
 func prepare(l Label) (*label, error) {
-	p := &label{Label: l, former: issuers(l.Former), limit: &limiter{rate: l.Rate}}
+	p := &label{Label: l, former: issuers(l.Former), limit: &limiter{rate: l.Rate}, tried: make(chan struct{})}
 	p.anchors = newAnchors(l.ClientCAs, l.file("client_ca_file", "est.client_ca_file"))
 	var err error
 	if p.rules, err = compileRules(l.Rules, l.Name); err != nil {

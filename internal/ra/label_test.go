@@ -547,3 +547,44 @@ func TestBadLabels(t *testing.T) {
 		t.Error("none")
 	}
 }
+
+// TestChainsOfAuthorities: an authority is asked once for all its labels, and one that is silent holds up its own labels alone.
+func TestChainsOfAuthorities(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked := 0
+	release := make(chan struct{})
+	w := newWorld(t, func(c *ra.Config) {
+		silent := &script{local: c.Labels[0].Authority.(*script).local, name: "adcs"}
+		silent.chain = func() ([]*x509.Certificate, error) {
+			mu.Lock()
+			asked++
+			mu.Unlock()
+			<-release
+			return silent.local.Chain(context.Background())
+		}
+		c.Labels = append(c.Labels, ra.Label{Name: "one", Authority: silent}, ra.Label{Name: "two", Authority: silent})
+		c.AnswerWithin = 50 * time.Millisecond
+	})
+	done := make(chan error, 1)
+	go func() { done <- w.ra.Refresh(context.Background()) }()
+	eventually(t, func() bool {
+		_, err := w.ra.CACerts(t.Context(), "floor2")
+		return err == nil
+	})
+	_, err := w.ra.CACerts(t.Context(), "one")
+	if code, status := refused(t, err); code != ra.CodeChainUnknown || status != 503 {
+		t.Errorf("a label whose authority is silent: %v", err)
+	}
+	close(release)
+	check(t, <-done)
+	for _, label := range []string{"one", "two"} {
+		if _, err := w.ra.CACerts(t.Context(), label); err != nil {
+			t.Error(err)
+		}
+	}
+	if mu.Lock(); asked != 1 {
+		t.Errorf("asked %d times for two labels", asked)
+	}
+	mu.Unlock()
+}

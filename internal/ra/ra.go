@@ -115,9 +115,6 @@ type RA struct {
 	again  chan struct{}     // asks Run to refresh the chains
 	// noChain is why the last attempt to fetch a chain failed, by label.
 	noChain map[string]*ca.Error
-
-	tried     chan struct{} // closed when the CA was asked for its chain for the first time and has answered or not
-	triedOnce sync.Once
 }
 
 var (
@@ -158,7 +155,7 @@ func New(c Config) (*RA, error) {
 	a := &RA{
 		c: c, log: c.Log, labels: make(map[string]*label), started: c.Now(),
 		chains: make(map[string]*known), noChain: make(map[string]*ca.Error), again: make(chan struct{}, 1),
-		tried: make(chan struct{}), reserved: newReserved(c.Reserved),
+		reserved: newReserved(c.Reserved),
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
