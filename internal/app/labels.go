@@ -160,7 +160,7 @@ func profile(p config.Profile, rules ra.Rules) (est.Profile, error) {
 	var err error
 	switch p.CSRAttrs {
 	case config.CSRAttrsAuto:
-		_ = rules // TEMP ra.Attributes(rules)
+		e.Attributes, err = ra.Attributes(rules)
 	case config.CSRAttrsNone:
 	default:
 		e.Attributes, err = base64.StdEncoding.DecodeString(p.CSRAttrs)
