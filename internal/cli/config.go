@@ -157,7 +157,7 @@ as in TOML or between commas, "" for an empty text. A variable without a value c
 			if !e.json {
 				e.printEntries(chosen, origin)
 				if len(chosen) == 0 {
-					e.hint("no key is set there, the defaults count; to see them: callsign config show%s --all\n", e.configFlag())
+					e.hint("no key is set there, the defaults count; to see them: %s\n", e.toCopy("callsign config show --all"))
 				}
 				return nil
 			}

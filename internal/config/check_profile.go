@@ -65,6 +65,10 @@ func (r *rules) profile(p placedProfile) []finding {
 func (c *Config) Warnings() []Problem {
 	found := slices.Clone(c.unknown)
 	warn := func(section, key, text, fix string) { found = append(found, c.problem(section, key, text, fix)) }
+	if len(c.RA.TrustedProxies) > 0 && c.RA.ClientCertField == "" {
+		warn("ra", "ra.client_cert_field", "is not set: whoever sends the other header through a trusted proxy is believed to be whom it names",
+			`name the header that the proxy sets, for example: client_cert_field = "Client-Cert"`)
+	}
 	for i, p := range c.profiles() {
 		if i > 0 && c.EST.Listen == "" {
 			warn(p.section, p.section, "has no effect: est.listen is empty", "set est.listen, or remove the section")

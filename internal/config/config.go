@@ -31,8 +31,8 @@ const (
 const (
 	AuthenticateAny         = "any"         // a client certificate or a password
 	AuthenticateCertificate = "certificate" // a client certificate
-	AuthenticatePassword    = "password"    //nolint:gosec // a word, no password
-	AuthenticateBoth        = "both"        // a client certificate and a password
+	AuthenticatePassword    = "password"
+	AuthenticateBoth        = "both" // a client certificate and a password
 )
 
 // The values of Profile.Link.
@@ -268,6 +268,7 @@ type RA struct {
 	Profile
 	CompatSequence           bool
 	TrustedProxies           []string // addresses and CIDR blocks
+	ClientCertField          string   // header that they set; empty: either
 	RolloverFiles            []string
 	TemplateStatus           int // 0: 401 with CompatSequence, else 503
 	UnavailableRetry         time.Duration

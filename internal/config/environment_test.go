@@ -33,8 +33,15 @@ func TestEnvironment(t *testing.T) {
 		c.CA.MinRSABits, c.Renewal.Windows, c.EST.Realm, c.Labels[0].Rate, c.Labels[0].Approval, c.Labels[1].Rate,
 	}
 	want := []any{
-		"127.0.0.1:9000", config.Log{Level: "debug", Format: "json"}, "20/h", []string{"a*", "b?"}, []string{"CN=RA,O=Example"}, filepath.Join(dir, "v.pem"), "/r.pem",
-		24 * time.Hour, true, 3072, []string{"Mo-Fr 22:00-05:00", "Sa,Su 00:00-24:00"}, "", "20/h", true, "1/h",
+		"127.0.0.1:9000",
+		config.Log{Level: "debug", Format: "json"},
+		"20/h",
+		[]string{"a*", "b?"},
+		[]string{"CN=RA,O=Example"},
+		filepath.Join(dir, "v.pem"), "/r.pem",
+		24 * time.Hour, true, 3072,
+		[]string{"Mo-Fr 22:00-05:00", "Sa,Su 00:00-24:00"},
+		"", "20/h", true, "1/h",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -72,8 +79,7 @@ func TestEnvironmentProblems(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := config.ParseWith("f", []byte(registrationAuthority), []string{tc.variable})
-			var problems config.Errors
-			if !errors.As(err, &problems) {
+			if _, ok := errors.AsType[config.Errors](err); !ok {
 				t.Fatalf("got %v, want Errors", err)
 			}
 			if diff := cmp.Diff(tc.want, err.Error()); diff != "" {

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"callsign/internal/ra"
+)
 
 // profileKeys are the keys of [ra] and of each [label.NAME]: one table for the profile that of points to.
 func profileKeys(of func(*Config) *Profile) []key {
@@ -39,7 +43,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Check the password of a user who is not in users_file by logging in to AD CS with it. compat_sequence does so by itself.",
 		}, func(p *Profile) any { return &p.CALogin }},
 		{key{
-			name: "client_name", def: "", check: pattern, example: `^([^.]+)\.example\.com$`,
+			name: "client_name", def: "", check: clientName, example: `^([^.]+)\.example\.com$`,
 			doc: "Regular expression that finds the client's name in its certificate: it is tried on the common name, each DNS name, URI and e-mail address, then on the whole subject. The first group, else all that it matched, is the name. Empty: the subject.",
 		}, func(p *Profile) any { return &p.ClientName }},
 		{key{
@@ -47,7 +51,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Names of clients that may enrol, with * for any characters and ? for one. Empty: every client that authenticates.",
 		}, func(p *Profile) any { return &p.Clients }},
 		{key{
-			name: "registrars", def: []string{}, check: vouchers, whole: true, example: []string{"CN=Registrar,O=Example"},
+			name: "registrars", def: []string{}, check: certificates, whole: true, example: []string{"CN=Registrar,O=Example"},
 			doc: "Certificates that may send requests of others (extended key usage id-kp-cmcRA, issued by the CA): SHA-256 fingerprints in hex, or subject names as in \"CN=Registrar,O=Example\".",
 		}, func(p *Profile) any { return &p.Registrars }},
 		{key{
@@ -59,7 +63,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "The common name of a request must be the client's name: that of client_name, or the user's.",
 		}, func(p *Profile) any { return &p.SubjectIsName }},
 		{key{
-			name: "subject_has", def: []string{}, check: rdns, whole: true, example: []string{"O=Example", "C=FR"},
+			name: "subject_has", def: []string{}, check: subjectHas, whole: true, example: []string{"O=Example", "C=FR"},
 			doc: "What the subject of a request must hold beside its common name, as TYPE=VALUE.",
 		}, func(p *Profile) any { return &p.SubjectHas }},
 		{key{
@@ -67,7 +71,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 			doc: "Alternative names that a request may ask for: any, none, subject (the common name), dns:PATTERN, ip:NETWORK, email:PATTERN or uri:PATTERN, with * for any characters and ? for one.",
 		}, func(p *Profile) any { return &p.Names }},
 		{key{
-			name: "keys", def: []string{"rsa:2048-8192", "p-256", "p-384", "p-521", "ed25519"}, check: keyKinds,
+			name: "keys", def: ra.DefaultKeys(), check: keyKinds,
 			doc: "Keys that are certified: rsa:BITS, rsa:LEAST-MOST, p-256, p-384, p-521 or ed25519.",
 		}, func(p *Profile) any { return &p.Keys }},
 		{key{

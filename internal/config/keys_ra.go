@@ -186,7 +186,7 @@ func raKeys() []key {
 			doc:   "Trust anchors for the certificates that may vouch for a device (extended key usage id-kp-cmcRA): better one of our own than the enterprise root.",
 		},
 		{
-			name: "vouchers", def: []string{}, check: vouchers, whole: true, example: []string{"CN=CAPF RA"},
+			name: "vouchers", def: []string{}, check: certificates, whole: true, example: []string{"CN=CAPF RA"},
 			field: func(c *Config) any { return &c.RA.Vouchers },
 			doc:   "Who may vouch: SHA-256 fingerprints in hex, or subject names as in \"CN=CAPF RA,O=Example\".",
 		},
@@ -209,6 +209,11 @@ func raKeys() []key {
 			name: "trusted_proxies", def: []string{}, check: networks, example: []string{"127.0.0.1", "10.0.0.0/24"},
 			field: func(c *Config) any { return &c.RA.TrustedProxies },
 			doc:   "Addresses and networks of TLS terminators whose word about a client's certificate is taken (header Client-Cert of RFC 9440, or X-SSL-Client-Cert of nginx). The header of anybody else is ignored.",
+		},
+		{
+			name: "client_cert_field", def: "", check: oneOf("Client-Cert", "X-SSL-Client-Cert"), example: "Client-Cert",
+			field: func(c *Config) any { return &c.RA.ClientCertField },
+			doc:   "The header that the proxies set: Client-Cert or X-SSL-Client-Cert. Name it: of a proxy that sets the one and passes the other on, every client could be anybody. Empty: either is taken.",
 		},
 		{
 			name: "rollover_files", def: []string{}, path: inFile, example: []string{"ca-new-with-old.pem"},

@@ -205,7 +205,7 @@ func TestProblems(t *testing.T) {
 				`callsign.toml:8:1: ra.voucher_ca_file: is missing: ra.vouchers needs it`,
 				`callsign.toml:8:1: ra.responder_certificate_file: is missing: ra.vouchers needs it`,
 				`callsign.toml:8:1: ra.responder_key_file: is missing: ra.vouchers needs it`,
-				`callsign.toml:10:11: ra.vouchers: "abc" is neither a SHA-256 fingerprint (64 hex digits) nor a subject name (CN=...)`,
+				`callsign.toml:10:11: ra.vouchers: "abc" is neither a SHA-256 fingerprint nor a subject such as CN=capf-ra,O=Example`,
 			},
 		},
 		{

@@ -111,7 +111,7 @@ func TestRenderRoundTrip(t *testing.T) {
 		ClientCAFile: in("clients.pem"), Realm: "lab",
 	}
 	full.RA = config.RA{
-		Profile: profile(in), CompatSequence: true, TrustedProxies: []string{"192.0.2.1", "2001:db8::/32"}, RolloverFiles: []string{in("rollover.pem")},
+		Profile: profile(in), CompatSequence: true, TrustedProxies: []string{"192.0.2.1", "2001:db8::/32"}, ClientCertField: "Client-Cert", RolloverFiles: []string{in("rollover.pem")},
 		TemplateStatus: 503, UnavailableRetry: time.Minute, RememberDenials: 0, CMCTimeWindow: time.Hour, AnswerWithin: time.Second, RetryAfter: time.Second,
 		PendingRetryAfter: 2 * time.Hour, Remember: 48 * time.Hour, VoucherCAFile: in("vca.pem"),
 		Vouchers:       []string{strings.Repeat("ab", 32), `CN=CAPF "RA",O=x`},

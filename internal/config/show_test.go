@@ -70,10 +70,23 @@ func TestFindAndNearest(t *testing.T) {
 	t.Parallel()
 	keys := []string{"capf.listen", "est.listen", "est.certificate_file", "ra.rate", `label."a.b".rate`, "label.phones.rate"}
 	for _, tc := range []struct{ name, find, near string }{
-		{"capf.listen", "capf.listen", ""}, {"capf", "capf", ""}, {"[ra]", "ra", ""}, {"label", "label", ""}, {"label.phones", "label.phones", ""},
-		{"label.a.b", `label."a.b"`, ""}, {"label.a.b.rate", `label."a.b".rate`, ""}, {`label.'a.b'.rate`, `label."a.b".rate`, ""},
-		{"cap", "", "capf"}, {"est.listn", "", "est.listen"}, {"certificate_file", "", "est.certificate_file"}, {"capf.rate", "", "ra.rate"},
-		{"label.phone", "", "label.phones"}, {"labels", "", "label"}, {"weather", "", ""}, {"", "", ""}, {"lab", "", ""},
+		{"capf.listen", "capf.listen", ""},
+		{"capf", "capf", ""},
+		{"[ra]", "ra", ""},
+		{"label", "label", ""},
+		{"label.phones", "label.phones", ""},
+		{"label.a.b", `label."a.b"`, ""},
+		{"label.a.b.rate", `label."a.b".rate`, ""},
+		{`label.'a.b'.rate`, `label."a.b".rate`, ""},
+		{"cap", "", "capf"},
+		{"est.listn", "", "est.listen"},
+		{"certificate_file", "", "est.certificate_file"},
+		{"capf.rate", "", "ra.rate"},
+		{"label.phone", "", "label.phones"},
+		{"labels", "", "label"},
+		{"weather", "", ""},
+		{"", "", ""},
+		{"lab", "", ""},
 	} {
 		if got := config.Find(keys, tc.name); got != tc.find {
 			t.Errorf("Find(%q) = %q, want %q", tc.name, got, tc.find)

@@ -123,18 +123,6 @@ func pattern(value any) string {
 	return ""
 }
 
-func vouchers(value any) string {
-	for _, v := range value.([]string) {
-		if strings.Contains(v, "=") {
-			continue
-		}
-		if !isFingerprint(v) {
-			return fmt.Sprintf("%q is neither a SHA-256 fingerprint (64 hex digits) nor a subject name (CN=...)", v)
-		}
-	}
-	return ""
-}
-
 // fingerprints are SHA-256 fingerprints, in the forms in which tools print them.
 func fingerprints(value any) string {
 	for _, v := range value.([]string) {

@@ -4,13 +4,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"callsign/internal/ra"
 )
 
 // The checks of keys of profiles and of [ra].
@@ -63,147 +63,82 @@ func status(value any) string {
 	return ""
 }
 
-// globs are patterns of names.
-func globs(value any) string {
-	for _, v := range value.([]string) {
-		if v == "" {
-			return "must not hold an empty pattern"
+// ruled makes the check of a list of rules, whose syntax is that of ra. empty is what is wrong with an empty list, and
+// words are the beginnings of what an item can be.
+func ruled(empty string, rules func(list []string) ra.Rules, words ...string) func(any) string {
+	return func(value any) string {
+		list := value.([]string)
+		if len(list) == 0 {
+			return empty
 		}
-		if text := word(v); text != "" {
-			return fmt.Sprintf("%q %s", v, text)
+		err := ra.CheckRules(rules(list))
+		if err == nil {
+			return ""
 		}
-	}
-	return ""
-}
-
-// attributeTypes are the short names of RFC 4514 section 3, and those that certificates use besides.
-var attributeTypes = []string{"CN", "O", "OU", "C", "ST", "L", "STREET", "DC", "UID", "SERIALNUMBER", "EMAILADDRESS"}
-
-// dotted is an object identifier.
-var dotted = regexp.MustCompile(`^[0-2](\.(0|[1-9][0-9]*))+$`)
-
-// rdns are parts of a subject: TYPE=VALUE.
-func rdns(value any) string {
-	for _, v := range value.([]string) {
-		kind, rest, ok := strings.Cut(v, "=")
-		kind = strings.ToUpper(strings.TrimSpace(kind))
-		switch {
-		case !ok || strings.TrimSpace(rest) == "":
-			return fmt.Sprintf("%q is no part of a subject such as O=Example", v)
-		case !slices.Contains(attributeTypes, kind) && !dotted.MatchString(kind):
-			return fmt.Sprintf("%q: %s is no type of a subject's part; use %s or an object identifier", v, kind, strings.Join(attributeTypes, ", "))
-		case word(rest) != "":
-			return fmt.Sprintf("%q %s", v, word(rest))
-		}
-	}
-	return ""
-}
-
-// nameForms are the words before the colon in the key names, with what is wrong with the text after it.
-var nameForms = map[string]func(string) string{
-	"dns": namePattern, "email": namePattern, "uri": namePattern,
-	"ip": func(text string) string {
-		if _, err := network(text); err != nil {
-			return err.Error()
-		}
-		return ""
-	},
-}
-
-func namePattern(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7F }) {
-		return fmt.Sprintf("%q has characters that no such name has", text)
-	}
-	return ""
-}
-
-// names are the rules for alternative names.
-func names(value any) string {
-	const forms = "any, none, subject, dns:PATTERN, ip:NETWORK, email:PATTERN or uri:PATTERN"
-	list := value.([]string)
-	if len(list) == 0 {
-		return "must not be empty: use any or none"
-	}
-	for _, v := range list {
-		switch kind, rest, colon := strings.Cut(v, ":"); {
-		case v == "any" || v == "none":
-			if len(list) > 1 {
-				return fmt.Sprintf("%q must stand alone", v)
-			}
-		case v == "subject":
-		case !colon || nameForms[kind] == nil:
-			text := fmt.Sprintf("%q is none of %s", v, forms)
-			if near := nearest(kind, []string{"any", "none", "subject", "dns", "ip", "email", "uri"}); near != "" {
-				if nameForms[near] != nil {
-					near += ":"
-				}
-				text += fmt.Sprintf(", did you mean %s?", near)
-			}
-			return text
-		case rest == "":
-			return fmt.Sprintf("%q has nothing after the colon", v)
-		default:
-			if text := nameForms[kind](rest); text != "" {
-				return fmt.Sprintf("%q: %s", v, text)
-			}
-		}
-	}
-	return ""
-}
-
-// The bounds of RSA keys that may be allowed: below, they are broken; above, one request costs seconds.
-const (
-	leastRSABits = 1024
-	mostRSABits  = 8192
-)
-
-// keyKinds are keys that are certified.
-func keyKinds(value any) string {
-	list := value.([]string)
-	if len(list) == 0 {
-		return "must not be empty: without keys nothing can be certified"
-	}
-	for _, v := range list {
-		if slices.Contains([]string{"p-256", "p-384", "p-521", "ed25519"}, v) {
-			continue
-		}
-		bits, ok := strings.CutPrefix(v, "rsa:")
-		low, high, span := strings.Cut(bits, "-")
-		if !span {
-			high = low
-		}
-		least, err := strconv.Atoi(low)
-		most, err2 := strconv.Atoi(high)
-		switch {
-		case !ok || err != nil || err2 != nil:
-			text := fmt.Sprintf("%q is none of rsa:BITS, rsa:LEAST-MOST, p-256, p-384, p-521 or ed25519", v)
-			if near := nearest(v, []string{"rsa:2048-8192", "p-256", "p-384", "p-521", "ed25519"}); near != "" {
-				text += fmt.Sprintf(", did you mean %s?", near)
-			}
-			return text
-		case least < leastRSABits || most > mostRSABits || least > most:
-			return fmt.Sprintf("%q: RSA keys must have %d to %d bits", v, leastRSABits, mostRSABits)
-		}
-	}
-	return ""
-}
-
-// usageWords are the extended key usages that have a name here.
-var usageWords = []string{"clientAuth", "serverAuth", "ipsecEndSystem", "emailProtection", "codeSigning", "timeStamping", "OCSPSigning"}
-
-func usages(value any) string {
-	for _, v := range value.([]string) {
-		if slices.Contains(usageWords, v) || dotted.MatchString(v) {
-			continue
-		}
-		text := fmt.Sprintf("%q is none of %s, and no object identifier", v, strings.Join(usageWords, ", "))
-		for _, w := range usageWords {
-			if nearest(v, []string{strings.ToLower(w)}) != "" {
-				text += fmt.Sprintf(", did you mean %s?", w)
-				break
+		text := withoutKey(err)
+		for _, item := range list {
+			if ra.CheckRules(rules([]string{item})) != nil {
+				return text + meant(item, words)
 			}
 		}
 		return text
+	}
+}
+
+// meant is the end of a sentence about an item that is none: the word that it probably begins with.
+func meant(item string, words []string) string {
+	if i := strings.IndexByte(item, ':'); i >= 0 {
+		item = item[:i+1]
+	}
+	for _, word := range words {
+		if near := nearest(item, []string{strings.ToLower(word)}); near != "" && word != item {
+			return ", did you mean " + word + "?"
+		}
+	}
+	return ""
+}
+
+// withoutKey takes the key off the beginning of an error of ra.
+func withoutKey(err error) string {
+	_, text, _ := strings.Cut(err.Error(), ": ")
+	return text
+}
+
+// The rules that are lists.
+var (
+	subjectHas = ruled("", func(list []string) ra.Rules { return ra.Rules{SubjectHas: list} })
+	names      = ruled("must not be empty: use any or none", func(list []string) ra.Rules { return ra.Rules{Names: list} },
+		"any", "none", "subject", "dns:", "ip:", "email:", "uri:")
+	keyKinds = ruled("must not be empty: without keys nothing can be certified", func(list []string) ra.Rules { return ra.Rules{Keys: list} },
+		"p-256", "p-384", "p-521", "ed25519", "rsa:")
+	usages = ruled("", func(list []string) ra.Rules { return ra.Rules{Usages: list} },
+		"clientAuth", "serverAuth", "ipsecEndSystem", "emailProtection", "codeSigning", "timeStamping", "OCSPSigning")
+)
+
+// clientName is a regular expression with one group at most.
+func clientName(value any) string {
+	text := pattern(value)
+	if text != "" {
+		return text
+	}
+	if err := ra.CheckClients(value.(string), nil, nil); err != nil {
+		return strings.TrimPrefix(withoutKey(err), strconv.Quote(value.(string))+" ")
+	}
+	return ""
+}
+
+// globs are patterns of names of clients.
+func globs(value any) string {
+	if err := ra.CheckClients("", value.([]string), nil); err != nil {
+		return withoutKey(err)
+	}
+	return ""
+}
+
+// certificates are fingerprints or subjects of certificates.
+func certificates(value any) string {
+	if err := ra.CheckClients("", nil, value.([]string)); err != nil {
+		return withoutKey(err)
 	}
 	return ""
 }
