@@ -11,11 +11,15 @@ import (
 	"callsign/est"
 )
 
+// minClientRSABits is the least length of RSA keys in the paths of client certificates: devices have had keys of 1024 bits for a
+// long time, and what a maker has put into them cannot be replaced.
+const minClientRSABits = 1024
+
 // newAnchors makes a trust store in which every certificate ends a path, self-signed or not.
 func newAnchors(certs []*x509.Certificate, name string) *chain.Store {
 	store := chain.NewStore().Named(name)
 	for _, c := range certs {
-		store.Add(chain.Anchor{Certificate: chain.Of(c), Partial: true})
+		store.Add(chain.Anchor{Certificate: chain.Of(c), Partial: true, MinRSABits: minClientRSABits})
 	}
 	return store
 }

@@ -91,6 +91,12 @@ func TestAuthentication(t *testing.T) {
 	good := client(t, w.root, "device")
 	full := leaf(t, w.root, pkix.Name{CommonName: "CP-8865-SEP001122334455", Organization: []string{"Maker"}}, []asn1.ObjectIdentifier{oidClientAuth}, 0)
 	inName := leaf(t, w.root, pkix.Name{CommonName: "phone"}, []asn1.ObjectIdentifier{oidClientAuth}, 0, extension(t, oidSAN, []asn1.RawValue{{Class: 2, Tag: 2, Bytes: []byte("SEP001122334455.example.com")}}))
+	spki, err := x509.MarshalPKIXPublicKey(rsaKeys()[1024].Public())
+	check(t, err)
+	der, err := w.root.IssueRaw(t.Context(), spki, good.RawSubject, nil, local.Options{KeyUsage: x509.KeyUsageDigitalSignature, EKUs: []asn1.ObjectIdentifier{oidClientAuth}})
+	check(t, err)
+	short, err := x509.ParseCertificate(der)
+	check(t, err)
 	hash := hashOf(w.root.Certificate)
 	tests := []struct {
 		name, label string
@@ -103,6 +109,7 @@ func TestAuthentication(t *testing.T) {
 	}{
 		{name: "any, certificate", cert: good, who: "cert:" + hash + "/CN=device"},
 		{name: "any, password", user: user, pass: password, who: user, as: user},
+		{name: "any, certificate with a short key", cert: short, who: "cert:" + hash + "/CN=device"},
 		{name: "any, nothing", code: ra.CodeNoCredentials, status: 401},
 		{name: "any, bad certificate and good password", cert: client(t, other, "x"), user: user, pass: password, who: user, as: user},
 		{name: "any, bad certificate alone", cert: client(t, other, "x"), code: ra.CodeClientUntrusted, status: 403},
