@@ -92,6 +92,7 @@ func (x *exchange) send(status int, contentType string, body []byte) bool {
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	x.status, x.written = status, len(body)
+	gone := x.gone() // before: who has read the answer may leave at once
 	x.w.WriteHeader(status)
 	control := http.NewResponseController(x.w)
 	flush := func() error {
@@ -110,7 +111,7 @@ func (x *exchange) send(status int, contentType string, body []byte) bool {
 	if err == nil {
 		err = flush()
 	}
-	if err != nil || x.gone() {
+	if err != nil || gone {
 		x.logGone(err)
 		return false
 	}
