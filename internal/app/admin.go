@@ -174,7 +174,7 @@ func order(ctx context.Context, c *config.Config, path string, done any) error {
 		err = json.Unmarshal(body, done)
 	}
 	if err != nil {
-		return &Problem{ErrCode: codeAnswer, Detail: "the running server's answer cannot be read", Err: err, Fix: "use the callsign of the same version as the server's: callsign version"}
+		return &Problem{ErrCode: codeAnswer, Detail: "the running server's answer cannot be read", Err: err, Fix: "use the program of the server's version: callsign version"}
 	}
 	return nil
 }
