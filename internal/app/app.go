@@ -71,6 +71,7 @@ type App struct {
 	plainAddr  net.Addr
 	estAddr    net.Addr
 
+	keys       est.KeyMemory // those that serverkeygen has made and nobody has fetched
 	generation atomic.Pointer[generation]
 	changing   sync.RWMutex    // held while generation changes
 	reloading  sync.Mutex      // one at a time

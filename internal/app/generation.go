@@ -67,7 +67,14 @@ func (g *generation) openEST() error {
 	if g.ra, err = g.newRA(); err != nil {
 		return err
 	}
-	g.handler = &est.Handler{Backend: g.ra, Realm: c.EST.Realm, Log: g.log} // TEMP proxies
+	trusted, err := config.Networks(c.RA.TrustedProxies)
+	if err != nil { // the configuration has been checked
+		return &Problem{ErrCode: "app.ra", Detail: err.Error(), Err: err, Fix: "correct ra.trusted_proxies"}
+	}
+	g.handler = &est.Handler{
+		Backend: g.ra, Realm: c.EST.Realm, TrustedProxies: trusted, ClientCertField: c.RA.ClientCertField,
+		Keys: &g.app.keys, KeySigner: pair.Key, KeySignerChain: pair.Chain, Log: g.log,
+	}
 	return nil
 }
 
