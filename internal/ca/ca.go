@@ -67,6 +67,9 @@ type Request struct {
 	Subject    []byte           // DER Name
 	Extensions []pkix.Extension // requested extensions (subjectAltName, key usage, ...)
 	CSR        []byte           // DER PKCS#10 really signed by the key; nil for a bare key; see [Request.Renamed]
+	// Proven tells that this process has checked the signature of CSR, these very bytes, for this very call. An authority may do
+	// without checking it again. Never stored.
+	Proven bool
 	// Vouch tells for a bare key how its owner was authenticated: "string", "null", "lsc", "mic", or the voucher's name
 	// when a registration authority vouched. Empty when CSR is set.
 	Vouch string

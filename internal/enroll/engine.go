@@ -161,12 +161,13 @@ func (e *Engine) Enroll(ctx context.Context, r Request) (Enrolment, error) {
 	}
 	now := e.now()
 	login, hold := r.Login, r.Hold
-	r.Login, r.Hold = nil, false // never stored, and never returned
+	told := knowledge{proven: r.Proven, unknown: r.Unknown}
+	r.Login, r.Hold, r.Proven, r.Unknown = nil, false, false, false // never stored, and never returned
 	row := Enrolment{ID: id, Request: r, State: Requested, NextAttempt: now, Created: now, Updated: now}
 	if hold {
 		row.State, row.NextAttempt = Held, time.Time{}
 	}
-	if signed, ok := e.presign(ctx, row, login); ok {
+	if signed, ok := e.presign(ctx, row, login, told); ok {
 		return e.openIssued(ctx, signed, login)
 	}
 	e.writing(ctx, "open", &row)

@@ -21,6 +21,10 @@ type Request struct {
 	CSR        []byte    // really signed PKCS#10, or nil
 	Vouch      string    // how the owner of a bare key was authenticated
 	Login      *ca.Login // not stored
+	Proven     bool      // the caller has checked the signature of CSR a moment ago; not stored, and no row has it
+	// Unknown tells that the caller has just asked [Engine.Last] for the request and there was no row. It saves the engine from
+	// looking again; the journal decides all the same. Not stored, and no row has it.
+	Unknown bool
 	// Hold keeps a new request from its authority until an administrator lets it go: its row begins as Held. It is no part
 	// of what makes two requests the same one, it is not stored, and no row has it: the state says it. See [Admit].
 	Hold bool
@@ -102,7 +106,7 @@ type Journal interface {
 	// Open returns the live row (see [State.Live]), or the one that an administrator denied, with the same authority, owner,
 	// label, subject and public key as e, or stores e and returns it; created tells which. What it does with an older row of
 	// the same request is the decision of [Admit], carried out in one transaction; e.Created is the time of the call.
-	// Neither Login nor Hold is kept.
+	// Neither Login nor Hold is kept, nor what the caller says of itself (Proven, Unknown).
 	Open(ctx context.Context, e Enrolment) (row Enrolment, created bool, err error)
 	// Update replaces the row with e.ID when its version is e.Version, and returns it with the new version. It may
 	// leave the fields of e.Request and e.Created alone: they never change.

@@ -15,11 +15,14 @@ import (
 // first, and the row begins with its certificate, which saves a commit. Two calls for one request may both sign then; the journal lets only
 // one of the rows in (see [Admit]), and the other certificate is dropped unseen.
 
+// knowledge is what the caller has found out about a request already.
+type knowledge struct{ proven, unknown bool }
+
 // presign asks a private authority for the certificate of a row that is not in the journal yet, and returns the row as issued. ok is
 // false when the row has to go the long way: it is to be held, the authority is not private, has a rate to keep or all its places are taken, there is a live row of the same request or
 // one whose answer was never seen, or the authority has not issued. A refusal or a failure is thus found once more, and recorded, by the
 // worker of an ordinary row.
-func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_ Enrolment, ok bool) {
+func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login, told knowledge) (_ Enrolment, ok bool) {
 	if row.State != Requested {
 		return row, false // nothing is signed before it is approved
 	}
@@ -27,14 +30,8 @@ func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_
 	if private, is := authority.(ca.Private); !is || !private.Private() || e.paces[row.Authority] != nil {
 		return row, false
 	}
-	switch last, err := e.Journal.Last(ctx, row.Request); {
-	case errors.Is(err, ErrNotFound):
-	case err != nil:
+	if !told.unknown && !e.mayBegin(ctx, row) {
 		return row, false
-	default:
-		if admitted, how := Admit(row, last); how == Existing || admitted.State != Requested {
-			return row, false
-		}
 	}
 	slots := e.slots[row.Authority]
 	select {
@@ -43,7 +40,7 @@ func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_
 		return row, false
 	}
 	l := &ledger{engine: e, row: row, closed: true} // there is no row to record anything in
-	l.row.Login = login
+	l.row.Login, l.row.Proven = login, told.proven
 	out, err := e.issue(ctx, authority, l)
 	<-slots
 	e.next(ctx, row.Authority)
@@ -53,6 +50,16 @@ func (e *Engine) presign(ctx context.Context, row Enrolment, login *ca.Login) (_
 	row.Progress.RequestID = out.RequestID // as settle does; a private authority has no numbers, what wraps one may
 	row.State, row.NextAttempt, row.Updated = Issued, time.Time{}, e.now()
 	return row, true
+}
+
+// mayBegin tells whether the request begins anew, as far as the journal knows now.
+func (e *Engine) mayBegin(ctx context.Context, row Enrolment) bool {
+	last, err := e.Journal.Last(ctx, row.Request)
+	if err != nil {
+		return errors.Is(err, ErrNotFound)
+	}
+	admitted, how := Admit(row, last)
+	return how != Existing && admitted.State == Requested
 }
 
 // openIssued puts a row with its certificate into the journal. When another call for the same request was there first, its row is followed and

@@ -111,6 +111,48 @@ func TestPrivateRowBeginsIssued(t *testing.T) {
 	})
 }
 
+// TestPrivateIsToldWhatIsProven: that the caller has checked the signature reaches the authority while the caller waits, and
+// nobody later: a row that has been read from the journal proves nothing.
+func TestPrivateIsToldWhatIsProven(t *testing.T) {
+	var told []bool
+	inPrivate(t, func(_ *bench, d *discreet) {
+		d.took = func(r ca.Request) { told = append(told, r.Proven) }
+		answers := []behaviour{denies, denies}
+		d.behave = func() behaviour {
+			if len(answers) == 0 {
+				return issues
+			}
+			b := answers[0]
+			answers = answers[1:]
+			return b
+		}
+	}, func(b *bench, _ *discreet) {
+		r := request(newKey(b))
+		r.Proven, r.Unknown = true, true
+		if row := b.enroll(r, time.Minute); row.State != enroll.Denied || row.Proven || row.Unknown {
+			b.Errorf("the row is %+v, want it denied, with nothing of what the caller said", row)
+		}
+		if want := []bool{true, false}; !slices.Equal(told, want) {
+			b.Errorf("the authority was told %v, want %v: before the row, and of the row", told, want)
+		}
+	})
+}
+
+// TestPrivateUnknownIsNoPromise: a row that came up after the caller had looked answers all the same.
+func TestPrivateUnknownIsNoPromise(t *testing.T) {
+	inPrivate(t, nil, func(b *bench, d *discreet) {
+		r := request(newKey(b))
+		first := b.enroll(r, time.Minute)
+		r.Unknown = true
+		if again := b.enroll(r, time.Minute); again.ID != first.ID || string(again.Certificate) != string(first.Certificate) {
+			b.Errorf("the request got row %s, want %s with its certificate", again.ID, first.ID)
+		}
+		if n := d.asked(); n != 2 {
+			b.Errorf("the authority signed %d times, want twice, once for nobody", n)
+		}
+	})
+}
+
 // TestPrivatePromiseBroken: with its key in a token the same authority is asked after the row is written.
 func TestPrivatePromiseBroken(t *testing.T) {
 	inPrivate(t, func(b *bench, d *discreet) {

@@ -229,6 +229,7 @@ func (e *Engine) issue(ctx context.Context, authority ca.Authority, l *ledger) (
 		Subject:    r.Subject,
 		Extensions: r.Extensions,
 		CSR:        r.CSR,
+		Proven:     r.Proven,
 		Vouch:      r.Vouch,
 		Login:      r.Login,
 	}, l)

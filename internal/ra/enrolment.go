@@ -48,6 +48,7 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 	if err != nil {
 		return est.EnrollResult{}, a.internal(ctx, r.RequestID, err)
 	}
+	req.Proven, req.Unknown = true, last == nil // the Handler has checked the signature, or made it
 	if refused := a.allow(l, req, last); refused != nil {
 		return est.EnrollResult{}, refused
 	}

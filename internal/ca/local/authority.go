@@ -212,7 +212,7 @@ func (a *Authority) proof(r ca.Request) (ca.POP, *ca.Error) {
 		return ca.POPSession, nil
 	}
 	csr, err := x509.ParseCertificateRequest(r.CSR)
-	if err == nil {
+	if err == nil && !r.Proven {
 		err = csr.CheckSignature()
 	}
 	if err == nil && (!bytes.Equal(csr.RawSubjectPublicKeyInfo, r.PublicKey) || !bytes.Equal(csr.RawSubject, r.Subject) && !r.Renamed()) {
