@@ -53,6 +53,10 @@ func (r *rules) profile(p placedProfile) []finding {
 	if p.CALogin && p.Authority == AuthorityLocal {
 		add("ca_login", "cannot be: the local CA knows no users", `set users_file and ca_login = false, or authority = "adcs"`)
 	}
+	if p.ServerKeygen == KeygenEncrypted && (p.Authentication == AuthenticatePassword || !anchors) {
+		add("server_keygen", `cannot be "encrypted": keys are encrypted for the client's certificate, and no client is let in with one here`,
+			`set client_ca_file, and authentication to "any", "certificate" or "both"; or server_keygen = "on"`)
+	}
 	if p.Link == LinkRequired && len(c.RA.TrustedProxies) > 0 {
 		add("link", `cannot be "required" beside ra.trusted_proxies: a request that comes through a proxy has another TLS connection than the client's, to which it can never be linked`,
 			`set link = "optional", or take ra.trusted_proxies out`)
@@ -90,6 +94,10 @@ func (c *Config) Warnings() []Problem {
 		}
 		if differs("validity_days") && !uses(AuthorityLocal) {
 			warn(p.section, p.section+".validity_days", `has no effect with authority = "adcs": the template says how long certificates are valid`, "remove it")
+		}
+		if p.Approval && p.ServerKeygen != KeygenOff && (i == 0 || differs("approval") || differs("server_keygen")) {
+			warn(p.section, p.section+".approval", "holds requests for keys that are made here: such a key is kept in memory for 24 hours, and an approval that comes later or after a restart is for a key that is gone",
+				`approve within that time, or set server_keygen = "off"`)
 		}
 	}
 	return found

@@ -45,5 +45,8 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(c, again, ignorePrivate, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("second reading differs (-first +second):\n%s", diff)
 		}
+		if changes := config.Changes(c, again); changes != nil {
+			t.Fatalf("second reading has changes: %v", changes)
+		}
 	})
 }

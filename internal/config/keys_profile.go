@@ -28,7 +28,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 		{key{
 			name: "authentication", def: AuthenticateAny,
 			check: oneOf(AuthenticateAny, AuthenticateCertificate, AuthenticatePassword, AuthenticateBoth),
-			doc:   "What a client must show of itself: certificate, password, any (one of them) or both.",
+			doc:   "What a client must show of itself: certificate, password, any (one of them) or both. A renewal always needs the certificate that is renewed.",
 		}, func(p *Profile) any { return &p.Authentication }},
 		{key{
 			name: "users_file", def: "", path: secretIn, example: "printers.users",
@@ -44,7 +44,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 		}, func(p *Profile) any { return &p.CALogin }},
 		{key{
 			name: "client_name", def: "", check: clientName, example: `^([^.]+)\.example\.com$`,
-			doc: "Regular expression that finds the client's name in its certificate: it is tried on the common name, each DNS name, URI and e-mail address, then on the whole subject. The first group, else all that it matched, is the name. Empty: the subject.",
+			doc: "Regular expression that finds the client's name in its certificate: it is tried on the common name, each DNS name, URI and e-mail address, then on the whole subject. The first group, else all that it matched, is the name. Empty: the common name, or the subject where there is not exactly one.",
 		}, func(p *Profile) any { return &p.ClientName }},
 		{key{
 			name: "clients", def: []string{}, check: globs, example: []string{"printer-*"},
@@ -64,7 +64,7 @@ func profileKeys(of func(*Config) *Profile) []key {
 		}, func(p *Profile) any { return &p.SubjectIsName }},
 		{key{
 			name: "subject_has", def: []string{}, check: subjectHas, whole: true, example: []string{"O=Example", "C=FR"},
-			doc: "What the subject of a request must hold beside its common name, as TYPE=VALUE.",
+			doc: "What the subject of a request must hold beside its common name, as TYPE=VALUE: CN, O, OU, L, ST, C, DC, serialNumber, emailAddress or an object identifier. Attributes of a type that stands here may have no other value.",
 		}, func(p *Profile) any { return &p.SubjectHas }},
 		{key{
 			name: "names", def: []string{"any"}, check: names, example: []string{"subject", "dns:*.example.com", "ip:10.0.0.0/8"},

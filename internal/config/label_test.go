@@ -130,6 +130,11 @@ func TestLabelProblems(t *testing.T) {
 			`1:19: ra.authentication: cannot be satisfied: there are no trust anchors for certificates of clients (got "certificate")`,
 		}},
 		{"login to a CA that has none", "[label.a]\nca_login = true\n", []string{"2:12: label.a.ca_login: cannot be: the local CA knows no users"}},
+		{"encrypted for nobody", "[label.a]\nserver_keygen = 'encrypted'\n[label.b]\nserver_keygen = 'encrypted'\nclient_ca_file = 'x'\nauthentication = 'password'\n" +
+			"[label.c]\nserver_keygen = 'encrypted'\nclient_ca_file = 'x'\n", []string{
+			`2:18: label.a.server_keygen: cannot be "encrypted": keys are encrypted for the client's certificate, and no client is let in with one here`,
+			`4:18: label.b.server_keygen: cannot be "encrypted": keys are encrypted for the client's certificate, and no client is let in with one here`,
+		}},
 		{"link through a proxy", "trusted_proxies = ['10.0.0.1']\n[label.a]\nlink = 'required'\n", []string{
 			`3:9: label.a.link: cannot be "required" beside ra.trusted_proxies: a request that comes through a proxy has another TLS connection than the client's, to which it can never be linked`,
 		}},
@@ -248,6 +253,9 @@ func TestWarnings(t *testing.T) {
 		{"template in [ra] for a label", registrationAuthority + "template = 'T'\n[label.a]\nauthority = 'adcs'\n[adcs]\nurl='https://ca/certsrv'\nusername='u'\npassword_file='p'\n", nil},
 		{"any header of a proxy", registrationAuthority + "trusted_proxies = ['::1']\n", []string{
 			"f:11:1: ra.client_cert_field: is not set: whoever sends the other header through a trusted proxy is believed to be whom it names",
+		}},
+		{"keys that wait for a person", registrationAuthority + "approval = true\n[label.a]\n[label.b]\nserver_keygen = 'on'\n[label.c]\nserver_keygen = 'on'\napproval = false\n", []string{
+			"f:15:1: label.b.approval: holds requests for keys that are made here: such a key is kept in memory for 24 hours, and an approval that comes later or after a restart is for a key that is gone",
 		}},
 		{"labels without a door", minimal + "[label.a]\nsubject = 'x'\n", []string{"f:8:1: label.a: has no effect: est.listen is empty"}},
 	} {
