@@ -1,0 +1,324 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"callsign/certsrv/certsrvtest"
+	"callsign/cmc"
+	"callsign/internal/certfile"
+	"callsign/internal/config"
+)
+
+// libESTPatience is how long libEST waits for an answer before it reports EST_ERR_SSL_READ (35).
+const libESTPatience = 10 * time.Second
+
+// impatient is a client that asks as libEST does: TLS 1.2, a connection for each request, a password at once, and no
+// second more than its patience.
+type impatient struct {
+	t       *testing.T
+	address string
+	tls     *tls.Config
+	request string
+	key     *ecdsa.PrivateKey
+}
+
+func newImpatient(t *testing.T, c *config.Config, name string) *impatient {
+	t.Helper()
+	roots, err := certfile.LoadPool(c.EST.LabCAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body strings.Builder
+	for text := base64.StdEncoding.EncodeToString(csr); text != ""; {
+		n := min(64, len(text))
+		body.WriteString(text[:n] + "\n")
+		text = text[n:]
+	}
+	login := base64.StdEncoding.EncodeToString([]byte(c.EST.LabUser + ":" + strings.TrimSpace(readFile(t, c.EST.LabPasswordFile))))
+	return &impatient{
+		t: t, address: c.EST.Listen, key: key,
+		tls: &tls.Config{
+			RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
+			CurvePreferences: []tls.CurveID{tls.CurveP256},
+		},
+		request: fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nUser-Agent: libest 3.2.0p\r\nConnection: close\r\nHost: %s\r\n"+
+			"Accept: */*\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n%s",
+			c.EST.Listen, body.Len(), login, body.String()),
+	}
+}
+
+// answered is what a client was told.
+type answered struct {
+	status      int
+	retry       time.Duration // with 202
+	certificate *x509.Certificate
+}
+
+// ask sends the request and waits no longer than libEST. An error is what breaks the connection.
+func (i *impatient) ask() (answered, error) {
+	i.t.Helper()
+	raw, err := (&net.Dialer{Timeout: libESTPatience}).DialContext(i.t.Context(), "tcp", i.address)
+	if err != nil {
+		return answered{}, err
+	}
+	conn := tls.Client(raw, i.tls)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(libESTPatience)); err != nil {
+		return answered{}, err
+	}
+	if _, err := io.WriteString(conn, i.request); err != nil {
+		return answered{}, err
+	}
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		return answered{}, err
+	}
+	head, body, ok := bytes.Cut(all, []byte("\r\n\r\n"))
+	if !ok {
+		return answered{}, fmt.Errorf("no header in %q", all)
+	}
+	var a answered
+	for n, line := range strings.Split(string(head), "\r\n") {
+		if n == 0 {
+			if _, err := fmt.Sscanf(line, "HTTP/1.1 %d", &a.status); err != nil {
+				return answered{}, fmt.Errorf("status line %q: %w", line, err)
+			}
+		}
+		if value, ok := strings.CutPrefix(line, "Retry-After: "); ok { // spelled so, and seconds, or libEST reports error 62
+			seconds, err := strconv.Atoi(value)
+			if err != nil {
+				return answered{}, err
+			}
+			a.retry = time.Duration(seconds) * time.Second
+		}
+	}
+	if a.status != 200 {
+		return a, nil
+	}
+	der, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\r", "", "\n", "").Replace(string(body)))
+	if err != nil {
+		return answered{}, err
+	}
+	certs, err := cmc.ParseCertsOnly(der)
+	if err != nil {
+		return answered{}, err
+	}
+	if len(certs) != 1 || !i.key.PublicKey.Equal(certs[0].PublicKey) {
+		return answered{}, fmt.Errorf("%d certificates, want that of the request", len(certs))
+	}
+	a.certificate = certs[0]
+	return a, nil
+}
+
+// certified repeats the request as it is told to, until it brings the certificate.
+func (i *impatient) certified(patience time.Duration) (c *x509.Certificate, comeBacks int) {
+	i.t.Helper()
+	for deadline := time.Now().Add(patience); ; comeBacks++ {
+		a, err := i.ask()
+		switch {
+		case err != nil:
+			i.t.Fatalf("after %d answers: %v", comeBacks, err)
+		case a.certificate != nil:
+			return a.certificate, comeBacks
+		case a.status != 202 || a.retry <= 0:
+			i.t.Fatalf("answer %d: status %d, Retry-After %v", comeBacks+1, a.status, a.retry)
+		case time.Now().After(deadline):
+			i.t.Fatalf("no certificate after %v and %d answers", patience, comeBacks)
+		}
+		time.Sleep(a.retry)
+	}
+}
+
+// oneRequest demands that the CA was asked once, and issued this certificate.
+func oneRequest(t *testing.T, e *enterprise, c *x509.Certificate) {
+	t.Helper()
+	asked, issued := e.server.Requests(), e.server.Issued()
+	if len(asked) != 1 || len(issued) != 1 {
+		t.Fatalf("the CA has %d requests and issued %d certificates, want one", len(asked), len(issued))
+	}
+	if !bytes.Equal(issued[0].Certificate, c.Raw) {
+		t.Error("the client has another certificate than the CA issued")
+	}
+}
+
+// TestSlowCA: the CA needs 12 s, a client of libEST's kind waits 10. With the settings as they come it is told in time to
+// come back, and its request reaches the CA once.
+func TestSlowCA(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, config.IssuerOnlineCA, nil)
+	if want := 6 * time.Second; p.c.RA.AnswerWithin != want {
+		t.Fatalf("ra.answer_within is %v by itself, want %v", p.c.RA.AnswerWithin, want)
+	}
+	p.start()
+	p.ready()
+	p.behave("slow=12s")
+	began := time.Now()
+	client := newImpatient(t, p.c, "slow-1")
+	a, err := client.ask()
+	if waited := time.Since(began); err != nil || a.status != 202 || a.retry <= 0 || waited < 5*time.Second {
+		t.Fatalf("after %v: %+v, %v; want 202 with Retry-After", waited, a, err)
+	}
+	time.Sleep(a.retry)
+	c, _ := client.certified(time.Minute)
+	if waited := time.Since(began); waited < 12*time.Second || waited > 18*time.Second {
+		t.Errorf("the certificate of a CA that needs 12 s came after %v", waited)
+	}
+	oneRequest(t, p.enterprise, c)
+}
+
+// muffler stands between the RA and the web server of the CA. What the CA says once it has a request does not come
+// through, until it is opened.
+type muffler struct {
+	listener net.Listener
+	to       string
+	heard    func() bool // the CA has the request
+	open     chan struct{}
+	wg       sync.WaitGroup
+}
+
+// muffle lets c's RA speak to the CA of e through a muffler.
+func muffle(t *testing.T, c *config.Config, e *enterprise) *muffler {
+	t.Helper()
+	m := &muffler{
+		listener: listen(t), to: strings.TrimSuffix(strings.TrimPrefix(e.url, "https://"), "/certsrv"), open: make(chan struct{}),
+		heard: func() bool { return len(e.server.Requests()) > 0 },
+	}
+	c.ADCS.ConnectTo = m.listener.Addr().String()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	m.wg.Go(func() {
+		for {
+			in, err := m.listener.Accept()
+			if err != nil {
+				return
+			}
+			m.wg.Go(func() { m.carry(ctx, in) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = m.listener.Close()
+		m.wg.Wait()
+	})
+	return m
+}
+
+func (m *muffler) carry(ctx context.Context, in net.Conn) {
+	defer in.Close()
+	out, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.to)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	stop := context.AfterFunc(ctx, func() { _ = errors.Join(in.Close(), out.Close()) })
+	defer stop()
+	m.wg.Go(func() {
+		_, _ = io.Copy(out, in) // ends with either connection
+		_ = out.Close()
+	})
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := out.Read(buffer)
+		if err != nil {
+			return
+		}
+		if m.heard() {
+			select {
+			case <-m.open:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if _, err := in.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// TestKilledBetweenSubmissionAndAnswer: the server process is killed while the CA has the request and its answer is on
+// the way. The client comes back to the server that is started again, gets the certificate, and the CA was asked once.
+func TestKilledBetweenSubmissionAndAnswer(t *testing.T) {
+	t.Parallel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, when := range []string{"before the client is answered", "after the client was told to come back"} {
+		together(t, &wg, when, func(t *testing.T) {
+			c, e := newDeployment(t, config.IssuerOnlineCA, func(c *config.Config) {
+				c.RA.RetryAfter = time.Second
+				if when != "before the client is answered" {
+					c.RA.AnswerWithin = 2 * time.Second
+				}
+			})
+			m := muffle(t, c, e)
+			if err := certfile.WriteFile(c.Path, []byte(config.Render(*c)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := startServer(t, c.Path, 0)
+			defer func() { s.stop(t) }()
+			client := newImpatient(t, c, "killed-1")
+			type told struct {
+				answered
+				err error
+			}
+			first := make(chan told, 1)
+			go func() {
+				a, err := client.ask()
+				first <- told{a, err}
+			}()
+			if when == "before the client is answered" {
+				for deadline := time.Now().Add(libESTPatience); !m.heard(); time.Sleep(time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatal("the request does not reach the CA")
+					}
+				}
+			} else if a := <-first; a.err != nil || a.status != 202 {
+				t.Fatalf("first answer %+v, %v; want 202", a.answered, a.err)
+			}
+			if err := s.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			<-s.done
+			if when == "before the client is answered" {
+				if a := <-first; a.err == nil {
+					t.Errorf("the killed server answered %d", a.status)
+				}
+			}
+			if r := e.server.Requests(); len(r) != 1 || r[0].Disposition != certsrvtest.DispositionIssued {
+				t.Fatalf("requests at the CA when the server was killed: %+v", r)
+			}
+			close(m.open)
+			s = startServer(t, c.Path, 0)
+			certificate, _ := client.certified(30 * time.Second)
+			oneRequest(t, e, certificate)
+			again, err := client.ask()
+			if err != nil || !certificate.Equal(again.certificate) {
+				t.Errorf("asked once more: status %d, %v; want the same certificate", again.status, err)
+			}
+			oneRequest(t, e, certificate)
+		})
+	}
+}
