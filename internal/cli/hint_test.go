@@ -22,6 +22,10 @@ func TestToCopy(t *testing.T) {
 			"write them: callsign capf csr export --out DIR --config lab/c.toml; bring them back: callsign capf csr import FILE... --config lab/c.toml",
 		},
 		{"placeholder", "callsign phone strings 'CSF x' --generate --output FILE", "callsign phone strings 'CSF x' --generate --output FILE --config lab/c.toml"},
+		{
+			"request", "take it back: callsign ra request approve 0123456789abcdef0123456789abcdef, or not",
+			"take it back: callsign ra request approve 0123456789abcdef0123456789abcdef --config lab/c.toml, or not",
+		},
 		{"end of a sentence", "run callsign check.", "run callsign check --config lab/c.toml."},
 		{"there already", "callsign phone import a.csv --partial --config x.toml", "callsign phone import a.csv --partial --config x.toml"},
 	} {
