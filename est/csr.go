@@ -48,7 +48,7 @@ func (p CSRPolicy) CheckCSR(der []byte) (*x509.CertificateRequest, error) {
 }
 
 func (p CSRPolicy) check(der []byte) (parsedCSR, error) {
-	csr, err := p.checkForm(der)
+	csr, err := p.checkForm(der, true)
 	if err != nil {
 		return parsedCSR{}, err
 	}
@@ -68,9 +68,10 @@ func (p CSRPolicy) check(der []byte) (parsedCSR, error) {
 	return csr, p.checkContents(csr)
 }
 
-// checkForm reads a request and judges its form and key.
-func (p CSRPolicy) checkForm(der []byte) (parsedCSR, error) {
-	form, err := scanCSR(der)
+// checkForm reads a request and judges its form and key. signed tells whether it must have a signature, which is not
+// verified here.
+func (p CSRPolicy) checkForm(der []byte, signed bool) (parsedCSR, error) {
+	form, err := scanCSR(der, signed)
 	if err != nil {
 		return parsedCSR{}, err
 	}
@@ -137,9 +138,9 @@ type csrForm struct {
 	microsoft  bool   // extensions are under Microsoft's attribute only
 	requested  []byte // value of that attribute: DER Extensions
 	change     *ChangeSubject
-	challenge  *string // challengePassword; nil when there is none
-	linking    *string // estIdentityLinking; nil when there is none
-	encryption keyEncryption
+	challenge  *string             // challengePassword; nil when there is none
+	linking    *string             // estIdentityLinking; nil when there is none
+	encryption map[string][][]byte // attributes about the encryption of a made key, by type: the contents of each SET
 }
 
 // link is the value by which the request is linked to a connection.
@@ -172,7 +173,7 @@ const maxAttributes = 64
 
 // scanCSR checks what crypto/x509 does not: that nothing follows, version, that the attributes field is there, and that
 // attributes which must be single are. It also tells a request without signature, and a certificate, from a bad one.
-func scanCSR(der []byte) (csrForm, error) {
+func scanCSR(der []byte, signed bool) (csrForm, error) {
 	malformed := func(text string) (csrForm, error) { return csrForm{}, refuseCSR(CodeCSRMalformed, text, nil) }
 	input := cryptobyte.String(der)
 	var outer, info, algorithm cryptobyte.String
@@ -200,8 +201,10 @@ func scanCSR(der []byte) (csrForm, error) {
 	if !info.ReadASN1(&subject, casn1.SEQUENCE) || !info.ReadASN1(&key, casn1.SEQUENCE) {
 		return malformed("The certificate request has no subject or no public key.")
 	}
-	if err := checkSigned(algorithm); err != nil {
-		return csrForm{}, err
+	if signed {
+		if err := checkSigned(algorithm); err != nil {
+			return csrForm{}, err
+		}
 	}
 	if info.Empty() {
 		return csrForm{}, refuseCSR(CodeCSRNoAttributes, "The certificate request leaves out the attributes field (write it even when empty: A0 00).", nil)
@@ -247,6 +250,14 @@ func scanAttributes(attributes cryptobyte.String) (csrForm, error) {
 			return bad("The certificate request has a malformed attribute.")
 		}
 		kind := oid.String()
+		switch kind {
+		case oidSMIMECapabilities, oidDecryptKeyID, oidAsymmDecryptKeyID: // they mean something in serverkeygen only
+			if form.encryption == nil {
+				form.encryption = map[string][][]byte{}
+			}
+			form.encryption[kind] = append(form.encryption[kind], values)
+			continue
+		}
 		name := singleAttribute(kind)
 		if name == "" {
 			continue
@@ -260,7 +271,15 @@ func scanAttributes(attributes cryptobyte.String) (csrForm, error) {
 		}
 		single[kind] = value
 	}
-	form.challenge, form.linking = directoryString(single[oidChallengePassword]), directoryString(single[oidESTIdentityLinking])
+	for kind, to := range map[string]**string{oidChallengePassword: &form.challenge, oidESTIdentityLinking: &form.linking} {
+		element, there := single[kind]
+		if !there {
+			continue
+		}
+		if *to = directoryString(element); *to == nil {
+			return bad("The attribute " + singleAttribute(kind) + " of the certificate request must be a string of at most 255 characters.")
+		}
+	}
 	if form.challenge != nil && form.linking != nil && *form.challenge != *form.linking {
 		// RFC 7894 section 4: all that are present must succeed, and one connection has one link.
 		return bad("The certificate request has a challengePassword and an estIdentityLinking that differ.")
@@ -276,10 +295,6 @@ func scanAttributes(attributes cryptobyte.String) (csrForm, error) {
 			return bad("The attribute changeSubjectName of the certificate request is malformed or empty.")
 		}
 		form.change = change
-	}
-	var ok bool
-	if form.encryption, ok = parseKeyEncryption(single); !ok {
-		return bad("The certificate request names the encryption of a private key in a malformed way.")
 	}
 	return form, nil
 }
@@ -299,27 +314,28 @@ func singleAttribute(oid string) string {
 		return "estIdentityLinking"
 	case oidChangeSubjectName:
 		return "changeSubjectName"
-	case oidSMIMECapabilities:
-		return "SMIMECapabilities"
-	case oidDecryptKeyID:
-		return "decryptKeyID"
-	case oidAsymmDecryptKeyID:
-		return "asymmDecryptKeyID"
 	}
 	return ""
 }
 
+// longestChallenge is the bound of challengePassword (RFC 2985 section 5.4.1) and of the attributes of RFC 7894.
+const longestChallenge = 255
+
 // directoryString returns the contents of a string element, so that PrintableString and UTF8String compare equal; nil for
-// no element.
+// anything but a string of the permitted length.
 func directoryString(element []byte) *string {
 	input := cryptobyte.String(element)
 	var contents cryptobyte.String
 	var tag casn1.Tag
-	if !input.ReadAnyASN1(&contents, &tag) {
+	if !input.ReadAnyASN1(&contents, &tag) || len(contents) > longestChallenge {
 		return nil
 	}
-	text := string(contents)
-	return &text
+	switch tag {
+	case casn1.PrintableString, casn1.UTF8String, casn1.IA5String, casn1.T61String, bmpString:
+		text := string(contents)
+		return &text
+	}
+	return nil
 }
 
 // parseChangeSubject reads ChangeSubjectName ::= SEQUENCE { subject Name OPTIONAL, subjectAlt GeneralNames OPTIONAL }.

@@ -3,11 +3,12 @@
 //
 // # Server
 //
-// Handler answers cacerts, simpleenroll and, when its Backend is a FullCMC, fullcmc, with and without a label, under
+// Handler answers cacerts, csrattrs, simpleenroll, simplereenroll and, where the Profile of the label offers it,
+// serverkeygen, and, when its Backend is a FullCMC, fullcmc; with and without a label, under
 // /.well-known/est[/LABEL]/OPERATION and under /LABEL/.well-known/est/OPERATION (the only form of a label that the
 // strongSwan client can send). It authenticates with HTTP Basic, TLS client certificates or both: the Backend judges.
-// It checks every PKCS#10 strictly before the Backend sees it (see CSRPolicy). csrattrs answers 204 (nothing to say);
-// simplereenroll and serverkeygen answer 501 for now.
+// It checks every PKCS#10 strictly before the Backend sees it (see CSRPolicy), its link to the TLS connection (LinkMode),
+// and that a renewal is for the names of the certificate with which the client connects (SameNames).
 //
 // EST clients differ in what they can read, and no encoding suits all of them. The Handler therefore
 //   - always sends Content-Length, Content-Transfer-Encoding, and fewer than 16 header fields,
@@ -34,9 +35,15 @@
 // From RFC 7030, each with its reason:
 //   - fullcmc is answered only on the strength of its CMS signature; HTTP authentication is not asked for, and a
 //     bootstrapping client gets no other treatment (section 4.1.1 permits one).
-//   - simplereenroll and serverkeygen answer 501; csrattrs 204. Later versions fill them.
-//   - The link of section 3.5 (tls-unique) is not compared yet; a challengePassword may be a secret meant for the CA.
-//     Two link attributes that differ are refused all the same.
+//   - A link (section 3.5) is compared where the Profile says so: a challengePassword may be a secret meant for the CA, and
+//     requests are relayed. Two link attributes that differ are refused in any case. On TLS 1.3, where the RFC knows
+//     none, the link is tls-exporter (RFC 9266), as RFC 9148 has it for CoAP. A client that understands the templates of RFC
+//     9908 need not look at the challengePassword beside one, so it must be told by other means.
+//   - otpChallenge and revocationChallenge (RFC 7894) are not judged: there are no such secrets here.
+//   - simplereenroll without a client certificate is refused (403); the RFC leaves it open. An expired certificate may be
+//     renewed where the Backend says so.
+//   - serverkeygen may be answered with 202; the key waits in memory (KeyMemory). Keys are encrypted for the RSA key of the
+//     client's certificate only. Through a proxy that ends TLS a key in clear passes the proxy in clear.
 //   - An id-cmc-changeSubjectName attribute is refused (403) unless Profile.ChangeSubject allows it, because ignoring it
 //     would issue the wrong name.
 //   - Digest authentication is not offered: it would need MD5 password hashes.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -28,7 +27,6 @@ const (
 // forward finds out who the client is: who holds the TLS connection, or whom a trusted proxy tells of. Through a proxy
 // the certificate of the connection is the proxy's own and says nothing of the client.
 func (x *exchange) forward() error {
-	x.certificates = x.r.TLS.PeerCertificates
 	if !x.h.trusts(x.r.RemoteAddr) {
 		if x.r.Header.Get(fieldClientCert) != "" || x.r.Header.Get(fieldEscapedPEM) != "" {
 			x.log.LogAttrs(x.r.Context(), slog.LevelInfo, "client certificate in a header field of somebody who is no trusted proxy; ignored",
@@ -66,13 +64,17 @@ func (h *Handler) trusts(remote string) bool {
 func (h *Handler) forwardedFor(fields []string) string {
 	list := strings.Split(strings.Join(fields, ","), ",")
 	for _, text := range slices.Backward(list) {
-		text = strings.Trim(strings.TrimSpace(text), "[]")
-		a, err := netip.ParseAddr(text)
+		text = strings.TrimSpace(text)
+		hop, err := netip.ParseAddrPort(text)
 		if err != nil {
-			return ""
+			a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+			if err != nil {
+				return ""
+			}
+			hop = netip.AddrPortFrom(a, 0)
 		}
-		if hop := net.JoinHostPort(text, "0"); !h.trusts(hop) {
-			return netip.AddrPortFrom(a, 0).String()
+		if !h.trusts(hop.String()) {
+			return hop.String()
 		}
 	}
 	return ""
@@ -140,7 +142,8 @@ func byteSequence(text string) (*x509.Certificate, error) {
 	if !ok {
 		return nil, errors.New("no byte sequence (:BASE64:)")
 	}
-	der, err := base64.StdEncoding.DecodeString(inner)
+	// Padding that is missing is to be thought there.
+	der, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(inner, "="))
 	if err != nil {
 		return nil, err
 	}

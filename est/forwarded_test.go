@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -48,6 +49,7 @@ func TestTrustedProxy(t *testing.T) {
 		{"the other way round", here, "Client-Cert", map[string]string{"X-SSL-Client-Cert": nginxPEM(leaf)}, 401, ""},
 		{"no field: the proxy's own certificate is nobody's", here, "", nil, 401, ""},
 		{"no byte sequence", here, "", map[string]string{"Client-Cert": base64.StdEncoding.EncodeToString(leaf)}, 400, ""},
+		{"without padding", here, "", map[string]string{"Client-Cert": strings.ReplaceAll(rfc9440(leaf), "=", "")}, 200, "CN=device"},
 		{"bad base64", here, "", map[string]string{"Client-Cert": ":MII!:"}, 400, ""},
 		{"no certificate", here, "", map[string]string{"Client-Cert": ":MAA=:"}, 400, ""},
 		{"bad chain", here, "", map[string]string{"Client-Cert": rfc9440(leaf), "Client-Cert-Chain": "x"}, 400, ""},
@@ -67,9 +69,7 @@ func TestTrustedProxy(t *testing.T) {
 			url := serve(t, h, a.ca.server) + "/.well-known/est/simpleenroll"
 			csr, _ := newCSR(t, "x")
 			header := map[string]string{"Content-Type": pkcs10, "X-Forwarded-For": "198.51.100.9, 203.0.113.7, 127.0.0.9"}
-			for name, value := range tt.header {
-				header[name] = value
-			}
+			maps.Copy(header, tt.header)
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(wrap64(csr)))
 			if err != nil {
 				t.Fatal(err)

@@ -87,6 +87,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	x.log = log.With("peer", r.RemoteAddr, "request_id", x.id)
+	if r.TLS != nil {
+		x.certificates = r.TLS.PeerCertificates
+	}
 	if err := h.dispatch(x); err != nil { //nolint:contextcheck // the context is in x.r
 		x.refuse(err) //nolint:contextcheck // the context is in x.r
 	}
@@ -121,7 +124,7 @@ func (h *Handler) dispatch(x *exchange) error {
 	if !ok {
 		return &Error{
 			Status: http.StatusNotFound, ErrCode: CodeNotFound, Text: "The path specified is not recognized.",
-			Fix: "use an operation of RFC 7030: cacerts, simpleenroll, fullcmc, csrattrs",
+			Fix: "use an operation of RFC 7030: cacerts, csrattrs, simpleenroll, simplereenroll, serverkeygen, fullcmc",
 		}
 	}
 	x.label, x.op = path.label, o.name

@@ -2,6 +2,7 @@ package est
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,12 +10,15 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -40,8 +44,18 @@ type keyEncryption struct {
 // wanted tells whether the client asks for encryption.
 func (e *keyEncryption) wanted() bool { return e.symmetric != nil || e.asymmetric != nil }
 
-// parseKeyEncryption reads the attributes of a request that speak of encryption.
-func parseKeyEncryption(single map[string][]byte) (e keyEncryption, ok bool) {
+// parseKeyEncryption reads the attributes of a request that speak of encryption, by type: each with the SET of its values.
+func parseKeyEncryption(attributes map[string][][]byte) (e keyEncryption, ok bool) {
+	single := map[string][]byte{}
+	for kind, sets := range attributes {
+		set := cryptobyte.String(sets[0])
+		var value cryptobyte.String
+		var tag casn1.Tag
+		if len(sets) != 1 || !set.ReadAnyASN1Element(&value, &tag) || !set.Empty() {
+			return e, false
+		}
+		single[kind] = value
+	}
 	for kind, to := range map[string]*[]byte{oidDecryptKeyID: &e.symmetric, oidAsymmDecryptKeyID: &e.asymmetric} {
 		element, there := single[kind]
 		if !there {
@@ -130,7 +144,7 @@ func (x *exchange) serverkeygen(o operation) error {
 		return err
 	}
 	policy := x.profile.CSR
-	wish, err := policy.checkForm(der)
+	wish, err := policy.checkForm(der, false)
 	if err == nil {
 		err = policy.checkContents(wish)
 	}
@@ -140,7 +154,11 @@ func (x *exchange) serverkeygen(o operation) error {
 	if err != nil {
 		return err
 	}
-	how, err := x.chooseSeal(wish.encryption, who)
+	encryption, ok := parseKeyEncryption(wish.encryption)
+	if !ok {
+		return refuseCSR(CodeCSRAttributes, "The certificate request names the encryption of the private key in a malformed way, or twice.", nil)
+	}
+	how, err := x.chooseSeal(encryption, who)
 	if err != nil {
 		return err
 	}
@@ -152,20 +170,14 @@ func (x *exchange) serverkeygen(o operation) error {
 	if memory == nil {
 		memory = &x.h.ownKeys
 	}
-	id := keyRequest(who.Name, x.label, der)
-	made, err := memory.make(id, wish.CertificateRequest)
+	id := keyRequest(who.Name, x.label, wish)
+	made, err := memory.make(x.r.Context(), id, wish.CertificateRequest)
 	if err != nil {
 		return err
 	}
 	cert, err := x.ask(o, who, parsedCSR{CertificateRequest: made.csr, csrForm: wish.csrForm}, linked)
-	if err != nil {
-		if refusal := internalError(err); refusal.Status < http.StatusInternalServerError {
-			memory.forget(id) // the same request will be refused again
-		}
-		return err
-	}
-	if cert == nil {
-		return nil // the key waits for its certificate
+	if err != nil || cert == nil {
+		return err // the key waits: who asks again, also after a refusal, is known by it
 	}
 	// Before the answer is out, so that whoever has it and asks again gets another key.
 	memory.forget(id)
@@ -202,8 +214,10 @@ func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) 
 		der  []byte
 	}{{kind, body}, {"application/pkcs7-mime; smime-type=certs-only", certs}} {
 		fmt.Fprintf(&b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\n", boundary, part.kind)
-		b.Write(encodeBody(part.der, true))
+		text := encodeBody(part.der, true)
+		b.Write(text)
 		b.WriteString("\r\n")
+		clear(text)
 	}
 	fmt.Fprintf(&b, "--%s--\r\n", boundary)
 	delivered = x.send(http.StatusOK, "multipart/mixed; boundary="+boundary, b.Bytes())
@@ -214,19 +228,27 @@ func (x *exchange) sendKey(key crypto.Signer, cert *x509.Certificate, how seal) 
 
 // Limits of a KeyMemory.
 const (
-	mostKeys = 1000
-	keepKey  = 24 * time.Hour
+	mostKeys       = 1000
+	mostKeysOfOne  = 50
+	keepKey        = 31 * 24 * time.Hour // longer than a request waits for an administrator
+	waitToGenerate = 5 * time.Second
 )
 
 // KeyMemory holds private keys that serverkeygen has made until the CA has certified them, so that who comes back after a
-// 202 gets the certificate of the same key. They are in memory alone: after a restart the same request is given another
-// key, and the certificate of the first one is never fetched. It holds at most 1000 keys, each for at most 24 hours. The
-// zero value is ready for use, by several Handlers too.
+// 202 gets the certificate of the same key, and a request that was refused is known again. They are in memory alone: after
+// a restart the same request is given another key, and the certificate of the first one is never fetched. It holds at most
+// 1000 keys, at most 50 of one client, each for at most 31 days. The zero value is ready for use, by several Handlers too.
 type KeyMemory struct {
 	mu    sync.Mutex
-	keys  map[[sha256.Size]byte]*madeKey
+	keys  map[keyID]*madeKey
 	once  sync.Once
 	turns chan struct{} // one for each key that is being made
+}
+
+// keyID is what makes two requests for a key the same one.
+type keyID struct {
+	client string
+	wish   [sha256.Size]byte
 }
 
 // madeKey is a key with the request for it.
@@ -236,42 +258,61 @@ type madeKey struct {
 	until time.Time
 }
 
-// keyRequest is what makes two requests for a key the same one.
-func keyRequest(client, label string, der []byte) [sha256.Size]byte {
+// keyRequest is the ID of a request. Its signature and its link are no part of it: who comes back on another connection
+// sends others.
+func keyRequest(client, label string, wish parsedCSR) keyID {
 	h := sha256.New()
-	for _, field := range []string{client, label, string(der)} {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(field))) // a hash takes everything
-		h.Write([]byte(field))
+	field := func(b []byte) {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(b))) // a hash takes everything
+		h.Write(b)
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	field([]byte(label))
+	field(wish.RawSubject)
+	field(wish.RawSubjectPublicKeyInfo)
+	for _, e := range wish.Extensions {
+		field([]byte(e.Id.String() + ":" + strconv.FormatBool(e.Critical)))
+		field(e.Value)
+	}
+	if c := wish.change; c != nil {
+		field(c.Subject)
+		field(c.SubjectAlt)
+	}
+	return keyID{client: client, wish: [sha256.Size]byte(h.Sum(nil))}
 }
 
-// make returns the key that waits for the request, or makes one of the kind that it has.
-func (m *KeyMemory) make(id [sha256.Size]byte, wish *x509.CertificateRequest) (*madeKey, error) {
-	m.once.Do(func() { m.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) })
-	now := time.Now()
-	busy := &Error{
+// errKeygenBusy is the refusal when there is no room, or no time, for another key.
+func errKeygenBusy() *Error {
+	return &Error{
 		Status: http.StatusServiceUnavailable, ErrCode: CodeKeygenBusy, RetryAfter: defaultRetryAfter,
 		Text: "Too many private keys are being made at the same time.", Fix: "let clients make their keys themselves (simpleenroll), or spread them over time",
 	}
-	if k, full := m.find(id, now); k != nil {
+}
+
+// make returns the key that waits for the request, or makes one of the kind that it has.
+func (m *KeyMemory) make(ctx context.Context, id keyID, wish *x509.CertificateRequest) (*madeKey, error) {
+	m.once.Do(func() { m.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) })
+	if k, room := m.find(id); k != nil {
 		return k, nil
-	} else if full {
-		return nil, busy
+	} else if !room {
+		return nil, errKeygenBusy()
 	}
-	wait := time.NewTimer(5 * time.Second)
+	wait := time.NewTimer(waitToGenerate)
 	defer wait.Stop()
 	select {
 	case m.turns <- struct{}{}:
 		defer func() { <-m.turns }()
 	case <-wait.C:
-		return nil, busy
+		return nil, errKeygenBusy()
+	case <-ctx.Done():
+		return nil, internalError(ctx.Err())
 	}
 	key, err := generate(wish.PublicKey)
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: wish.RawSubject, ExtraExtensions: wish.Extensions}, key)
+	// The identifier of the request's own key would be wrong for the new one.
+	extensions := slices.DeleteFunc(slices.Clone(wish.Extensions), func(e pkix.Extension) bool { return e.Id.String() == "2.5.29.14" })
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: wish.RawSubject, ExtraExtensions: extensions}, key)
 	if err != nil {
 		return nil, internalError(fmt.Errorf("make a request for the new key: %w", err))
 	}
@@ -279,39 +320,54 @@ func (m *KeyMemory) make(id [sha256.Size]byte, wish *x509.CertificateRequest) (*
 	if err != nil {
 		return nil, internalError(fmt.Errorf("read the request for the new key: %w", err))
 	}
-	return m.keep(id, &madeKey{csr: csr, key: key, until: now.Add(keepKey)}), nil
+	k := m.keep(id, &madeKey{csr: csr, key: key, until: time.Now().Add(keepKey)})
+	if k == nil {
+		return nil, errKeygenBusy()
+	}
+	return k, nil
 }
 
-// keep remembers a key, and returns the one that waits already when the same request came twice at the same time.
-func (m *KeyMemory) keep(id [sha256.Size]byte, k *madeKey) *madeKey {
+// keep remembers a key, and returns the one that waits already when the same request came twice at the same time; nil when
+// there is no room.
+func (m *KeyMemory) keep(id keyID, k *madeKey) *madeKey {
+	if there, room := m.find(id); there != nil || !room {
+		return there
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if there := m.keys[id]; there != nil {
 		return there
 	}
 	if m.keys == nil {
-		m.keys = map[[sha256.Size]byte]*madeKey{}
+		m.keys = map[keyID]*madeKey{}
+	}
+	if len(m.keys) >= mostKeys {
+		return nil
 	}
 	m.keys[id] = k
 	return k
 }
 
-// find returns the key that waits for a request, and whether there is no room for another.
-func (m *KeyMemory) find(id [sha256.Size]byte, now time.Time) (k *madeKey, full bool) {
+// find returns the key that waits for a request, and whether there is room for another one of this client. What is too old
+// goes.
+func (m *KeyMemory) find(id keyID) (k *madeKey, room bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k := m.keys[id]; k != nil && now.Before(k.until) {
-		return k, false
-	}
-	for id, k := range m.keys {
+	now, ofOne := time.Now(), 0
+	for other, k := range m.keys {
 		if !now.Before(k.until) {
-			delete(m.keys, id)
+			delete(m.keys, other)
+		} else if other.client == id.client {
+			ofOne++
 		}
 	}
-	return nil, len(m.keys) >= mostKeys
+	if k := m.keys[id]; k != nil {
+		return k, true
+	}
+	return nil, len(m.keys) < mostKeys && ofOne < mostKeysOfOne
 }
 
-func (m *KeyMemory) forget(id [sha256.Size]byte) {
+func (m *KeyMemory) forget(id keyID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.keys, id)

@@ -12,11 +12,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func parts(t *testing.T, contentType string, body []byte) (kinds []string, ders 
 	r := multipart.NewReader(bytes.NewReader(body), params["boundary"])
 	for {
 		p, err := r.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return kinds, ders
 		}
 		if err != nil {
@@ -169,9 +171,10 @@ func TestServerKeygen(t *testing.T) {
 			t.Errorf("certificate for %v %v %v", cert.PublicKeyAlgorithm, cert.Subject, cert.DNSNames)
 		}
 	}
-	response, body := send(t, client, http.MethodPost, url, readFile(t, "csr/keygen-badsignature.b64"), header)
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("signature that does not fit: status %d: %s", response.StatusCode, body)
+	for _, file := range []string{"csr/keygen-badsignature.b64", "csr/nosignature-rawhash.b64", "csr/nosignature-octetstring.b64", "csr/sha1-rsa2048.b64"} {
+		if response, body := send(t, client, http.MethodPost, url, readFile(t, file), header); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: the signature counts: status %d: %s", file, response.StatusCode, body)
+		}
 	}
 	for name, file := range map[string]string{"short key": "csr/weak-rsa1024.b64", "no request": "csr/trailing.b64"} {
 		if response, _ := send(t, client, http.MethodPost, url, readFile(t, file), header); response.StatusCode != http.StatusBadRequest {
@@ -291,9 +294,10 @@ func TestKeyWaits(t *testing.T) {
 		return est.EnrollResult{Certificate: cert}, err
 	}
 	keys := new(est.KeyMemory)
-	body := wrap64(wishFor(t, newKey(t), nil))
+	wish := newKey(t)
+	body := wrap64(wishFor(t, wish, nil))
 	header := map[string]string{"Content-Type": pkcs10}
-	ask := func(user string) (int, *x509.Certificate) {
+	ask := func() (int, *x509.Certificate) {
 		t.Helper()
 		url := serve(t, &est.Handler{Backend: a, Keys: keys}, a.ca.server) + "/.well-known/est/serverkeygen"
 		response, answer := send(t, httpClient(t, a.ca), http.MethodPost, url, body, header)
@@ -304,20 +308,61 @@ func TestKeyWaits(t *testing.T) {
 		return response.StatusCode, fits(t, ders[0], ders[1])
 	}
 	for range 2 {
-		if status, _ := ask("estuser"); status != http.StatusAccepted {
+		if status, _ := ask(); status != http.StatusAccepted {
 			t.Fatalf("status %d", status)
 		}
+		body = wrap64(wishFor(t, wish, nil)) // signed anew: another link would be in it, too
 	}
 	ready = true
-	_, first := ask("estuser")
+	_, first := ask()
 	asked := a.requests()
 	for _, r := range asked {
 		if !bytes.Equal(r.CSR.Raw, asked[0].CSR.Raw) || !bytes.Equal(r.CSR.RawSubjectPublicKeyInfo, first.RawSubjectPublicKeyInfo) {
 			t.Error("another key was asked for when the client came back")
 		}
 	}
-	_, second := ask("estuser")
+	_, second := ask()
 	if bytes.Equal(first.RawSubjectPublicKeyInfo, second.RawSubjectPublicKeyInfo) {
 		t.Error("the key was kept after it had been handed out")
 	}
+}
+
+// TestKeysOfOneClient: who asks for key after key that the CA does not certify gets no more of the memory than his share, and a
+// refused request does not make another key when it comes again.
+func TestKeysOfOneClient(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.profile.KeyGeneration = est.KeysInClear
+	var keys []string
+	a.enroll = func(_ context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
+		keys = append(keys, string(r.CSR.RawSubjectPublicKeyInfo))
+		if r.CSR.Subject.CommonName == "refused" {
+			return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: "x.no", Text: "no"}
+		}
+		return est.EnrollResult{RetryAfter: time.Second}, nil
+	}
+	url := serve(t, &est.Handler{Backend: a}, a.ca.server) + "/.well-known/est/serverkeygen"
+	client := httpClient(t, a.ca)
+	header := map[string]string{"Content-Type": pkcs10}
+	refused, _ := newCSR(t, "refused")
+	for range 3 {
+		if response, body := send(t, client, http.MethodPost, url, wrap64(refused), header); response.StatusCode != http.StatusForbidden {
+			t.Fatalf("status %d: %s", response.StatusCode, body)
+		}
+	}
+	if keys[0] != keys[1] || keys[1] != keys[2] {
+		t.Error("a refused request is given another key each time")
+	}
+	last := 0
+	for i := range 60 {
+		csr, _ := newCSR(t, "device-"+strconv.Itoa(i))
+		response, body := send(t, client, http.MethodPost, url, wrap64(csr), header)
+		if last = response.StatusCode; last == http.StatusServiceUnavailable {
+			if i < 45 || response.Header.Get("Retry-After") == "" {
+				t.Errorf("refused at %d: %s", i, body)
+			}
+			return
+		}
+	}
+	t.Errorf("no bound: the last status is %d", last)
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -131,12 +134,28 @@ func renews(csr *x509.CertificateRequest, cert *x509.Certificate) error {
 	}
 	text := fmt.Sprintf("The certificate request is for %q, the certificate that is to be renewed for %q.", csr.Subject, cert.Subject)
 	if subject {
-		text = "The certificate request has another subjectAltName than the certificate that is to be renewed."
+		text = fmt.Sprintf("The certificate request has the subjectAltName %s, the certificate that is to be renewed %s.",
+			listed(csr.DNSNames, csr.EmailAddresses, csr.IPAddresses, csr.URIs), listed(cert.DNSNames, cert.EmailAddresses, cert.IPAddresses, cert.URIs))
 	}
 	return &Error{
 		Status: http.StatusForbidden, ErrCode: CodeReenrollNames, Text: text,
 		Fix: "take subject and subjectAltName over from the certificate unchanged (openssl x509 -x509toreq -copy_extensions copyall); for other names use simpleenroll",
 	}
+}
+
+// listed shows alternative names.
+func listed(dns, mail []string, ips []net.IP, uris []*url.URL) string {
+	names := slices.Concat(dns, mail)
+	for _, ip := range ips {
+		names = append(names, ip.String())
+	}
+	for _, u := range uris {
+		names = append(names, u.String())
+	}
+	if len(names) == 0 {
+		return "(none, or of other kinds)"
+	}
+	return clip(strings.Join(names, ", "), 150)
 }
 
 // readCSR reads the PKCS#10 of the request and judges it.
