@@ -274,7 +274,7 @@ func unpad(plain []byte) ([]byte, bool) {
 	}
 	good := 1
 	for _, b := range plain[len(plain)-n:] {
-		good &= subtle.ConstantTimeByteEq(b, byte(n)) //nolint:gosec // at most a block
+		good &= subtle.ConstantTimeByteEq(b, byte(n))
 	}
 	return plain[:len(plain)-n], good == 1
 }

@@ -159,7 +159,7 @@ func order(ctx context.Context, c *config.Config, path string, done any) error {
 	case err != nil:
 		return &Problem{ErrCode: codeAnswer, Detail: "the running server did not answer", Err: err, Fix: "look at its log; send SIGHUP to it instead: kill -HUP PID"}
 	}
-	defer response.Body.Close() //nolint:errcheck // only read
+	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxOrder))
 	if err == nil && response.StatusCode == http.StatusUnprocessableEntity {
 		var no refusal

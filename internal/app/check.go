@@ -58,6 +58,7 @@ const (
 	codeUnreachable  = "app.unreachable"
 	codeUsers        = "app.users-file"
 	codeNoEffect     = "app.no-effect"
+	codeCRL          = "app.crl"
 	codeDatabaseDir  = "app.database-directory"
 	codeRecordDir    = "app.record-directory"
 	codeOldSchema    = "app.old-schema"

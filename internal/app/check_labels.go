@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -28,6 +29,9 @@ func (k *checker) labels() {
 	}
 	for _, file := range k.c.RA.RolloverFiles {
 		k.anchors("ra rollover", file)
+	}
+	for _, file := range k.c.EST.CRLFiles {
+		k.crls(file)
 	}
 	for _, l := range k.c.Labels {
 		k.ok("label "+l.Name, "/.well-known/est/"+l.Name, "%s", describe(l.Profile, k.c))
@@ -92,6 +96,26 @@ func (k *checker) anchors(name, path string) {
 		}
 	}
 	k.ok(name, path, "%d certificate%s", len(certs), plural(len(certs)))
+}
+
+// crls looks at a file of CRLs: one that is out of date tells of nobody who was revoked since.
+func (k *checker) crls(path string) {
+	const name = "est crls"
+	lists, err := certfile.LoadRevocationLists(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // reported with the files
+	}
+	if err != nil {
+		k.failed(name, path, err)
+		return
+	}
+	for _, l := range lists {
+		if !l.NextUpdate.IsZero() && k.now().After(l.NextUpdate) {
+			k.warn(name, path, codeCRL, fmt.Sprintf("the CRL of %s was to be replaced at %s", l.Issuer, utc(l.NextUpdate)), "put the CA's present CRL into the file; fetch it regularly")
+			return
+		}
+	}
+	k.ok(name, path, "%d CRL%s", len(lists), plural(len(lists)))
 }
 
 // templates are the templates that requests name, each once.

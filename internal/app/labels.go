@@ -48,10 +48,16 @@ func (g *generation) newRA() (*ra.RA, error) {
 		}
 		o.Rollover = append(o.Rollover, certs...)
 	}
+	revoked, err := g.newRevocation()
+	if err != nil {
+		return nil, err
+	}
+	o.Revoked = revoked.check
 	if len(c.RA.Vouchers) > 0 {
 		if o.Vouching, err = g.newVouching(); err != nil {
 			return nil, err
 		}
+		o.Vouching.Revoked = revoked.check
 	}
 	r, err := ra.New(o)
 	if err != nil {

@@ -22,7 +22,7 @@ func (a *App) Reload(ctx context.Context) (*Reloaded, error) {
 	if a.run.Err() != nil {
 		return nil, &Problem{ErrCode: "app.reload", Detail: "the server is stopping", Fix: "nothing: the next start reads the configuration"}
 	}
-	done, err := a.reload(ctx)
+	done, err := a.reload() //nolint:contextcheck // what it starts outlives who asked
 	if err != nil {
 		a.log.ErrorContext(ctx, "configuration not reloaded; the old one stays in force", slog.String("event", "app.reload_failed"), slog.String("err", err.Error()))
 		return nil, err
@@ -31,7 +31,7 @@ func (a *App) Reload(ctx context.Context) (*Reloaded, error) {
 	return done, nil
 }
 
-func (a *App) reload(ctx context.Context) (*Reloaded, error) {
+func (a *App) reload() (*Reloaded, error) {
 	if a.load == nil {
 		return nil, &Problem{ErrCode: "app.reload", Detail: "this server was started without a configuration file", Fix: "start it anew"}
 	}

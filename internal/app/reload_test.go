@@ -90,7 +90,7 @@ func (p *product) client() *est.Client {
 func (p *product) presented() string {
 	p.t.Helper()
 	address := strings.TrimSuffix(strings.TrimPrefix(p.a.Endpoints().EST, "https://"), "/.well-known/est")
-	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestReloadCertificate(t *testing.T) {
 	p := startReloadable(t)
 	before := p.presented()
 	var reused []bool
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // only looked at
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
 	get := func() {
 		t.Helper()
@@ -248,7 +248,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	var reloads sync.WaitGroup
 	reloads.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := p.a.Reload(t.Context()); err != nil {
+			if _, err := p.a.Reload(ctx); err != nil {
 				t.Errorf("reload: %v", err)
 			}
 		}

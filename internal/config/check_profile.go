@@ -96,7 +96,7 @@ func (c *Config) Warnings() []Problem {
 			warn(p.section, p.section+".validity_days", `has no effect with authority = "adcs": the template says how long certificates are valid`, "remove it")
 		}
 		if p.Approval && p.ServerKeygen != KeygenOff && (i == 0 || differs("approval") || differs("server_keygen")) {
-			warn(p.section, p.section+".approval", "holds requests for keys that are made here: such a key is kept in memory for 24 hours, and an approval that comes later or after a restart is for a key that is gone",
+			warn(p.section, p.section+".approval", "holds requests for keys that are made here: such a key is kept in memory alone, and an approval that comes after a restart is for a key that is gone",
 				`approve within that time, or set server_keygen = "off"`)
 		}
 	}

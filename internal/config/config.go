@@ -222,6 +222,7 @@ type EST struct {
 	KeyFile         string
 	UsersFile       string
 	ClientCAFile    string
+	CRLFiles        []string
 	Realm           string
 	LabUser         string // the last three are for endpoints.json alone
 	LabPasswordFile string

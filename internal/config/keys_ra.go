@@ -131,6 +131,11 @@ func estKeys() []key {
 			doc:   "Trust anchors for client certificates that may enrol.",
 		},
 		{
+			name: "crl_files", def: []string{}, path: inFile, example: "clients.crl",
+			field: func(c *Config) any { return &c.EST.CRLFiles },
+			doc:   "CRLs, in PEM or DER, of the CAs of client certificates and vouchers: who is listed is refused. A changed file is read again by itself.",
+		},
+		{
 			name: "realm", def: "callsign", check: header,
 			field: func(c *Config) any { return &c.EST.Realm },
 			doc:   "Realm named to clients without credentials.",

@@ -255,7 +255,7 @@ func TestWarnings(t *testing.T) {
 			"f:11:1: ra.client_cert_field: is not set: whoever sends the other header through a trusted proxy is believed to be whom it names",
 		}},
 		{"keys that wait for a person", registrationAuthority + "approval = true\n[label.a]\n[label.b]\nserver_keygen = 'on'\n[label.c]\nserver_keygen = 'on'\napproval = false\n", []string{
-			"f:15:1: label.b.approval: holds requests for keys that are made here: such a key is kept in memory for 24 hours, and an approval that comes later or after a restart is for a key that is gone",
+			"f:15:1: label.b.approval: holds requests for keys that are made here: such a key is kept in memory alone, and an approval that comes after a restart is for a key that is gone",
 		}},
 		{"labels without a door", minimal + "[label.a]\nsubject = 'x'\n", []string{"f:8:1: label.a: has no effect: est.listen is empty"}},
 	} {

@@ -108,7 +108,7 @@ func TestRenderRoundTrip(t *testing.T) {
 	}
 	full.EST = config.EST{
 		Listen: "127.0.0.1:0", CertificateFile: in("est.pem"), KeyFile: in("est.key"), UsersFile: in("users"),
-		ClientCAFile: in("clients.pem"), Realm: "lab",
+		ClientCAFile: in("clients.pem"), CRLFiles: []string{in("clients.crl")}, Realm: "lab",
 	}
 	full.RA = config.RA{
 		Profile: profile(in), CompatSequence: true, TrustedProxies: []string{"192.0.2.1", "2001:db8::/32"}, ClientCertField: "Client-Cert", RolloverFiles: []string{in("rollover.pem")},

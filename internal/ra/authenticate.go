@@ -83,8 +83,12 @@ func (a *RA) byCertificate(ctx context.Context, l *label, c est.Credentials, ren
 	var refused *est.Error
 	if renewal {
 		issuer, refused = a.renewable(ctx, l, c.Certificates)
-	} else if issuer, refused = l.verifyClient(c.Certificates, a.c.Now()); refused == nil {
-		refused = a.unrevoked(ctx, append([]*x509.Certificate{}, c.Certificates...))
+	} else {
+		var path []*x509.Certificate
+		if path, refused = l.verifyClient(c.Certificates, a.c.Now()); refused == nil {
+			issuer = path[len(path)-1]
+			refused = a.unrevoked(ctx, path)
+		}
 	}
 	if refused != nil {
 		return est.Identity{}, refused

@@ -25,9 +25,9 @@ func newAnchors(certs []*x509.Certificate, name string) *chain.Store {
 }
 
 // verifyClient checks a presented client certificate: path to the label's client CAs, dates, purpose clientAuth. It returns
-// the CA whose certificate ends the path. The refusal says every reason that can be told without trusting the certificate; the peer gets
+// the path, which ends with the CA's certificate. The refusal says every reason that can be told without trusting the certificate; the peer gets
 // one line, the log gets the detail (est.md 3: verified here and not in the handshake, so that a failure can be explained).
-func (l *label) verifyClient(certs []*x509.Certificate, now time.Time) (*x509.Certificate, *est.Error) {
+func (l *label) verifyClient(certs []*x509.Certificate, now time.Time) ([]*x509.Certificate, *est.Error) {
 	leaf := certs[0]
 	if len(l.ClientCAs) == 0 {
 		return nil, &est.Error{
@@ -46,7 +46,11 @@ func (l *label) verifyClient(certs []*x509.Certificate, now time.Time) (*x509.Ce
 	result := v.Verify(chain.OfAll(certs), "")
 	err := result.Err()
 	if err == nil {
-		return result.Anchor.Certificate.X509(), nil
+		var path []*x509.Certificate
+		for _, c := range result.Path {
+			path = append(path, c.X509())
+		}
+		return path, nil
 	}
 	switch first := result.Faults[0]; first.Code {
 	case chain.WrongUsage:

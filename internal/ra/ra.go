@@ -52,7 +52,8 @@ type Config struct {
 	// Rollover are certificates that join an earlier root of the CA with the present one (RFC 4210 section 4.4: OldWithNew,
 	// NewWithOld) and that the authorities do not tell of by themselves. Each label's cacerts has those that fit.
 	Rollover []*x509.Certificate
-	// Revoked, when set, says why a client's certificate, the first of the path, is not to be trusted any more.
+	// Revoked, when set, says why a client's certificate, the first of the path, is not to be trusted any more. The path is
+	// verified and ends with the CA's certificate.
 	Revoked func(ctx context.Context, path []*x509.Certificate) error
 	// Reserved are DNS names, IP addresses and common names that nobody may ask for, by simpleenroll or through a voucher:
 	// those of our own listeners, which clients trust this CA for. Case does not matter, and a wildcard that covers one of
