@@ -26,8 +26,8 @@ func (e *env) raRequest() *cobra.Command {
 		e.requestList(), e.requestApprove(), e.requestDeny())
 }
 
-// The filters of all requests of EST clients, and of those on which can be decided: held ones, and denied ones, which may be approved after
-// all. Among the latter are some that their CA denied.
+// The filters of all requests of EST clients, and of those on which can be decided: held ones, and denied ones, which may be
+// approved after all. Among the latter are some that their CA denied.
 var (
 	clientRequests   = enroll.Filter{OwnerPrefix: "est:"}
 	decidable        = enroll.Filter{OwnerPrefix: clientRequests.OwnerPrefix, States: []enroll.State{enroll.Held, enroll.Denied}}
@@ -59,7 +59,8 @@ func shortIDs(rows []enroll.Enrolment) map[string]string {
 	return short
 }
 
-// pickRequest finds the request that the first digits of an ID mean: among the rows that can be decided on, and, to say what became of it, among all.
+// pickRequest finds the request that the first digits of an ID mean: among the rows that can be decided on and, to say what
+// became of it, among all.
 func (e *env) pickRequest(ctx context.Context, j enroll.Journal, rows []enroll.Enrolment, id string) (enroll.Enrolment, error) {
 	id = strings.ToLower(strings.TrimSpace(id))
 	found := withPrefix(rows, id)

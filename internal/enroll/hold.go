@@ -19,9 +19,9 @@ const (
 	heldBatch      = 256         // of them, how many are read at once
 )
 
-// Approve lets a held request go to its authority: the row becomes requested, or submitted when its progress says that the authority may have
-// been asked before, and is due. d.Approved need not be set; a zero d.At is now. The engine of another process may
-// work on the same journal: its [Engine.Run] finds the row within its Interval.
+// Approve lets a held request go to its authority: the row becomes requested, or submitted when its progress says that
+// the authority may have been asked before, and is due. d.Approved need not be set; a zero d.At is now. The engine of
+// another process may work on the same journal: its [Engine.Run] finds the row within its Interval.
 //
 // Approving again is harmless, and the first decision stays. A request that an administrator denied may be approved after all:
 // its row becomes stale, and the next [Engine.Enroll] of the same request goes to the authority without being held. Any
@@ -74,8 +74,8 @@ func (e *Engine) Deny(ctx context.Context, id string, d Decision) (Enrolment, er
 	return row, err
 }
 
-// decide puts a decision into a row, and makes of the row what follows from it. follow gets the row with the decision, and whether an
-// administrator had denied it before.
+// decide puts a decision into a row, and makes of the row what follows from it. follow gets the row with the decision, and
+// whether an administrator had denied it before.
 func (e *Engine) decide(ctx context.Context, id, write string, d Decision, follow func(row *Enrolment, denied bool) error) (Enrolment, bool, error) {
 	if d.By == "" {
 		return Enrolment{}, false, &Error{

@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"path/filepath"
 	"testing"
@@ -331,18 +332,44 @@ func TestHeldDown(t *testing.T) {
 	}
 }
 
-// TestLongMigration: the time that Open waits for a lock is none that a change of the schema has to keep.
+// TestLongMigration: the time for which Open waits may be over while the schema is changed, which goes on.
 func TestLongMigration(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "callsign.db")
-	const n = 50_000
-	schemaAt(t, path, 5, func(exec func(string, ...any)) {
-		exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-			INSERT INTO enrolment (id, authority, owner, label, public_key, subject, vouch, request_hash, created, state, updated, version)
-			SELECT printf('%032x', i), 'local', 'phone:x', '', x'3000', x'3000', 'string', randomblob(32), i, 'confirmed', i, 3 FROM n`, n)
-	})
-	s := openAt(t, path, Options{OpenWait: 100 * time.Millisecond})
-	if _, total, err := s.Journal().Find(t.Context(), enroll.Filter{Limit: 1}); err != nil || total != n {
-		t.Errorf("%d rows, %v, want %d", total, err, n)
+	schemaAt(t, path, 5, func(func(string, ...any)) {})
+	db, err := sql.Open("sqlite", dsn(path, false, time.Second))
+	if err != nil {
+		t.Fatal(err)
 	}
+	wait, over := context.WithCancel(t.Context())
+	s := &Store{path: path, log: slog.New(atEvent{slog.DiscardHandler, "store.migrating", over})}
+	if err := errors.Join(s.migrate(wait, t.Context(), db), db.Close()); err != nil {
+		t.Error(err)
+	}
+	if wait.Err() == nil {
+		t.Error("nobody was told that the schema is changed")
+	}
+	if v, newest, err := Check(t.Context(), path); err != nil || v != newest {
+		t.Errorf("version %d of %d, %v", v, newest, err)
+	}
+}
+
+// atEvent is a log that does something at an event.
+type atEvent struct {
+	slog.Handler
+
+	event string
+	do    func()
+}
+
+func (atEvent) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h atEvent) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "event" && a.Value.String() == h.event {
+			h.do()
+		}
+		return true
+	})
+	return nil
 }
