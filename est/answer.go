@@ -29,6 +29,17 @@ func (x *exchange) sendText(status int, text string) {
 	x.send(status, "text/plain; charset=utf-8", []byte(line))
 }
 
+// sendNote is sendText for an answer that is only a step of its exchange: a challenge, or to come back later. Bouncy Castle closes
+// such an answer without reading it, and takes a body that it has not read for a broken connection. It sends no User-Agent; nor
+// does strongSwan, which shows the text to nobody.
+func (x *exchange) sendNote(status int, text string) {
+	if x.r.UserAgent() == "" {
+		x.send(status, "", nil)
+		return
+	}
+	x.sendText(status, text)
+}
+
 // refuse answers with an error and logs it once.
 func (x *exchange) refuse(err error) {
 	e := internalError(err)
@@ -48,7 +59,11 @@ func (x *exchange) refuse(err error) {
 	if text == "" {
 		text = http.StatusText(e.Status) + "."
 	}
-	x.sendText(e.Status, text)
+	if e.ErrCode == CodeCredentials {
+		x.sendNote(e.Status, text)
+	} else {
+		x.sendText(e.Status, text)
+	}
 }
 
 // challenge is the only challenge offered; libEST looks at the first alone.
@@ -87,7 +102,9 @@ func (x *exchange) send(status int, contentType string, body []byte) bool {
 	header.Set("X-Request-Id", x.id)
 	header.Set("Cache-Control", "no-store")
 	if status != http.StatusNoContent {
-		header.Set("Content-Type", contentType)
+		if contentType != "" {
+			header.Set("Content-Type", contentType)
+		}
 		// Explicit, because net/http chunks a body over 2048 bytes otherwise, and most clients cannot read chunks.
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 	}

@@ -221,7 +221,7 @@ func (x *exchange) ask(o operation, who Identity, csr parsedCSR, linked bool) (*
 			text = "The certificate is not ready yet."
 		}
 		x.setRetryAfter(result.RetryAfter)
-		x.sendText(http.StatusAccepted, text)
+		x.sendNote(http.StatusAccepted, text)
 		return nil, nil //nolint:nilnil // nothing more to answer
 	}
 	if !bytes.Equal(result.Certificate.RawSubjectPublicKeyInfo, csr.RawSubjectPublicKeyInfo) {
