@@ -58,4 +58,13 @@ const (
 	CodeUnauthorized      = "est.unauthorized"       // server answered 401
 	CodeUnavailable       = "est.unavailable"        // server answered 5xx
 	CodeNotImplemented    = "est.not-implemented"    // server answered 404 or 501: operation or label not there
+	CodeForbidden         = "est.forbidden"          // server answered 403
+	CodeChallenge         = "est.challenge-unknown"  // server answered 401 and takes no HTTP Basic
+	CodeCSRAttrs          = "est.csrattrs"           // the attributes that a request shall have cannot be read
+	CodeLinkUnavailable   = "est.link-unavailable"   // the TLS connection has no value to link a request with
+	CodeKeyAnswer         = "est.key-answer"         // the answer to serverkeygen is not the expected two parts, or its key cannot be opened
+	CodeFingerprint       = "est.fingerprint"        // no CA certificate of the answer has the fingerprint
+	CodeTrustUpdate       = "est.trust-update"       // a received CA certificate does not follow from the anchors
+	CodeCSRAttrsDemand    = "est.csrattrs-demand"    // what csrattrs demands cannot be satisfied
+	CodeKeyNotEncrypted   = "est.key-not-encrypted"  // the server sent a private key in clear that was asked for encrypted
 )
