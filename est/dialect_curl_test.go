@@ -46,7 +46,7 @@ func TestCurlScript(t *testing.T) {
 		t.Errorf("attributes %x", attributes)
 	}
 	cert := issuedTo(t, openssl, mustRun(t, wrapped, curl, append(enrol, "--fail", "-u", "estuser:estpwd")...))
-	certFile, keyFile := writePair(t, dir, tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key})
+	certFile, keyFile := writePair(t, dir, tls.Certificate{Certificate: [][]byte{cert.Raw, a.ca.issuing.Raw}, PrivateKey: key})
 	// openssl makes the request of a renewal out of the certificate itself, names included.
 	again := mustRun(t, nil, openssl, "x509", "-x509toreq", "-copy_extensions", "copyall", "-in", certFile, "-signkey", keyFile)
 	renew := []string{"-sS", "--fail", "--cacert", root, "-H", "Content-Type: application/pkcs10", "--data-binary", "@-", "--cert", certFile, "--key", keyFile, url + "/simplereenroll"}
