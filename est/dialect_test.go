@@ -33,6 +33,12 @@ type rawAnswer struct {
 // it, as libEST does.
 func rawExchange(t *testing.T, ca *testCA, address, text string, own ...tls.Certificate) rawAnswer {
 	t.Helper()
+	return rawRecords(t, ca, address, []string{text}, own...)
+}
+
+// rawRecords is rawExchange for a request that is written in pieces, each in a TLS record of its own.
+func rawRecords(t *testing.T, ca *testCA, address string, pieces []string, own ...tls.Certificate) rawAnswer {
+	t.Helper()
 	config := clientTLS(ca)
 	config.Certificates = own
 	config.MaxVersion = tls.VersionTLS12
@@ -45,8 +51,10 @@ func rawExchange(t *testing.T, ca *testCA, address, text string, own ...tls.Cert
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, text); err != nil {
-		t.Fatal(err)
+	for _, piece := range pieces {
+		if _, err := io.WriteString(conn, piece); err != nil {
+			t.Fatal(err)
+		}
 	}
 	all, err := io.ReadAll(conn)
 	if err != nil {
