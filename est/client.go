@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callsign/cmc"
@@ -64,7 +65,8 @@ type Client struct {
 	// error with Code() and Remedy(): the ClientError takes over the remedy, and its code is CodeServerName for the code
 	// "name_mismatch", else CodeServerUntrusted.
 	TLS *tls.Config
-	// User and Password are for HTTP Basic with simpleenroll. fullcmc sends them only when the server asks for them.
+	// User and Password are for HTTP Basic. They are sent when the server has asked for them, and from then on with every
+	// request but cacerts; never to a server that knows other schemes only.
 	User     string
 	Password Password
 	// ConnectTimeout bounds the TCP connection and, again, the TLS handshake; 0 for 5 s.
@@ -77,10 +79,13 @@ type Client struct {
 	// Now is the clock that a Retry-After date is measured against; nil for time.Now.
 	Now func() time.Time
 
-	once sync.Once
-	http *http.Client
-	base *url.URL
-	bad  error // why the configuration is unusable
+	once       sync.Once
+	http       *http.Client
+	tls        *tls.Config // of all connections
+	connect    time.Duration
+	base       *url.URL
+	bad        error       // why the configuration is unusable
+	challenged atomic.Bool // the server has asked for Basic
 }
 
 // ContentKind is what the body of an answer to a full CMC request is.
@@ -121,28 +126,28 @@ func (c *Client) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 
 // SimpleEnroll sends a signed DER PKCS#10 and returns the certificate for its key (RFC 7030 section 4.2). Other
 // certificates in the answer are ignored. It returns a *RetryError when the server wants more time: then send the same
-// request again after that.
+// request again after that, as Poll does.
 func (c *Client) SimpleEnroll(ctx context.Context, csr []byte) (*x509.Certificate, error) {
-	const op = "simpleenroll"
-	request, err := x509.ParseCertificateRequest(csr)
+	return c.enroll(ctx, call{op: opSimpleEnroll, body: csr})
+}
+
+// SimpleReenroll is SimpleEnroll for a certificate that is to be renewed or, with another key, rekeyed (RFC 7030 section 4.2.2):
+// TLS.Certificates holds it, and the request has its names.
+func (c *Client) SimpleReenroll(ctx context.Context, csr []byte) (*x509.Certificate, error) {
+	return c.enroll(ctx, call{op: opSimpleReenroll, body: csr})
+}
+
+// Operations that a request for a certificate is sent to.
+const (
+	opSimpleEnroll   = "simpleenroll"
+	opSimpleReenroll = "simplereenroll"
+	opServerKeygen   = "serverkeygen"
+)
+
+// enroll sends a request and picks the certificate out of the answer.
+func (c *Client) enroll(ctx context.Context, k call) (*x509.Certificate, error) {
+	a, request, err := c.post(ctx, k)
 	if err != nil {
-		return nil, &ClientError{
-			ErrCode: CodeCSRMalformed, Op: op, number: LibESTNoCSR, Err: err,
-			Fix: "give a DER PKCS#10 certificate request",
-		}
-	}
-	a, err := c.exchange(ctx, call{op: op, method: http.MethodPost, media: "application/pkcs10", body: csr, login: true})
-	if err != nil {
-		return nil, err
-	}
-	if a.status == http.StatusAccepted {
-		after, err := a.mustRetryAfter()
-		if err != nil {
-			return nil, err
-		}
-		return nil, &RetryError{After: after, Text: a.text(), RequestID: a.requestID()}
-	}
-	if err := a.success(); err != nil {
 		return nil, err
 	}
 	certs, err := a.certificates()
@@ -159,23 +164,59 @@ func (c *Client) SimpleEnroll(ctx context.Context, csr []byte) (*x509.Certificat
 		"look at the server: it answered with a certificate for another request")
 }
 
+// post sends a PKCS#10, that of k or the one that k.link makes, and returns an answer of status 200 with the request that it is
+// about.
+func (c *Client) post(ctx context.Context, k call) (*answer, *x509.CertificateRequest, error) {
+	k.method, k.media, k.login = http.MethodPost, "application/pkcs10", true
+	var request *x509.CertificateRequest
+	parse := func(csr []byte) error {
+		var err error
+		if request, err = x509.ParseCertificateRequest(csr); err != nil {
+			return &ClientError{
+				ErrCode: CodeCSRMalformed, Op: k.op, number: LibESTNoCSR, Err: err,
+				Fix: "give a DER PKCS#10 certificate request",
+			}
+		}
+		return nil
+	}
+	if build := k.link; build == nil {
+		if err := parse(k.body); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		k.link = func(l Links) ([]byte, error) {
+			csr, err := build(l)
+			if err == nil {
+				err = parse(csr)
+			}
+			return csr, err
+		}
+	}
+	a, err := c.ask(ctx, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.status == http.StatusAccepted {
+		after, err := a.mustRetryAfter()
+		if err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, &RetryError{After: after, Text: a.text(), RequestID: a.requestID()}
+	}
+	return a, request, a.success()
+}
+
 // FullCMC sends the DER of a Full PKI Request (RFC 7030 section 4.3) and returns the answer, a refusal with a CMC
 // message included. The same bytes may be sent again. A 202 without usable Retry-After is an error, and so is any answer
 // of 4xx or 5xx without a CMS message.
 func (c *Client) FullCMC(ctx context.Context, der []byte) (*CMCAnswer, error) {
 	k := call{
 		op: "fullcmc", method: http.MethodPost, media: "application/pkcs7-mime; smime-type=CMC-request", body: der,
-		repeatable: true,
+		login: true, repeatable: true,
 	}
-	a, err := c.exchange(ctx, k)
+	a, err := c.ask(ctx, k)
 	if err != nil {
 		return nil, err
-	}
-	if a.status == http.StatusUnauthorized && (c.User != "" || len(c.Password) > 0) && a.basicChallenge() {
-		k.login = true
-		if a, err = c.exchange(ctx, k); err != nil {
-			return nil, err
-		}
 	}
 	return a.cmc()
 }
@@ -192,8 +233,36 @@ func (c *Client) Close() {
 type call struct {
 	op, method, media string
 	body              []byte // DER
-	login             bool   // send credentials
-	repeatable        bool   // the server does nothing twice for the same bytes
+	// link makes the body for the connection on which it is sent; nil: body is there, and any connection will do.
+	link       func(Links) ([]byte, error)
+	login      bool // credentials may be sent
+	repeatable bool // the server does nothing twice for the same bytes
+	// provisional tells not to look at who the server is: see Bootstrap.
+	provisional bool
+}
+
+// ask is exchange that answers a challenge: without one no password leaves the house, and the server has been judged by its
+// certificate before.
+func (c *Client) ask(ctx context.Context, k call) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	mayLogin := k.login && (c.User != "" || len(c.Password) > 0)
+	k.login = mayLogin && c.challenged.Load()
+	a, err := c.exchange(ctx, k)
+	if err != nil || a.status != http.StatusUnauthorized || k.login || !mayLogin || !a.basicChallenge() {
+		return a, err
+	}
+	c.challenged.Store(true)
+	k.login = true
+	return c.exchange(ctx, k)
+}
+
+// timeout bounds a call.
+func (c *Client) timeout() time.Duration {
+	if c.Timeout <= 0 {
+		return defaultTimeout
+	}
+	return c.Timeout
 }
 
 // exchange makes one HTTP request and reads the whole answer.
@@ -204,23 +273,21 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 			Err: c.bad, Fix: "correct the EST client's URL, label or TLS settings",
 		}
 	}
-	timeout := c.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	steps := new(progress)
-	request, err := c.request(steps.watch(ctx), k)
-	if err != nil {
-		return nil, &ClientError{
-			ErrCode: CodeClientConfig, Op: k.op, number: LibESTInvalidParameters, Err: err,
-			Fix: "correct the EST client's URL",
+	started := time.Now()
+	a := &answer{op: k.op, url: c.target(k).Redacted(), loggedIn: k.login, now: c.now}
+	var err error
+	switch {
+	case k.link != nil:
+		err = c.linkedTrip(ctx, k, steps, a)
+	default:
+		var request *http.Request
+		if request, err = c.request(steps.watch(ctx), k, c.target(k)); err == nil {
+			err = c.roundTrip(c.clientFor(k), request, a)
 		}
 	}
-	started := time.Now()
-	a := &answer{op: k.op, url: request.URL.Redacted(), now: c.now}
-	err = c.roundTrip(request, a)
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		// Giving up closes the connection, and a server that notices may still end its answer properly: half an answer
 		// then reads like a whole one, or like a broken connection.
@@ -230,7 +297,9 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 			err = fmt.Errorf("%w (%w)", ended, err)
 		}
 	}
-	if err != nil {
+	if own, ok := errors.AsType[*ClientError](err); ok {
+		err = own
+	} else if err != nil {
 		err = classify(err, steps, a)
 	}
 	c.record(ctx, k, a, err, started)
@@ -240,12 +309,16 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 	return a, nil
 }
 
-// request builds the HTTP request for k.
-func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
-	target := c.base.JoinPath(k.op)
+// target is where k goes first.
+func (c *Client) target(k call) *url.URL {
 	if c.Label != "" {
-		target = c.base.JoinPath(c.Label, k.op)
+		return c.base.JoinPath(c.Label, k.op)
 	}
+	return c.base.JoinPath(k.op)
+}
+
+// request builds the HTTP request for k.
+func (c *Client) request(ctx context.Context, k call, target *url.URL) (*http.Request, error) {
 	var body io.Reader
 	if k.body != nil {
 		// A bytes.Reader makes net/http send Content-Length; libEST's server reads broken lines only.
@@ -265,7 +338,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 		r.Header.Set("Content-Type", k.media)
 		r.Header.Set("Content-Transfer-Encoding", "base64")
 	}
-	if k.login && (c.User != "" || len(c.Password) > 0) {
+	if k.login {
 		r.SetBasicAuth(c.User, string(c.Password))
 	}
 	if k.repeatable {
@@ -275,8 +348,8 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 }
 
 // roundTrip fills a from the server's answer to r.
-func (c *Client) roundTrip(r *http.Request, a *answer) error {
-	response, err := c.http.Do(r)
+func (c *Client) roundTrip(by *http.Client, r *http.Request, a *answer) error {
+	response, err := by.Do(r)
 	if err != nil {
 		return err
 	}
@@ -333,29 +406,34 @@ func (c *Client) setup() {
 			c.bad = errors.New("no TLS configuration")
 			return
 		}
-		connect := c.ConnectTimeout
-		if connect <= 0 {
-			connect = defaultConnectTimeout
+		if c.connect = c.ConnectTimeout; c.connect <= 0 {
+			c.connect = defaultConnectTimeout
 		}
-		config := c.TLS.Clone()
-		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+		c.tls = c.TLS.Clone()
+		c.tls.MinVersion = max(c.tls.MinVersion, tls.VersionTLS12)
+		config := c.tls.Clone()
 		if config.ClientSessionCache == nil {
 			config.ClientSessionCache = tls.NewLRUClientSessionCache(0) // resumption SHOULD be supported (section 3.3)
 		}
-		dialer := &net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}
-		c.http = &http.Client{
-			CheckRedirect: checkRedirect,
-			Transport: &http.Transport{
-				DialContext:            dialer.DialContext,
-				TLSClientConfig:        config,
-				TLSHandshakeTimeout:    connect,
-				MaxIdleConnsPerHost:    16,
-				IdleConnTimeout:        idleClientConn,
-				MaxResponseHeaderBytes: 64 << 10,
-				DisableCompression:     true,
-			},
-		}
+		t := c.transport()
+		t.TLSClientConfig = config
+		t.MaxIdleConnsPerHost, t.IdleConnTimeout = 16, idleClientConn
+		c.http = &http.Client{CheckRedirect: checkRedirect, Transport: t}
 	})
+}
+
+// transport returns what all connections have in common; TLS is to be added.
+func (c *Client) transport() *http.Transport {
+	return &http.Transport{
+		DialContext:            c.dialer().DialContext,
+		TLSHandshakeTimeout:    c.connect,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+	}
+}
+
+func (c *Client) dialer() *net.Dialer {
+	return &net.Dialer{Timeout: c.connect, KeepAlive: 30 * time.Second}
 }
 
 // parseBase reads the server's base URL.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,9 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	now     func() time.Time
+	// loggedIn tells whether a user name and password were sent.
+	loggedIn bool
+	now      func() time.Time
 }
 
 // maxRetryAfter bounds what a server may ask for: longer waits are a mistake or an attack.
@@ -35,6 +38,12 @@ func (a *answer) refusal() *ClientError {
 	e := a.problem(CodeRefused, clientNumber(a.status), nil, "read the server's words, and its log under the request id")
 	e.RetryAfter, _ = a.retryAfter()
 	switch {
+	case a.status == http.StatusUnauthorized && len(a.schemes()) > 0 && !a.basicChallenge():
+		e.ErrCode = CodeChallenge
+		e.Err = fmt.Errorf("the server asks for authentication by %s, and only Basic is known here; no password was sent", clip(strings.Join(a.schemes(), ", "), 80))
+		e.Fix = "let the EST server offer HTTP Basic, or use a client certificate that it accepts"
+	case a.status == http.StatusUnauthorized && !a.loggedIn && a.basicChallenge():
+		e.ErrCode, e.Fix = CodeUnauthorized, "give this client a user name and a password, or a client certificate that the EST server accepts"
 	case a.status == http.StatusUnauthorized:
 		e.ErrCode, e.Fix = CodeUnauthorized, "check the user name and password, or the client certificate, that this client shows to the EST server"
 	case a.status == http.StatusNotFound || a.status == http.StatusNotImplemented:
@@ -180,12 +189,33 @@ func (a *answer) mustRetryAfter() (time.Duration, error) {
 
 // basicChallenge tells whether a 401 offers Basic.
 func (a *answer) basicChallenge() bool {
-	for _, c := range a.header.Values("WWW-Authenticate") {
-		if scheme, _, _ := strings.Cut(strings.TrimSpace(c), " "); strings.EqualFold(scheme, "Basic") {
-			return true
+	return slices.ContainsFunc(a.schemes(), func(s string) bool { return strings.EqualFold(s, "Basic") })
+}
+
+// schemes are the authentication schemes that a 401 offers, in its order. One field may name several, with parameters that are
+// separated by commas as well (RFC 9110 section 11.6.1): a scheme is a word that no "=" follows.
+func (a *answer) schemes() []string {
+	var found []string
+	for _, field := range a.header.Values("WWW-Authenticate") {
+		quoted, escaped := false, false
+		for item := range strings.FieldsFuncSeq(field, func(r rune) bool {
+			switch {
+			case escaped:
+				escaped = false
+			case quoted && r == '\\':
+				escaped = true
+			case r == '"':
+				quoted = !quoted
+			}
+			return r == ',' && !quoted
+		}) {
+			word, rest, _ := strings.Cut(strings.TrimSpace(item), " ")
+			if word != "" && !strings.Contains(word, "=") && !strings.HasPrefix(strings.TrimSpace(rest), "=") && len(found) < maxAttributes {
+				found = append(found, word)
+			}
 		}
 	}
-	return false
+	return found
 }
 
 // requestID is the server's name for the request; empty when it sent none.

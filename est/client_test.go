@@ -445,17 +445,16 @@ func TestClientSends(t *testing.T) {
 				t.Errorf("line of %d bytes: %q", len(line), line)
 			}
 		}
-		switch r.URL.Path {
-		case "/.well-known/est/moved/simpleenroll": // within the origin: followed with everything
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/cacerts"):
+		case auth == "":
+			w.Header().Set("WWW-Authenticate", `Digest realm="a, b", qop="auth", nonce="1", Basic realm="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		case r.URL.Path == "/.well-known/est/moved/simpleenroll": // within the origin: followed with everything
 			w.Header().Set("Location", "/.well-known/est/simpleenroll")
 			w.WriteHeader(http.StatusTemporaryRedirect)
 			return
-		case "/.well-known/est/moved/fullcmc":
-			if auth == "" {
-				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
 		}
 		w.Header().Set("Content-Type", "application/pkcs7-mime")
 		_, _ = io.WriteString(w, leaf)
@@ -476,10 +475,10 @@ func TestClientSends(t *testing.T) {
 	auth := basic("estpwd")
 	const agent, p7 = "Cisco EST client 1.0", "application/pkcs7-mime; smime-type=CMC-request"
 	want := []seen{
+		{"/.well-known/est/moved/simpleenroll", agent, pkcs10, "base64", "", n, false},
 		{"/.well-known/est/moved/simpleenroll", agent, pkcs10, "base64", auth, n, false},
 		{"/.well-known/est/simpleenroll", agent, pkcs10, "base64", auth, n, false},
 		{"/.well-known/est/moved/cacerts", agent, "", "", "", 0, false},
-		{"/.well-known/est/moved/fullcmc", agent, p7, "base64", "", n, false},
 		{"/.well-known/est/moved/fullcmc", agent, p7, "base64", auth, n, false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

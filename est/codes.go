@@ -58,7 +58,6 @@ const (
 	CodeUnauthorized      = "est.unauthorized"       // server answered 401
 	CodeUnavailable       = "est.unavailable"        // server answered 5xx
 	CodeNotImplemented    = "est.not-implemented"    // server answered 404 or 501: operation or label not there
-	CodeForbidden         = "est.forbidden"          // server answered 403
 	CodeChallenge         = "est.challenge-unknown"  // server answered 401 and takes no HTTP Basic
 	CodeCSRAttrs          = "est.csrattrs"           // the attributes that a request shall have cannot be read
 	CodeLinkUnavailable   = "est.link-unavailable"   // the TLS connection has no value to link a request with
