@@ -39,43 +39,58 @@ import (
 
 // BenchmarkEST measures simpleenroll at the whole server as serve runs it: setup's deployment with a local P-256 CA, its
 // log and its traces on, the database on disk with every commit synchronous; clients that each make a new TLS 1.2
-// connection for each request, verify the server and send a password at once, as libEST and strongSwan do. Clients and
+// connection for each request, verify the server, and show a certificate of theirs or send a password at once. Clients and
 // server share the processors. Beside it, in turns, the same clients send the same bytes to a handler of net/http with
 // the same certificate and TLS settings that answers a constant of the same length: ratio is what of its rate is left as
 // enrolments, cpu-ratio the same by processor time, which a busy machine disturbs less and in which waiting does not
 // count. Times are of one request with its connection. One operation is one enrolment and one request of the bare kind.
 func BenchmarkEST(b *testing.B) {
-	for _, kind := range []struct {
-		name string
-		keys func(*testing.B) []crypto.Signer
-	}{{"p256", p256Keys}, {"rsa2048", fewRSAKeys}} {
-		for _, atOnce := range []int{16, 64} {
-			b.Run(kind.name+"/"+strconv.Itoa(atOnce)+"-clients", func(b *testing.B) {
-				w := startESTBench(b)
-				requests := w.requests(b, b.N, kind.keys(b))
-				var enrolled, bare timed
-				b.ReportAllocs()
-				b.ResetTimer()
-				for i := 0; i < b.N; i += round {
-					turn := requests[i:min(i+round, b.N)]
-					bare.add(w.send(b, atOnce, w.bare, turn))
-					enrolled.add(w.send(b, atOnce, w.est, turn))
-				}
-				b.StopTimer()
-				n := float64(b.N)
-				b.ReportMetric(n/enrolled.wall.Seconds(), "enrolments/s")
-				b.ReportMetric(n/bare.wall.Seconds(), "bare/s")
-				b.ReportMetric(bare.wall.Seconds()/enrolled.wall.Seconds(), "ratio")
-				b.ReportMetric(bare.cpu.Seconds()/enrolled.cpu.Seconds(), "cpu-ratio")
-				b.ReportMetric(enrolled.cpu.Seconds()*1000/n, "cpu-ms/enrolment")
-				b.ReportMetric(bare.cpu.Seconds()*1000/n, "cpu-ms/bare")
-				for _, p := range []int{50, 99} {
-					b.ReportMetric(enrolled.percentile(p), fmt.Sprintf("p%d-ms", p))
-					b.ReportMetric(bare.percentile(p), fmt.Sprintf("bare-p%d-ms", p))
-				}
-				w.check(b, requests[len(requests)-1])
-			})
+	type kind struct {
+		login, key string
+		atOnce     int
+	}
+	var kinds []kind
+	for _, key := range []string{"p256", "rsa2048"} {
+		for _, login := range []string{"certificate", "password"} {
+			for _, atOnce := range []int{16, 64} {
+				kinds = append(kinds, kind{login, key, atOnce})
+			}
 		}
+	}
+	for _, k := range kinds {
+		b.Run(fmt.Sprintf("%s/%s/%d-clients", k.key, k.login, k.atOnce), func(b *testing.B) {
+			atOnce := k.atOnce
+			w := startESTBench(b)
+			if k.login == "certificate" {
+				w.certify(b)
+			}
+			keys := p256Keys(b)
+			if k.key == "rsa2048" {
+				keys = fewRSAKeys(b)
+			}
+			requests := w.requests(b, b.N, keys)
+			var enrolled, bare timed
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i += round {
+				turn := requests[i:min(i+round, b.N)]
+				bare.add(w.send(b, atOnce, w.bare, turn))
+				enrolled.add(w.send(b, atOnce, w.est, turn))
+			}
+			b.StopTimer()
+			n := float64(b.N)
+			b.ReportMetric(n/enrolled.wall.Seconds(), "enrolments/s")
+			b.ReportMetric(n/bare.wall.Seconds(), "bare/s")
+			b.ReportMetric(bare.wall.Seconds()/enrolled.wall.Seconds(), "ratio")
+			b.ReportMetric(bare.cpu.Seconds()/enrolled.cpu.Seconds(), "cpu-ratio")
+			b.ReportMetric(enrolled.cpu.Seconds()*1000/n, "cpu-ms/enrolment")
+			b.ReportMetric(bare.cpu.Seconds()*1000/n, "cpu-ms/bare")
+			for _, p := range []int{50, 99} {
+				b.ReportMetric(enrolled.percentile(p), fmt.Sprintf("p%d-ms", p))
+				b.ReportMetric(bare.percentile(p), fmt.Sprintf("bare-p%d-ms", p))
+			}
+			w.check(b, requests[len(requests)-1])
+		})
 	}
 }
 
@@ -101,12 +116,14 @@ type estBench struct {
 	tls       *tls.Config // of the clients
 	est, bare string      // addresses
 	password  string
+	own       []*tls.Config // tls with a client's certificate each; none: they send the password
 }
 
 // estRequest is an HTTP request as it goes over the wire.
 type estRequest struct {
 	text []byte
 	key  crypto.PublicKey
+	tls  *tls.Config
 }
 
 func startESTBench(b *testing.B) *estBench {
@@ -114,6 +131,10 @@ func startESTBench(b *testing.B) *estBench {
 	dir := b.TempDir()
 	d, err := setup.New(b.Context(), setup.Options{Dir: dir, Issuer: config.IssuerLocal, Host: "127.0.0.1", AnyPort: true, Key: local.P256})
 	if err != nil {
+		b.Fatal(err)
+	}
+	d.Config.EST.ClientCAFile = d.Config.CA.CertificateFile // whom the CA has certified
+	if err := certfile.WriteFile(d.Config.Path, []byte(config.Render(d.Config)), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	c, err := config.Load(d.Config.Path)
@@ -205,7 +226,12 @@ func bareServer(b *testing.B, c *config.Config, answer []byte) string {
 func (w *estBench) requests(b *testing.B, n int, keys []crypto.Signer) []estRequest {
 	b.Helper()
 	all := make([]estRequest, n)
-	auth := base64.StdEncoding.EncodeToString([]byte("device:" + w.password))
+	auth, own := "", []*tls.Config{w.tls}
+	if w.own == nil {
+		auth = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("device:"+w.password)) + "\r\n"
+	} else {
+		own = w.own
+	}
 	for i := range all {
 		key := keys[i%len(keys)]
 		name := "client-" + strconv.Itoa(i) + "-" + rand.Text()[:8]
@@ -216,8 +242,8 @@ func (w *estBench) requests(b *testing.B, n int, keys []crypto.Signer) []estRequ
 			b.Fatal(err)
 		}
 		body := base64.StdEncoding.EncodeToString(der)
-		all[i] = estRequest{key: key.Public(), text: fmt.Appendf(nil, "POST /.well-known/est/simpleenroll HTTP/1.1\r\nUser-Agent: bench\r\nConnection: close\r\n"+
-			"Host: 127.0.0.1:8084\r\nAccept: */*\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n%s", len(body), auth, body)}
+		all[i] = estRequest{key: key.Public(), tls: own[i%len(own)], text: fmt.Appendf(nil, "POST /.well-known/est/simpleenroll HTTP/1.1\r\nUser-Agent: bench\r\nConnection: close\r\n"+
+			"Host: 127.0.0.1:8084\r\nAccept: */*\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\n%s\r\n%s", len(body), auth, body)}
 	}
 	return all
 }
@@ -229,7 +255,7 @@ func (w *estBench) ask(ctx context.Context, addr string, r estRequest) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, w.tls)
+	conn := tls.Client(raw, r.tls)
 	defer conn.Close()
 	if _, err := conn.Write(r.text); err != nil {
 		return nil, err
@@ -267,8 +293,21 @@ func (w *estBench) send(b *testing.B, atOnce int, addr string, requests []estReq
 	return t
 }
 
-// check looks whether what was measured has happened: the same request brings the certificate of its key.
-func (w *estBench) check(b *testing.B, r estRequest) {
+// certify lets clients enrol by password, who from then on show their certificates.
+func (w *estBench) certify(b *testing.B) {
+	b.Helper()
+	keys := p256Keys(b)
+	var own []*tls.Config
+	for i, r := range w.requests(b, len(keys), keys) {
+		tc := w.tls.Clone()
+		tc.Certificates = []tls.Certificate{{Certificate: [][]byte{w.check(b, r).Raw}, PrivateKey: keys[i]}}
+		own = append(own, tc)
+	}
+	w.own = own
+}
+
+// check asks and looks whether the answer is the certificate of the key. Asked again, a request brings the same one.
+func (w *estBench) check(b *testing.B, r estRequest) *x509.Certificate {
 	b.Helper()
 	answer, err := w.ask(b.Context(), w.est, r)
 	if err != nil {
@@ -286,6 +325,7 @@ func (w *estBench) check(b *testing.B, r estRequest) {
 	if key, ok := certs[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || len(certs) != 1 || !key.Equal(r.key) {
 		b.Errorf("%d certificates, want that of the request", len(certs))
 	}
+	return certs[0]
 }
 
 func p256Keys(b *testing.B) []crypto.Signer {
