@@ -151,6 +151,17 @@ func (k KeySpec) Generate() (crypto.Signer, error) {
 	return nil, fmt.Errorf("keys of kind %q are not made here", k.Algorithm)
 }
 
+// known tells whether Generate can make it.
+func (k KeySpec) known() bool {
+	switch k.Algorithm {
+	case keyRSA:
+		return k.Bits == 0 || k.Bits >= leastSpecBits && k.Bits <= mostSpecBits
+	case keyEC:
+		return k.Curve == "" || slices.ContainsFunc(curves, func(c curve) bool { return c.name == k.Curve })
+	}
+	return k.Algorithm == keyEd25519
+}
+
 // curveName is the name of a curve's object identifier, or that itself.
 func curveName(oid string) string {
 	for _, c := range curves {
