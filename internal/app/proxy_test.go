@@ -67,46 +67,40 @@ func (p *proxied) behind() string {
 	return strings.TrimSuffix(p.a.Endpoints().EST, "/.well-known/est")
 }
 
-// nginxConfig is what docs/est/nginx.md describes, with the addresses of a test. nginx compares DNS names only, and no
-// addresses.
+// nginxConfig is the server of docs/est/nginx.md, with the addresses and files of a test, and with a certificate of its own that
+// nginx shows besides. nginx compares DNS names only, and no addresses.
 func (p *proxied) nginxConfig(dir, listen string) string {
+	p.t.Helper()
+	var server string
+	for _, page := range pages(p.t) {
+		if page.name == "nginx.md" {
+			server = strings.Join(page.blocks("nginx"), "\n")
+		}
+	}
+	for from, to := range map[string]string{
+		"listen 8443 ssl;": "listen " + listen + " ssl;", "https://192.0.2.10:8084": p.behind(), "ra.example.com": "localhost",
+		"/etc/nginx/est/ra.pem": p.c.EST.CertificateFile, "/etc/nginx/est/ra.key": p.c.EST.KeyFile, "/etc/nginx/est/ca.pem": p.c.EST.LabCAFile,
+		"location / {": fmt.Sprintf("location / {\nproxy_ssl_certificate %s;\nproxy_ssl_certificate_key %s;\nproxy_bind %s;", p.ownFiles[0], p.ownFiles[1], nginxAddress),
+	} {
+		if !strings.Contains(server, from) {
+			p.t.Fatalf("docs/est/nginx.md does not say %q", from)
+		}
+		server = strings.ReplaceAll(server, from, to)
+	}
 	return fmt.Sprintf(`daemon off;
 master_process off;
 pid %[1]s/nginx.pid;
 error_log stderr warn;
 events {}
 http {
-  access_log off;
-  client_body_temp_path %[1]s/body;
-  proxy_temp_path %[1]s/proxy;
-  fastcgi_temp_path %[1]s/fastcgi;
-  uwsgi_temp_path %[1]s/uwsgi;
-  scgi_temp_path %[1]s/scgi;
-  server {
-    listen %[2]s ssl;
-    ssl_certificate %[3]s;
-    ssl_certificate_key %[4]s;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_verify_client optional_no_ca;
-    location / {
-      proxy_pass %[5]s;
-      proxy_http_version 1.1;
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
-      proxy_set_header Client-Cert "";
-      proxy_set_header Client-Cert-Chain "";
-      proxy_ssl_certificate %[6]s;
-      proxy_ssl_certificate_key %[7]s;
-      proxy_ssl_trusted_certificate %[8]s;
-      proxy_ssl_verify on;
-      proxy_ssl_verify_depth 3;
-      proxy_ssl_name localhost;
-      proxy_bind %[9]s;
-    }
-  }
-}
-`, dir, listen, p.c.EST.CertificateFile, p.c.EST.KeyFile, p.behind(), p.ownFiles[0], p.ownFiles[1], p.c.EST.LabCAFile, nginxAddress)
+access_log off;
+client_body_temp_path %[1]s/body;
+proxy_temp_path %[1]s/proxy;
+fastcgi_temp_path %[1]s/fastcgi;
+uwsgi_temp_path %[1]s/uwsgi;
+scgi_temp_path %[1]s/scgi;
+%[2]s}
+`, dir, server)
 }
 
 // runNginx starts Debian's nginx in front of the product until the test ends.
