@@ -106,6 +106,49 @@ func TestStrongSwan(t *testing.T) {
 	})
 }
 
+// TestStrongSwanRenews renews with strongSwan at the RA of the demo, again and again: each certificate authenticates the next one,
+// which is for another key.
+func TestStrongSwanRenews(t *testing.T) {
+	t.Parallel()
+	pki, openssl := needProgram(t, "pki", "strongswan-pki"), needProgram(t, "openssl", "openssl")
+	s := newScript(t)
+	anchors := s.anchors(t)
+	file := func(name string, content []byte) string {
+		t.Helper()
+		path := filepath.Join(s.dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	newKey := func(name string) (path string, csr []byte) {
+		t.Helper()
+		path = file(name, mustRun(t, nil, pki, "--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem"))
+		return path, mustRun(t, nil, pki, "--req", "--in", path, "--type", "ecdsa", "--dn", "CN=gateway", "--san", "gateway.example.com")
+	}
+	ask := func(csr []byte, auth ...string) []byte {
+		t.Helper()
+		return mustRun(t, csr, pki, append(append([]string{"--est", "--url", s.url, "--outform", "pem"}, auth...), anchors...)...)
+	}
+	key, csr := newKey("key0.pem")
+	cert := file("cert0.pem", ask(csr, "--userpass", s.userpass))
+	serials := map[string]bool{}
+	for i := range peerRuns {
+		next, csr := newKey("key" + strconv.Itoa(i+1) + ".pem")
+		out := ask(csr, "--cert", cert, "--key", key)
+		c := parsePEM(t, out)
+		serials[c.SerialNumber.String()] = true
+		if c.Subject.CommonName != "gateway" || len(c.DNSNames) != 1 {
+			t.Fatalf("run %d: certificate of %s, %q", i, c.Subject, c.DNSNames)
+		}
+		key, cert = next, file("cert"+strconv.Itoa(i+1)+".pem", out)
+		s.verify(t, openssl, cert)
+	}
+	if len(serials) != peerRuns {
+		t.Errorf("%d different certificates in %d renewals", len(serials), peerRuns)
+	}
+}
+
 // TestCurlAndOpenSSL enrols as a shell script does.
 func TestCurlAndOpenSSL(t *testing.T) {
 	t.Parallel()
