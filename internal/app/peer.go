@@ -22,7 +22,7 @@ func (g *generation) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 	var check func(tls.ConnectionState) error
 	if file == "" {
 		check = func(state tls.ConnectionState) error {
-			roots := systemRoots(state.PeerCertificates, g.now()).Named("the system's roots (" + key + " is not set)")
+			roots := SystemRoots(state.PeerCertificates, g.now()).Named("the system's roots (" + key + " is not set)")
 			v := chain.Verifier{Anchors: roots, Now: g.now}
 			return v.VerifyConnection(host, nil)(state)
 		}
@@ -44,12 +44,12 @@ func (g *generation) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 // mostAsked is for how many of the presented certificates the system's roots are looked up.
 const mostAsked = 4
 
-// systemRoots returns those of the system's roots in which paths from what a server presents end. crypto/x509 knows the
+// SystemRoots returns those of the system's roots in which paths from what a server presents end. crypto/x509 knows the
 // system's roots and lists them for nobody, so it is asked for paths: from the first certificate, or from those above
 // it when something in the first one keeps it from having any, each as if it were within its dates and for any use and
 // name. Whether it is, chain says afterwards; here nothing is decided but which roots may be believed. The system trusts
 // what is in its store whether that is self-signed or not.
-func systemRoots(presented []*x509.Certificate, now time.Time) *chain.Store {
+func SystemRoots(presented []*x509.Certificate, now time.Time) *chain.Store {
 	store := chain.NewStore()
 	o := x509.VerifyOptions{Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	for _, c := range presented {
