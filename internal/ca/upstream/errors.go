@@ -44,7 +44,7 @@ func failure(err error) *ca.Error {
 		Timeout: e.Timeout, After: e.RetryAfter, Err: err,
 	}
 	switch e.ErrCode {
-	case est.CodeUnauthorized, est.CodeNotImplemented, est.CodeClientConfig, est.CodeRedirect:
+	case est.CodeUnauthorized, est.CodeChallenge, est.CodeNotImplemented, est.CodeClientConfig, est.CodeRedirect:
 		out.Final = true
 	case est.CodeRefused:
 		out.Final = e.Status != 408 && e.Status != 423 && e.Status != 425 && e.Status != 429
