@@ -100,7 +100,7 @@ func LibEST(code string) (number int, name string) {
 		n = est.LibESTNoCertificate
 	case "retry-after":
 		n = est.LibESTInvalidRetryValue
-	case "unauthorized":
+	case "unauthorized", "challenge-unknown":
 		n = est.LibESTAuthFail
 	case "client-config":
 		n = est.LibESTInvalidParameters
