@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Trust is what a client may believe after it has asked for the CA certificates again (RFC 7030 section 4.1.3).
-type Trust struct {
+// TrustChange is what a client may believe after it has asked for the CA certificates again (RFC 7030 section 4.1.3).
+type TrustChange struct {
 	// Anchors are those that were held, in their order, and behind them the new roots that follow from them.
 	Anchors []*x509.Certificate
 	// New are the new roots among the Anchors.
@@ -66,8 +66,8 @@ const confirmNew = "ask the CA's administrator for the fingerprint of the new ro
 // same name and the same new key that a held anchor of that name has signed, and that is valid now. So a CA below an anchor never
 // becomes a root. Every other certificate has to verify up to an anchor. When nothing of what was received does, the error is a
 // *TrustError, and the result tells why.
-func TrustUpdate(held, received []*x509.Certificate, now time.Time) (*Trust, error) {
-	t := &Trust{Anchors: slices.Clone(held)}
+func TrustUpdate(held, received []*x509.Certificate, now time.Time) (*TrustChange, error) {
+	t := &TrustChange{Anchors: slices.Clone(held)}
 	var candidates []*x509.Certificate // self-signed, and not held
 	var others []*x509.Certificate
 	known := 0
@@ -117,7 +117,7 @@ func TrustUpdate(held, received []*x509.Certificate, now time.Time) (*Trust, err
 }
 
 // follows returns nil when a new root may be believed.
-func (t *Trust) follows(root *x509.Certificate, received []*x509.Certificate, now time.Time) error {
+func (t *TrustChange) follows(root *x509.Certificate, received []*x509.Certificate, now time.Time) error {
 	switch {
 	case !isCA(root):
 		return errors.New("it is no CA certificate")
@@ -142,7 +142,7 @@ func (t *Trust) follows(root *x509.Certificate, received []*x509.Certificate, no
 }
 
 // verify is RFC 5280 path validation of a CA certificate up to an anchor.
-func (t *Trust) verify(c *x509.Certificate, received []*x509.Certificate, now time.Time) error {
+func (t *TrustChange) verify(c *x509.Certificate, received []*x509.Certificate, now time.Time) error {
 	if !isCA(c) {
 		return errors.New("it is no CA certificate")
 	}
@@ -159,7 +159,7 @@ func (t *Trust) verify(c *x509.Certificate, received []*x509.Certificate, now ti
 	return err
 }
 
-func (t *Trust) refuse(c *x509.Certificate, fix string, err error) {
+func (t *TrustChange) refuse(c *x509.Certificate, fix string, err error) {
 	t.Refused = append(t.Refused, &TrustError{ErrCode: CodeTrustUpdate, Certificate: c, Detail: "is not believed", Fix: fix, Err: err})
 }
 
