@@ -76,7 +76,7 @@ func TrustUpdate(held, received []*x509.Certificate, now time.Time) (*TrustChang
 		case contains(held, c):
 			known++
 		case contains(received[:i], c):
-		case selfSigned(c):
+		case SelfSigned(c):
 			candidates = append(candidates, c)
 		default:
 			others = append(others, c)
@@ -168,8 +168,8 @@ func isCA(c *x509.Certificate) bool {
 	return c.BasicConstraintsValid && c.IsCA && (c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageCertSign != 0)
 }
 
-// selfSigned tells whether a certificate is signed with its own key; OldWithNew and NewWithOld are not.
-func selfSigned(c *x509.Certificate) bool {
+// SelfSigned tells whether a certificate is signed with its own key; OldWithNew and NewWithOld are not.
+func SelfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
