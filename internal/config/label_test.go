@@ -109,7 +109,7 @@ func TestLabelProblems(t *testing.T) {
 		{"misspelt section", "[lable.phones]\nsubject = 'x'\n", []string{"1:1: lable: unknown section, did you mean [label.NAME]?"}},
 		{"empty strings", "[label.a]\nlines = ''\ncsrattrs = ''\nsubject = ''\n", []string{
 			`2:10: label.a.lines: must be auto, broken or single (got "")`,
-			`3:13: label.a.csrattrs: is base64, but not of a CsrAttrs: a DER SEQUENCE (got "")`,
+			`3:13: label.a.csrattrs: is base64, but not of a CsrAttrs: this is not one DER SEQUENCE (got "")`,
 		}},
 		{"the same in [ra] and labels", "subject = '('\n[label.a]\n[label.b]\nsubject = '['\n", []string{
 			"1:12: ra.subject: is not a regular expression: missing closing ): `(` (got \"(\")",
@@ -306,7 +306,7 @@ func TestProfileValues(t *testing.T) {
 		{"csrattrs", "'MAA='", ""},
 		{"csrattrs", "'never'", "must be auto, none or base64"},
 		{"csrattrs", "'MAsGCSqGSIb3DQEJBwA='", "not of a CsrAttrs"},
-		{"csrattrs", "'MAMCAQE='", "it holds more than object identifiers and attributes"},
+		{"csrattrs", "'MAMCAQE='", "element 1 is neither an object identifier nor an attribute"},
 		{"rate", "'10/h'", ""},
 		{"rate", "'10'", "has no slash"},
 		{"client_name", "'('", "is not a regular expression"},

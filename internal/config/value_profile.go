@@ -7,9 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
+	"callsign/est"
 	"callsign/internal/ra"
 )
 
@@ -153,17 +151,8 @@ func attributes(value any) string {
 	if err != nil {
 		return "must be auto, none or base64"
 	}
-	in := cryptobyte.String(der)
-	var items cryptobyte.String
-	if !in.ReadASN1(&items, asn1.SEQUENCE) || !in.Empty() {
-		return "is base64, but not of a CsrAttrs: a DER SEQUENCE"
-	}
-	for !items.Empty() {
-		var item cryptobyte.String
-		var tag asn1.Tag
-		if !items.ReadAnyASN1(&item, &tag) || tag != asn1.SEQUENCE && tag != asn1.OBJECT_IDENTIFIER {
-			return "is base64, but not of a CsrAttrs: it holds more than object identifiers and attributes"
-		}
+	if _, err := est.ParseCSRAttrs(der); err != nil {
+		return "is base64, but not of a CsrAttrs: " + strings.TrimPrefix(err.Error(), "csrattrs: ")
 	}
 	return ""
 }

@@ -50,7 +50,13 @@ func (a *RA) identify(ctx context.Context, l *label, c est.Credentials) (est.Ide
 	}
 	certified := who.Certificate != nil
 	switch {
-	case certErr != nil && (renewal || l.Authentication.certificate() || !c.HasPassword):
+	case certErr != nil && (renewal || l.Authentication.certificate()):
+		return est.Identity{}, certErr
+	case certErr != nil && !c.HasPassword:
+		if l.takesPasswords(a.c.CompatSequence) {
+			// A challenge, with the reason: the client may have a password that it shows only when asked.
+			certErr.Status = http.StatusUnauthorized
+		}
 		return est.Identity{}, certErr
 	case !certified && (renewal || l.Authentication.certificate()):
 		return est.Identity{}, certificateRequired(l, renewal)
@@ -68,6 +74,12 @@ func (a *RA) identify(ctx context.Context, l *label, c est.Credentials) (est.Ide
 		return who, nil
 	}
 	return user, nil
+}
+
+// takesPasswords tells whether a password could be right.
+func (l *label) takesPasswords(compat bool) bool {
+	_, can := l.Authority.(ca.LoginChecker)
+	return l.Users != nil || can && (l.CALogin || compat)
 }
 
 // The operation that renews a certificate.

@@ -112,7 +112,7 @@ func TestAuthentication(t *testing.T) {
 		{name: "any, certificate with a short key", cert: short, who: "cert:" + hash + "/CN=device"},
 		{name: "any, nothing", code: ra.CodeNoCredentials, status: 401},
 		{name: "any, bad certificate and good password", cert: client(t, other, "x"), user: user, pass: password, who: user, as: user},
-		{name: "any, bad certificate alone", cert: client(t, other, "x"), code: ra.CodeClientUntrusted, status: 403},
+		{name: "any, bad certificate alone", cert: client(t, other, "x"), code: ra.CodeClientUntrusted, status: 401},
 
 		{name: "certificate", label: "certificate", cert: good, who: "cert:" + hash + "/CN=device"},
 		{name: "certificate, nothing", label: "certificate", code: ra.CodeCertificateRequired, status: 403},
@@ -132,7 +132,7 @@ func TestAuthentication(t *testing.T) {
 
 		{name: "name in the common name", label: "named", cert: full, who: "cert:" + hash + "/SEP001122334455"},
 		{name: "name in a DNS name", label: "named", cert: inName, who: "cert:" + hash + "/SEP001122334455"},
-		{name: "no name", label: "named", cert: good, code: ra.CodeClientName, status: 403},
+		{name: "no name", label: "named", cert: good, code: ra.CodeClientName, status: 401},
 		{name: "name of nobody here", label: "named", cert: client(t, w.root, "SEPFF1122334455"), code: ra.CodeClientDenied, status: 403},
 		{name: "user among the clients", label: "named", user: user, pass: password, who: user, as: user},
 
