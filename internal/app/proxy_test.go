@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -87,9 +88,12 @@ func (p *proxied) nginxConfig(dir, listen string) string {
 		}
 		server = strings.ReplaceAll(server, from, to)
 	}
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n" // and nobody else, who could not write into the directory of the test
+	}
 	return fmt.Sprintf(`daemon off;
-master_process off;
-pid %[1]s/nginx.pid;
+%[3]spid %[1]s/nginx.pid;
 error_log stderr warn;
 events {}
 http {
@@ -100,7 +104,7 @@ fastcgi_temp_path %[1]s/fastcgi;
 uwsgi_temp_path %[1]s/uwsgi;
 scgi_temp_path %[1]s/scgi;
 %[2]s}
-`, dir, server)
+`, dir, server, user)
 }
 
 // runNginx starts Debian's nginx in front of the product until the test ends.
@@ -116,22 +120,25 @@ func runNginx(t *testing.T) func(*proxied) {
 	return func(p *proxied) {
 		t.Helper()
 		dir := t.TempDir()
-		free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		listen := free.Addr().String()
-		conf := filepath.Join(dir, "nginx.conf")
-		if err := os.WriteFile(conf, []byte(p.nginxConfig(dir, listen)), 0o600); err != nil {
+		socket, err := l.(*net.TCPListener).File()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := free.Close(); err != nil {
+		listen := l.Addr().String()
+		conf := filepath.Join(dir, "nginx.conf")
+		if err := os.WriteFile(conf, []byte(p.nginxConfig(dir, listen)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var said bytes.Buffer
 		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), nginx, "-p", dir, "-c", conf, "-e", "stderr")
 		cmd.Stdout, cmd.Stderr = &said, &said
-		if err := cmd.Start(); err != nil {
+		// As when nginx replaces itself: it takes over a socket that listens already, so nobody else can have the port.
+		cmd.Env, cmd.ExtraFiles = append(os.Environ(), "NGINX=3;"), []*os.File{socket}
+		if err := errors.Join(cmd.Start(), socket.Close(), l.Close()); err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{})
@@ -152,16 +159,6 @@ func runNginx(t *testing.T) func(*proxied) {
 				t.Logf("nginx: %s", said.String())
 			}
 		})
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", listen)
-			if err == nil {
-				_ = conn.Close()
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("nginx does not listen: %v", err)
-			}
-		}
 		p.url = "https://" + listen
 	}
 }
