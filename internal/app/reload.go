@@ -22,7 +22,7 @@ func (a *App) Reload(ctx context.Context) (*Reloaded, error) {
 	if a.run.Err() != nil {
 		return nil, &Problem{ErrCode: "app.reload", Detail: "the server is stopping", Fix: "nothing: the next start reads the configuration"}
 	}
-	done, err := a.reload() //nolint:contextcheck // what it starts outlives who asked
+	done, err := a.reload()
 	if err != nil {
 		a.log.ErrorContext(ctx, "configuration not reloaded; the old one stays in force", slog.String("event", "app.reload_failed"), slog.String("err", err.Error()))
 		return nil, err

@@ -53,8 +53,9 @@ func (a *RA) identify(ctx context.Context, l *label, c est.Credentials) (est.Ide
 	case certErr != nil && (renewal || l.Authentication.certificate()):
 		return est.Identity{}, certErr
 	case certErr != nil && !c.HasPassword:
-		if l.takesPasswords(a.c.CompatSequence) {
-			// A challenge, with the reason: the client may have a password that it shows only when asked.
+		if l.takesPasswords(a.c.CompatSequence) && certErr.ErrCode != CodeClientRevoked {
+			// A challenge, with the reason: the client may have a password that it shows only when asked. Who was revoked is not
+			// asked for another way in.
 			certErr.Status = http.StatusUnauthorized
 		}
 		return est.Identity{}, certErr

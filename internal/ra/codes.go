@@ -13,7 +13,7 @@ const (
 	CodeClientUntrusted     = "ra.client-untrusted"     // 403, or 401 where a password may help: client certificate from a CA that is not accepted
 	CodeClientName          = "ra.client-name"          // 403, or 401 where a password may help: client certificate without a name that client_name finds
 	CodeClientDenied        = "ra.client-denied"        // 403: a client whose name may not enrol under the label
-	CodeClientRevoked       = "ra.client-revoked"       // 403, or 401 where a password may help: client certificate revoked or distrusted
+	CodeClientRevoked       = "ra.client-revoked"       // 403: client certificate revoked or distrusted
 	CodeCertificateRequired = "ra.certificate-required" // 403: no client certificate where one is demanded
 	CodeReenrollIssuer      = "ra.reenroll-issuer"      // 403: the certificate to be renewed is not of the label's CA, or is not valid
 	CodeReenrollExpired     = "ra.reenroll-expired"     // 403: the certificate to be renewed is outside its dates and the grace
