@@ -344,7 +344,8 @@ func (a *CSRAttrs) SignatureAlgorithms() []x509.SignatureAlgorithm {
 	return out
 }
 
-// signatureAlgorithms are those by object identifier that a request may be signed with. It is never modified.
+// signatureAlgorithms are those by object identifier that a request may be signed with. Ed25519 is left out: its identifier names a
+// kind of key as well, which signs in one way only. It is never modified.
 var signatureAlgorithms = map[string]x509.SignatureAlgorithm{
 	"1.2.840.113549.1.1.11": x509.SHA256WithRSA,
 	"1.2.840.113549.1.1.12": x509.SHA384WithRSA,
@@ -352,5 +353,4 @@ var signatureAlgorithms = map[string]x509.SignatureAlgorithm{
 	"1.2.840.10045.4.3.2":   x509.ECDSAWithSHA256,
 	"1.2.840.10045.4.3.3":   x509.ECDSAWithSHA384,
 	"1.2.840.10045.4.3.4":   x509.ECDSAWithSHA512,
-	"1.3.101.112":           x509.PureEd25519,
 }

@@ -85,7 +85,7 @@ func (a *CSRAttrs) ChooseKey(wish KeySpec) (KeySpec, error) {
 		return wish, nil
 	}
 	for _, k := range keys {
-		if k.known() {
+		if _, err := a.chooseSignature(k.Algorithm); k.known() && err == nil {
 			return k, nil
 		}
 	}

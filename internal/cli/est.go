@@ -25,18 +25,20 @@ import (
 
 func (e *env) estCommand() *cobra.Command {
 	c := group("est", "The client side of EST (RFC 7030): certificates from any EST server",
-		e.estCACerts(), e.estCSRAttrs())
+		e.estCACerts(), e.estCSRAttrs(), e.estEnroll(), e.estReenroll(), e.estServerKeygen())
 	c.Long = `The client side of EST (RFC 7030): ask any EST server for its CA certificates, for what it wants in a request, and for certificates.
 
 URL is the server's, https://HOST[:PORT]; /.well-known/est is added when it has no path. The server is judged by the CA certificates of
 --ca, by the roots of this system with --implicit, or, for est cacerts alone, by a fingerprint.`
 	c.Example = `  callsign est cacerts https://ra.example.com:8084 --fingerprint sha256:2f9c... --out est-ca.pem
-  callsign est csrattrs https://ra.example.com:8084 --ca est-ca.pem`
+  callsign est csrattrs https://ra.example.com:8084 --ca est-ca.pem
+  callsign est enroll https://ra.example.com:8084 --ca est-ca.pem --user device --subject CN=gw1 --out gw1
+  callsign est reenroll https://ra.example.com:8084 --ca est-ca.pem --cert gw1.pem --key gw1.key --out gw1 --force`
 	return c
 }
 
 // passwordVariable is where a password can be, so that it stands in no command line.
-const passwordVariable = "CALLSIGN_EST_PASSWORD"
+const passwordVariable = "CALLSIGN_EST_PASSWORD" //nolint:gosec // the name of a variable
 
 // estFlags are what every command of est has: which server, why it is trusted, and who asks.
 type estFlags struct {

@@ -230,7 +230,7 @@ func (r *estCACertificates) text(e *env, w io.Writer) {
 	}
 	switch {
 	case r.File != "":
-		e.hint("wrote %s; use it: callsign est csrattrs %s --ca %s\n", r.File, shellQuote(r.URL), shellQuote(r.File))
+		e.hint("wrote %s; use it: callsign est enroll %s --ca %s --subject CN=NAME --out NAME\n", r.File, shellQuote(r.URL), shellQuote(r.File))
 	default:
 		e.hint("nothing was written: --out FILE keeps them for --ca of the other commands\n")
 	}
