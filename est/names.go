@@ -6,8 +6,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -58,24 +60,38 @@ func plainName(der []byte) ([][]string, bool) {
 	return out, true
 }
 
-// bmpString is the tag of BMPString, which cryptobyte does not name.
-const bmpString = casn1.Tag(30)
+// Tags of string types that cryptobyte does not name.
+const (
+	numericString = casn1.Tag(18)
+	visibleString = casn1.Tag(26)
+	bmpString     = casn1.Tag(30)
+)
 
-// textOf is the value of a string of any type, or the value after its tag.
+// textOf is the value of a string of any type that can be compared with others, after "s:", or the value after its tag. No two
+// values that are read differently have the same text.
 func textOf(tag casn1.Tag, value []byte) string {
-	switch tag {
-	case casn1.PrintableString, casn1.UTF8String, casn1.IA5String, casn1.T61String:
+	ascii := !slices.ContainsFunc(value, func(b byte) bool { return b >= 0x80 })
+	switch {
+	case tag == casn1.UTF8String && utf8.Valid(value),
+		ascii && (tag == casn1.PrintableString || tag == casn1.IA5String || tag == numericString || tag == visibleString):
 		return "s:" + string(value)
-	case bmpString:
-		if len(value)%2 == 0 {
-			units := make([]uint16, 0, len(value)/2)
-			for i := 0; i < len(value); i += 2 {
-				units = append(units, uint16(value[i])<<8|uint16(value[i+1]))
-			}
-			return "s:" + string(utf16.Decode(units))
+	case tag == casn1.T61String:
+		// Whoever still writes it means Latin-1, and so do those who read it.
+		text := make([]rune, len(value))
+		for i, b := range value {
+			text[i] = rune(b)
+		}
+		return "s:" + string(text)
+	case tag == bmpString && len(value)%2 == 0:
+		text := make([]rune, 0, len(value)/2)
+		for i := 0; i < len(value); i += 2 {
+			text = append(text, rune(value[i])<<8|rune(value[i+1]))
+		}
+		if !slices.ContainsFunc(text, utf16.IsSurrogate) {
+			return "s:" + string(text)
 		}
 	}
-	return string(rune(tag)) + ":" + string(value)
+	return strconv.Itoa(int(tag)) + ":" + string(value)
 }
 
 // Tags of GeneralName (RFC 5280 section 4.2.1.6).
@@ -107,11 +123,11 @@ func alternatives(extensions []pkix.Extension) ([]string, bool) {
 			case dnsName:
 				text = strings.ToLower(text)
 			case rfc822Name:
-				if local, host, ok := strings.Cut(text, "@"); ok {
-					text = local + "@" + strings.ToLower(host)
+				if at := strings.LastIndexByte(text, '@'); at >= 0 { // a local part in quotes may hold another
+					text = text[:at] + strings.ToLower(text[at:])
 				}
 			}
-			names = append(names, string(rune(tag))+":"+text)
+			names = append(names, strconv.Itoa(int(tag))+":"+text)
 		}
 	}
 	slices.Sort(names)

@@ -3,9 +3,13 @@ package est_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"net/http"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"callsign/est"
 )
@@ -84,5 +88,52 @@ func TestSameNames(t *testing.T) {
 	subject, alternative := est.SameNames(csr, cert)
 	if !subject || alternative {
 		t.Errorf("subject %v, alternative names %v: the request has a DNS name and the certificate none", subject, alternative)
+	}
+}
+
+// commonName is the DER of a name with one common name.
+func commonName(t *testing.T, tag casn1.Tag, value string) []byte {
+	t.Helper()
+	return build(t, func(b *cryptobyte.Builder) {
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) {
+				b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+					b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{2, 5, 4, 3})
+					b.AddASN1(tag, func(b *cryptobyte.Builder) { b.AddBytes([]byte(value)) })
+				})
+			})
+		})
+	})
+}
+
+// TestSameSubject: the type of a string makes no other name, and no two names are taken for one because of their types.
+func TestSameSubject(t *testing.T) {
+	t.Parallel()
+	const bmp = casn1.Tag(30)
+	for _, tt := range []struct {
+		name string
+		tagA casn1.Tag
+		a    string
+		tagB casn1.Tag
+		b    string
+		same bool
+	}{
+		{"PrintableString and UTF8String", casn1.PrintableString, "device", casn1.UTF8String, "device", true},
+		{"BMPString and UTF8String", bmp, "\x00d\x00\xe9", casn1.UTF8String, "d\u00e9", true},
+		{"T61String and UTF8String", casn1.T61String, "d\xe9", casn1.UTF8String, "d\u00e9", true},
+		{"T61String of the octets of UTF-8", casn1.T61String, "\xc3\xa9", casn1.UTF8String, "\u00e9", false},
+		{"IA5String of the octets of UTF-8", casn1.IA5String, "\xc3\xa9", casn1.UTF8String, "\u00e9", false},
+		{"surrogates that differ", bmp, "\xd8\x00", bmp, "\xd8\x01", false},
+		{"a surrogate and the sign for what is no text", bmp, "\xd8\x00", casn1.UTF8String, "\ufffd", false},
+		{"octets that are no text", casn1.UTF8String, "\xff", casn1.UTF8String, "\xfe", false},
+		{"a tag that is the letter of our own mark", casn1.Tag('s'), "device", casn1.UTF8String, "device", false},
+		{"case", casn1.UTF8String, "device", casn1.UTF8String, "Device", false},
+		{"a blank more", casn1.UTF8String, "device", casn1.UTF8String, "device ", false},
+	} {
+		csr := &x509.CertificateRequest{RawSubject: commonName(t, tt.tagA, tt.a)}
+		cert := &x509.Certificate{RawSubject: commonName(t, tt.tagB, tt.b)}
+		if same, _ := est.SameNames(csr, cert); same != tt.same {
+			t.Errorf("%s: same is %t", tt.name, same)
+		}
 	}
 }
