@@ -26,9 +26,14 @@
 //
 // # Client
 //
-// Client asks for CA certificates, enrolls with a PKCS#10 and sends full CMC requests. It is liberal in what it reads:
+// Client asks for CA certificates and for what requests shall hold (CSRAttrs), enrolls and renews with a PKCS#10, also one that is
+// linked to its connection, fetches keys that the server makes, and sends full CMC requests. It is liberal in what it reads:
 // any white space, trailing NULs, PEM, raw DER, missing Content-Transfer-Encoding, extra certificates. Its errors have
-// a stable code, a remedy, and the number that libEST reports for the same condition.
+// a stable code, a remedy, and the number that libEST reports for the same condition. BuildCSR makes a request from what a client
+// wishes and a server demands; Poll asks again after a 202.
+//
+// Whom it trusts its TLS configuration says, for example by Trust, which keeps explicit and implicit anchors apart. A client
+// that has no anchor yet begins with Bootstrap and ConfirmFingerprint; TrustUpdate follows a CA to its next root.
 //
 // # Deviations
 //
@@ -50,9 +55,8 @@
 //   - Certificate-less TLS (SRP) is not offered.
 //   - The Client does not send the trusted_ca_keys extension after dropping implicit anchors (section 4.1.3);
 //     crypto/tls has no means to.
-//   - The Client does not bootstrap trust (section 4.1.1): its TLS configuration names the anchors. It requires the
-//     server's name to match and does not accept id-kp-cmcRA instead (section 3.6.1).
 //   - The Client answers only Basic challenges, and follows no redirect to another origin.
+//   - A Bootstrap may ask for cacerts alone, not for fullcmc (section 4.1.1 permits both).
 //
 // # Concurrency
 //
