@@ -73,6 +73,8 @@ func (h *Handler) forwardedFor(fields []string) string {
 			}
 			hop = netip.AddrPortFrom(a, 0)
 		}
+		// A zone is any text and means nothing on another machine: it would only stand in the logs.
+		hop = netip.AddrPortFrom(hop.Addr().WithZone(""), hop.Port())
 		if !h.trusts(hop.String()) {
 			return hop.String()
 		}

@@ -125,3 +125,28 @@ func TestForwardedLink(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardedAddress: of a list of addresses the last that is no proxy's counts, and nothing in it but the address.
+func TestForwardedAddress(t *testing.T) {
+	t.Parallel()
+	for list, want := range map[string]string{
+		"203.0.113.7":                            "203.0.113.7:0",
+		"198.51.100.9, 203.0.113.7:4711":         "203.0.113.7:4711",
+		"[2001:db8::7]":                          "[2001:db8::7]:0",
+		"fe80::1%x while SSL, client: 192.0.2.1": "127.0.0.1",
+		"fe80::1%x while SSL EST handshaking":    "[fe80::1]:0",
+		"[fe80::1%x while SSL handshaking]:4711": "[fe80::1]:4711",
+		"203.0.113.7, unknown":                   "127.0.0.1",
+		"203.0.113.7, ::ffff:127.0.0.1":          "203.0.113.7:0",
+	} {
+		a := newAuthority(t)
+		url := serve(t, &est.Handler{Backend: a, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, a.ca.server)
+		csr, _ := newCSR(t, "x")
+		if response, body := send(t, httpClient(t, a.ca), http.MethodPost, url+"/.well-known/est/simpleenroll", wrap64(csr), map[string]string{"Content-Type": pkcs10, "X-Forwarded-For": list}); response.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %s", response.StatusCode, body)
+		}
+		if got := a.requests()[0].Peer.String(); got != want && !strings.HasPrefix(got, want+":") {
+			t.Errorf("%q: peer %s, want %s", list, got, want)
+		}
+	}
+}

@@ -17,6 +17,9 @@ const (
 	writeTimeout      = 60 * time.Second // from the end of the header to the end of the answer, the CA's time included
 	idleTimeout       = 60 * time.Second // between two requests of a connection
 	maxHeaderBytes    = 16 << 10
+	// maxStreams bounds the requests that one connection with HTTP/2 holds at the same time: each may keep a body in memory
+	// before it is known who sends it. EST clients send one after the other.
+	maxStreams = 16
 )
 
 // NewServer returns a server for handler (a *Handler, or one that leads to it) with the TLS settings and timeouts that
@@ -36,6 +39,7 @@ func NewServer(handler http.Handler, tc *tls.Config, log *slog.Logger) *http.Ser
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          connectionLog(log),
 	}
 }
