@@ -6,11 +6,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -26,56 +24,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/cryptobyte"
-	casn1 "golang.org/x/crypto/cryptobyte/asn1"
-
 	"callsign/cmc"
 	"callsign/est"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// linkedCSR makes a request for a name, with a link in challengePassword.
-func linkedCSR(t testing.TB, key *ecdsa.PrivateKey, name, link string) []byte {
-	t.Helper()
-	plain, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, err := x509.ParseCertificateRequest(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info := build(t, func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1Int64(0)
-			b.AddBytes(csr.RawSubject)
-			b.AddBytes(csr.RawSubjectPublicKeyInfo)
-			b.AddASN1(casn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-				b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-					b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 7})
-					b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) {
-						b.AddASN1(casn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(link)) })
-					})
-				})
-			})
-		})
-	})
-	sum := sha256.Sum256(info)
-	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return build(t, func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddBytes(info)
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2})
-			})
-			b.AddASN1BitString(signature)
-		})
-	})
-}
 
 // TestClientLinks links requests to their connections, as both versions of TLS do it, at a server that demands it.
 func TestClientLinks(t *testing.T) {

@@ -21,15 +21,14 @@ import (
 	"callsign/est"
 )
 
-// challengeCSR makes a request with a challengePassword as libEST writes it, without one for the empty string.
-func challengeCSR(t testing.TB, challenge string) []byte {
+// linkedCSR makes a request for a name, with a challengePassword as libEST writes it; without one for the empty string.
+func linkedCSR(t testing.TB, key *ecdsa.PrivateKey, name, link string) []byte {
 	t.Helper()
-	key := newKey(t)
-	plain, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "linked"}}, key)
+	plain, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if challenge == "" {
+	if link == "" {
 		return plain
 	}
 	csr, err := x509.ParseCertificateRequest(plain)
@@ -45,7 +44,7 @@ func challengeCSR(t testing.TB, challenge string) []byte {
 				b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 					b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 7})
 					b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) {
-						b.AddASN1(casn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(challenge)) })
+						b.AddASN1(casn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(link)) })
 					})
 				})
 			})
@@ -65,6 +64,12 @@ func challengeCSR(t testing.TB, challenge string) []byte {
 			b.AddASN1BitString(signature)
 		})
 	})
+}
+
+// challengeCSR is linkedCSR with a new key.
+func challengeCSR(t testing.TB, challenge string) []byte {
+	t.Helper()
+	return linkedCSR(t, newKey(t), "linked", challenge)
 }
 
 func build(t testing.TB, f func(*cryptobyte.Builder)) []byte {

@@ -37,7 +37,7 @@ func (p published) Certificates() [][]*x509.Certificate {
 }
 
 // enrollmentPages serves web enrollment of a CA over TLS with the certificate of leaf.
-func enrollmentPages(t *testing.T, ca published, leaf *signed, password string) (addr string) {
+func enrollmentPages(t *testing.T, ca certsrvtest.CA, leaf *signed, password string) (addr string) {
 	t.Helper()
 	s, err := certsrvtest.New(certsrvtest.Config{
 		CA: ca, NTLM: true, Users: []certsrvtest.User{{Name: `MICHAMEN\ciscora`, Password: password}},

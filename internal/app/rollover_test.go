@@ -3,10 +3,8 @@ package app_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,26 +90,7 @@ func TestRenewedCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := certsrvtest.New(certsrvtest.Config{
-		CA: ca, NTLM: true, Users: []certsrvtest.User{{Name: `MICHAMEN\ciscora`, Password: strings.TrimSpace(string(password))}},
-		Templates: []certsrvtest.Template{{Name: "CiscoRA"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		_ = server.Serve(l, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{iis.cert.Raw}, PrivateKey: iis.key}}})
-	})
-	t.Cleanup(func() {
-		_ = server.Close() // connections of the RA, which has stopped
-		serving.Wait()
-	})
-	c.ADCS.ConnectTo = l.Addr().String()
+	c.ADCS.ConnectTo = enrollmentPages(t, ca, iis, strings.TrimSpace(string(password)))
 	c.RA.CompatSequence = false
 	c.EST.LabCAFile = filepath.Join(c.Dir, "est-ca.pem") // ca.pem is where the server writes the CA's chain
 	if lab, err := certfile.LoadCertificates(filepath.Join(c.Dir, app.CAFile)); err != nil {
