@@ -37,6 +37,14 @@ type FullCMC interface {
 	FullCMC(ctx context.Context, r CMCRequest) CMCReply
 }
 
+// Judge is the optional power of a Backend to refuse a serverkeygen request before a key is made for it: that costs up to a
+// second of a processor, and the key waits in memory. Without it the request is refused by Enroll.
+type Judge interface {
+	// Judge returns why Enroll would refuse r, whatever the key that is made, or nil. r.CSR is what the client sent: its key is of
+	// the kind that would be made, and its signature means nothing. It must not wait for the CA.
+	Judge(ctx context.Context, r EnrollRequest) error
+}
+
 // Credentials are what a client showed of itself.
 type Credentials struct {
 	Label        string

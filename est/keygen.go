@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -171,11 +172,17 @@ func (x *exchange) serverkeygen(o operation) error {
 		memory = &x.h.ownKeys
 	}
 	id := keyRequest(who.Name, x.label, wish)
+	if judge, ok := x.h.Backend.(Judge); ok && !memory.has(id) {
+		if err := judge.Judge(x.r.Context(), x.request(o, who, wish, linked)); err != nil {
+			return internalError(err)
+		}
+	}
 	made, err := memory.make(x.r.Context(), id, wish.CertificateRequest)
 	if err != nil {
 		return err
 	}
 	cert, err := x.ask(o, who, parsedCSR{CertificateRequest: made.csr, csrForm: wish.csrForm}, linked)
+	memory.settle(id, final(err))
 	if err != nil || cert == nil {
 		return err // the key waits: who asks again, also after a refusal, is known by it
 	}
@@ -189,6 +196,12 @@ func (x *exchange) serverkeygen(o operation) error {
 		memory.keep(id, made) // for the client's next try
 	}
 	return nil
+}
+
+// final tells whether an error of the Backend is a refusal, and no failure that passes.
+func final(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests
 }
 
 // sendKey answers with a private key and its certificate, in the form that libEST's client reads.
@@ -237,7 +250,8 @@ const (
 // KeyMemory holds private keys that serverkeygen has made until the CA has certified them, so that who comes back after a
 // 202 gets the certificate of the same key, and a request that was refused is known again. They are in memory alone: after
 // a restart the same request is given another key, and the certificate of the first one is never fetched. It holds at most
-// 1000 keys, at most 50 of one client, each for at most 31 days. The zero value is ready for use, by several Handlers too.
+// 1000 keys, at most 50 of one client, each for at most 31 days; those of requests that were refused make room for others, the
+// oldest first. The zero value is ready for use, by several Handlers too.
 type KeyMemory struct {
 	mu    sync.Mutex
 	keys  map[keyID]*madeKey
@@ -256,6 +270,8 @@ type madeKey struct {
 	csr   *x509.CertificateRequest // signed by it
 	key   crypto.Signer
 	until time.Time
+
+	refused bool // the last answer was a refusal; guarded by KeyMemory.mu
 }
 
 // keyRequest is the ID of a request. Its signature and its link are no part of it: who comes back on another connection
@@ -330,19 +346,20 @@ func (m *KeyMemory) make(ctx context.Context, id keyID, wish *x509.CertificateRe
 // keep remembers a key, and returns the one that waits already when the same request came twice at the same time; nil when
 // there is no room.
 func (m *KeyMemory) keep(id keyID, k *madeKey) *madeKey {
-	if there, room := m.find(id); there != nil || !room {
-		return there
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if there := m.keys[id]; there != nil {
 		return there
 	}
+	victims, room := m.room(id)
+	if !room {
+		return nil
+	}
+	for _, v := range victims {
+		delete(m.keys, v)
+	}
 	if m.keys == nil {
 		m.keys = map[keyID]*madeKey{}
-	}
-	if len(m.keys) >= mostKeys {
-		return nil
 	}
 	m.keys[id] = k
 	return k
@@ -353,18 +370,54 @@ func (m *KeyMemory) keep(id keyID, k *madeKey) *madeKey {
 func (m *KeyMemory) find(id keyID) (k *madeKey, room bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now, ofOne := time.Now(), 0
-	for other, k := range m.keys {
-		if !now.Before(k.until) {
-			delete(m.keys, other)
-		} else if other.client == id.client {
-			ofOne++
-		}
-	}
+	now := time.Now()
+	maps.DeleteFunc(m.keys, func(_ keyID, k *madeKey) bool { return !now.Before(k.until) })
 	if k := m.keys[id]; k != nil {
 		return k, true
 	}
-	return nil, len(m.keys) < mostKeys && ofOne < mostKeysOfOne
+	_, room = m.room(id)
+	return nil, room
+}
+
+// has tells whether a key waits for a request.
+func (m *KeyMemory) has(id keyID) bool {
+	k, _ := m.find(id)
+	return k != nil
+}
+
+// room tells whether one more key of a client has room, and which keys of refused requests have to go for it: the oldest of its own
+// when it has its share, else the oldest of all. m.mu is held.
+func (m *KeyMemory) room(id keyID) (victims []keyID, room bool) {
+	ofOne := 0
+	var own, oldest keyID
+	var ownUntil, oldestUntil time.Time
+	for other, k := range m.keys {
+		if other.client == id.client {
+			ofOne++
+			if k.refused && (ownUntil.IsZero() || k.until.Before(ownUntil)) {
+				own, ownUntil = other, k.until
+			}
+		}
+		if k.refused && (oldestUntil.IsZero() || k.until.Before(oldestUntil)) {
+			oldest, oldestUntil = other, k.until
+		}
+	}
+	switch {
+	case ofOne >= mostKeysOfOne:
+		return []keyID{own}, !ownUntil.IsZero()
+	case len(m.keys) >= mostKeys:
+		return []keyID{oldest}, !oldestUntil.IsZero()
+	}
+	return nil, true
+}
+
+// settle notes whether the last answer to a request was a refusal.
+func (m *KeyMemory) settle(id keyID, refused bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.keys[id]; k != nil {
+		k.refused = refused
+	}
 }
 
 func (m *KeyMemory) forget(id keyID) {

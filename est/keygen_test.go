@@ -17,9 +17,11 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -365,4 +367,113 @@ func TestKeysOfOneClient(t *testing.T) {
 		}
 	}
 	t.Errorf("no bound: the last status is %d", last)
+}
+
+// TestRefusedKeysMakeRoom: the keys of requests that were refused keep nobody from the memory, neither their own client nor others.
+func TestRefusedKeysMakeRoom(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.profile.KeyGeneration = est.KeysInClear
+	const clients, each = 21, 50
+	for i := range clients {
+		a.users["user-"+strconv.Itoa(i)] = "estpwd"
+	}
+	a.enroll = func(_ context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
+		if strings.HasPrefix(r.CSR.Subject.CommonName, "refused") {
+			return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: "x.no", Text: "no"}
+		}
+		return est.EnrollResult{RetryAfter: time.Second}, nil
+	}
+	keys := new(est.KeyMemory)
+	handler := &est.Handler{Backend: a, Keys: keys}
+	key := newKey(t)
+	ask := func(user, cn string) int {
+		t.Helper()
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: cn}}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://ra/.well-known/est/serverkeygen", bytes.NewReader(wrap64(der)))
+		r.Header.Set("Content-Type", pkcs10)
+		r.SetBasicAuth(user, "estpwd")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	if status := ask("user-0", "waits"); status != http.StatusAccepted {
+		t.Fatalf("status %d", status)
+	}
+	for i := range clients {
+		for j := range each {
+			if status := ask("user-"+strconv.Itoa(i), "refused-"+strconv.Itoa(j)); status != http.StatusForbidden {
+				t.Fatalf("client %d, request %d: status %d", i, j, status)
+			}
+		}
+	}
+	for _, user := range []string{"user-3", "estuser"} { // one that has had its share, and one that comes new
+		if status := ask(user, "new"); status != http.StatusAccepted {
+			t.Errorf("%s: status %d after the refused requests", user, status)
+		}
+	}
+	var waited [][]byte
+	if ask("user-0", "waits"); true {
+		for _, r := range a.requests() {
+			if r.CSR.Subject.CommonName == "waits" {
+				waited = append(waited, r.CSR.RawSubjectPublicKeyInfo)
+			}
+		}
+	}
+	if len(waited) != 2 || !bytes.Equal(waited[0], waited[1]) {
+		t.Error("the key of a request that waits was given up for others")
+	}
+}
+
+// judge is an authority that refuses before a key is made.
+type judge struct {
+	*authority
+	judged *atomic.Int32
+}
+
+func (j judge) Judge(_ context.Context, r est.EnrollRequest) error {
+	j.judged.Add(1)
+	if r.Operation != "serverkeygen" || r.Identity.Name == "" || r.CSR.PublicKey == nil {
+		return errors.New("an incomplete request")
+	}
+	if r.CSR.Subject.CommonName == "forbidden" {
+		return refuseAll(nil)
+	}
+	return nil
+}
+
+// TestJudgedBeforeTheKey: no key is made for a request that would be refused whatever the key; who comes back for one that waits is not
+// judged again.
+func TestJudgedBeforeTheKey(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.profile.KeyGeneration = est.KeysInClear
+	a.enroll = func(context.Context, est.EnrollRequest) (est.EnrollResult, error) {
+		return est.EnrollResult{RetryAfter: time.Second}, nil
+	}
+	judged := new(atomic.Int32)
+	url := serve(t, &est.Handler{Backend: judge{a, judged}}, a.ca.server) + "/.well-known/est/serverkeygen"
+	client, header := httpClient(t, a.ca), map[string]string{"Content-Type": pkcs10}
+	forbidden, _ := newCSR(t, "forbidden")
+	for range 60 { // more than one client's share of the memory
+		if response, body := send(t, client, http.MethodPost, url, wrap64(forbidden), header); response.StatusCode != http.StatusForbidden {
+			t.Fatalf("status %d: %s", response.StatusCode, body)
+		}
+	}
+	if n := len(a.requests()); n != 0 {
+		t.Errorf("keys were made for %d requests", n)
+	}
+	judged.Store(0)
+	allowed, _ := newCSR(t, "allowed")
+	for range 3 {
+		if response, body := send(t, client, http.MethodPost, url, wrap64(allowed), header); response.StatusCode != http.StatusAccepted {
+			t.Fatalf("status %d: %s", response.StatusCode, body)
+		}
+	}
+	if n := judged.Load(); n != 1 {
+		t.Errorf("judged %d times", n)
+	}
 }

@@ -204,14 +204,7 @@ func (x *exchange) enroll(o operation, who Identity, csr parsedCSR) error {
 
 // ask hands the request to the Backend. It returns nil when the answer, 202, is sent.
 func (x *exchange) ask(o operation, who Identity, csr parsedCSR, linked bool) (*x509.Certificate, error) {
-	r := EnrollRequest{
-		Label: x.label, Operation: o.name, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
-		Linked: linked, ChangeSubject: csr.change,
-	}
-	if csr.challenge != nil && !linked {
-		r.Challenge = *csr.challenge
-	}
-	result, err := x.h.Backend.Enroll(x.r.Context(), r)
+	result, err := x.h.Backend.Enroll(x.r.Context(), x.request(o, who, csr, linked))
 	if err != nil {
 		return nil, internalError(err)
 	}
@@ -228,6 +221,18 @@ func (x *exchange) ask(o operation, who Identity, csr parsedCSR, linked bool) (*
 		return nil, internalError(errors.New("the authority returned a certificate for another key"))
 	}
 	return result.Certificate, nil
+}
+
+// request is the request as the Backend gets it.
+func (x *exchange) request(o operation, who Identity, csr parsedCSR, linked bool) EnrollRequest {
+	r := EnrollRequest{
+		Label: x.label, Operation: o.name, CSR: csr.CertificateRequest, Identity: who, Peer: x.peer, TLS: x.r.TLS, RequestID: x.id,
+		Linked: linked, ChangeSubject: csr.change,
+	}
+	if csr.challenge != nil && !linked {
+		r.Challenge = *csr.challenge
+	}
+	return r
 }
 
 // fullcmc answers RFC 7030 section 4.3.

@@ -16,24 +16,8 @@ import (
 
 // Enroll implements est.Backend: one PKCS#10 that is really signed, by simpleenroll, simplereenroll or serverkeygen.
 func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult, error) {
-	l, refused := a.label(r.Label)
+	l, asked, refused := a.admit(ctx, r)
 	if refused != nil {
-		return est.EnrollResult{}, refused
-	}
-	if refused := a.ready(ctx, r.Label); refused != nil {
-		return est.EnrollResult{}, explained(refused) // the caller is authenticated
-	}
-	asked, err := effective(r)
-	if err != nil {
-		return est.EnrollResult{}, &est.Error{
-			Status: http.StatusBadRequest, ErrCode: CodeNameDenied, Text: "the names that changeSubjectName asks for cannot be read", Err: err,
-			Fix: "make a new PKCS#10 request with the device's tool",
-		}
-	}
-	if p := a.reserved.check(asked); p != nil {
-		return est.EnrollResult{}, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
-	}
-	if refused := l.rules.check(asked, l.clientOf(r.Identity), r.Identity.Relays); refused != nil {
 		return est.EnrollResult{}, refused
 	}
 	req := enroll.Request{
@@ -74,6 +58,41 @@ func (a *RA) Enroll(ctx context.Context, r est.EnrollRequest) (est.EnrollResult,
 		return est.EnrollResult{RetryAfter: v.retryAfter, Text: v.text}, nil
 	}
 	return est.EnrollResult{}, v.est()
+}
+
+// Judge implements est.Judge: all that Enroll would refuse whatever the key, the rate among it, because a key that is made now
+// begins a new request.
+func (a *RA) Judge(ctx context.Context, r est.EnrollRequest) error {
+	l, _, refused := a.admit(ctx, r)
+	if refused != nil {
+		return refused
+	}
+	if wait := l.limit.wait(owner(r.Label, r.Identity.Name), a.c.Now()); wait > 0 {
+		return a.tooMany(l, wait)
+	}
+	return nil
+}
+
+// admit judges what a request asks for, and returns it as it is to be certified.
+func (a *RA) admit(ctx context.Context, r est.EnrollRequest) (*label, *x509.CertificateRequest, *est.Error) {
+	l, refused := a.label(r.Label)
+	if refused != nil {
+		return nil, nil, refused
+	}
+	if refused := a.ready(ctx, r.Label); refused != nil {
+		return nil, nil, explained(refused) // the caller is authenticated
+	}
+	asked, err := effective(r)
+	if err != nil {
+		return nil, nil, &est.Error{
+			Status: http.StatusBadRequest, ErrCode: CodeNameDenied, Text: "the names that changeSubjectName asks for cannot be read", Err: err,
+			Fix: "make a new PKCS#10 request with the device's tool",
+		}
+	}
+	if p := a.reserved.check(asked); p != nil {
+		return nil, nil, &est.Error{Status: http.StatusForbidden, ErrCode: p.ErrCode, Text: p.Detail, Fix: p.Remedy()}
+	}
+	return l, asked, l.rules.check(asked, l.clientOf(r.Identity), r.Identity.Relays)
 }
 
 // last is the newest row of the same request; nil when there is none.
@@ -171,6 +190,10 @@ func (a *RA) allow(l *label, r enroll.Request, last *enroll.Enrolment) *est.Erro
 	if wait <= 0 {
 		return nil
 	}
+	return a.tooMany(l, wait)
+}
+
+func (*RA) tooMany(l *label, wait time.Duration) *est.Error {
 	return &est.Error{
 		Status: http.StatusTooManyRequests, ErrCode: CodeRate, RetryAfter: max(wait, time.Second),
 		Text: fmt.Sprintf("too many requests; %s are allowed here, repeat it later", l.Rate),

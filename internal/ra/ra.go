@@ -121,6 +121,7 @@ type RA struct {
 var (
 	_ est.Backend = (*RA)(nil)
 	_ est.FullCMC = (*RA)(nil)
+	_ est.Judge   = (*RA)(nil)
 )
 
 // New returns an RA. Until Run has fetched the CA chain it answers 503.

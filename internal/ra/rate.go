@@ -41,15 +41,34 @@ func (l *limiter) take(who string, now time.Time) time.Duration {
 		}
 	}
 	full := l.full[who]
+	if wait := l.due(full, now); wait > 0 {
+		return wait
+	}
+	if full.Before(now) {
+		full = now
+	}
+	l.full[who] = full.Add(every)
+	return 0
+}
+
+// wait returns how long take would say to wait, and uses no token.
+func (l *limiter) wait(who string, now time.Time) time.Duration {
+	if l.rate.IsZero() {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.due(l.full[who], now)
+}
+
+// due is how long it is until a caller whose bucket is full at that time may take a token; 0 or less for at once.
+func (l *limiter) due(full, now time.Time) time.Duration {
 	if full.Before(now) {
 		full = now
 	}
 	// Each request moves the moment of fullness away by an interval; Count of them may be outstanding.
-	if wait := full.Add(every).Sub(now) - time.Duration(l.rate.Count)*every; wait > 0 {
-		return wait
-	}
-	l.full[who] = full.Add(every)
-	return 0
+	every := l.rate.Interval()
+	return full.Add(every).Sub(now) - time.Duration(l.rate.Count)*every
 }
 
 // inherit takes over how much of the rates has been used.
