@@ -120,7 +120,7 @@ func registrarName(l *label, leaf *x509.Certificate) string {
 	if name, ok := l.clients.nameOf(leaf); ok {
 		return name
 	}
-	return leaf.Subject.String()
+	return subjectOf(leaf)
 }
 
 func certificateRequired(l *label, renewal bool) *est.Error {

@@ -70,3 +70,8 @@ func (u *Users) UnderWay() int {
 	defer u.mu.Unlock()
 	return len(u.under)
 }
+
+// Allowed tells which certificates are on a list of vouchers.
+func Allowed(entries ...string) (func(*x509.Certificate) bool, error) {
+	return allowList("vouchers", entries)
+}

@@ -3,10 +3,13 @@ package ra_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
+	"strings"
 	"testing"
 	"time"
 
 	"callsign/est"
+	"callsign/internal/ca/local"
 	"callsign/internal/enroll"
 	"callsign/internal/ra"
 )
@@ -37,5 +40,63 @@ func TestJudge(t *testing.T) {
 	check(t, err)
 	if got, _ := refused(t, w.ra.Judge(t.Context(), ask("SEP001122334456"))); got != ra.CodeRate {
 		t.Errorf("a key would be made for a client whose rate is used up: %q", got)
+	}
+}
+
+// TestOneSubjectOneClient: a certificate with another's common name after its own, or the parts of another's subject in another order, is
+// not the other: not as a client, nor as a registrar, nor as a voucher.
+func TestOneSubjectOneClient(t *testing.T) {
+	t.Parallel()
+	cmcRA := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 28}
+	w := newWorld(t, func(c *ra.Config) { c.Labels[0].Registrars = []string{"CN=registrar"} }).ready()
+	issue := func(by *local.Issuer, pairs ...string) *x509.Certificate {
+		t.Helper()
+		types := map[string]asn1.ObjectIdentifier{"CN": {2, 5, 4, 3}, "OU": {2, 5, 4, 11}, "serialNumber": {2, 5, 4, 5}}
+		var name pkix.RDNSequence
+		for _, p := range pairs {
+			kind, value, _ := strings.Cut(p, "=")
+			name = append(name, []pkix.AttributeTypeAndValue{{Type: types[kind], Value: value}})
+		}
+		subject, err := asn1.Marshal(name)
+		check(t, err)
+		spki, err := x509.MarshalPKIXPublicKey(newKey(t).Public())
+		check(t, err)
+		der, err := by.IssueRaw(t.Context(), spki, subject, nil, local.Options{KeyUsage: x509.KeyUsageDigitalSignature, EKUs: []asn1.ObjectIdentifier{oidClientAuth, cmcRA}})
+		check(t, err)
+		c, err := x509.ParseCertificate(der)
+		check(t, err)
+		return c
+	}
+	owners := map[string]bool{}
+	names := [][]string{
+		{"CN=victim"},
+		{"CN=attacker", "CN=victim"},
+		{"CN=victim", "OU=x"},
+		{"OU=x", "CN=victim"},
+		{"OU=x", "OU=y", "CN=a"},
+		{"OU=y", "OU=x", "CN=a"},
+		{"serialNumber=1", "CN=b"},
+		{"serialNumber=2", "serialNumber=1", "CN=b"},
+	}
+	for _, n := range names {
+		who, err := w.ra.Authenticate(t.Context(), est.Credentials{Operation: "simpleenroll", Certificates: []*x509.Certificate{issue(w.root, n...)}})
+		check(t, err)
+		owners[who.Name] = true
+	}
+	if len(owners) != len(names) {
+		t.Errorf("%d subjects are %d clients: %v", len(names), len(owners), owners)
+	}
+	for n, relays := range map[string]bool{"CN=registrar": true, "CN=attacker,CN=registrar": false} {
+		who, _ := w.ra.Authenticate(t.Context(), est.Credentials{Operation: "simplereenroll", Certificates: []*x509.Certificate{issue(w.sub, strings.Split(n, ",")...)}})
+		if who.Relays != relays {
+			t.Errorf("%s: registrar is %t", n, who.Relays)
+		}
+	}
+	for n, is := range map[string]bool{"CN=capf-ra": true, "CN=attacker,CN=capf-ra": false} {
+		allowed, err := ra.Allowed("CN=capf-ra")
+		check(t, err)
+		if got := allowed(issue(w.root, strings.Split(n, ",")...)); got != is {
+			t.Errorf("%s: on the list of vouchers is %t", n, got)
+		}
 	}
 }

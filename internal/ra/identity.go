@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
@@ -56,13 +57,13 @@ func (c *clients) nameOf(cert *x509.Certificate) (string, bool) {
 		if len(cns) == 1 && cns[0] != "" {
 			return cns[0], true
 		}
-		return cert.Subject.String(), true
+		return subjectOf(cert), true
 	}
 	candidates := slices.Concat(cns, cert.DNSNames)
 	for _, u := range cert.URIs {
 		candidates = append(candidates, u.String())
 	}
-	candidates = append(append(candidates, cert.EmailAddresses...), cert.Subject.String())
+	candidates = append(append(candidates, cert.EmailAddresses...), subjectOf(cert))
 	for _, s := range candidates {
 		m := c.name.FindStringSubmatch(s)
 		if m == nil {
@@ -73,6 +74,16 @@ func (c *clients) nameOf(cert *x509.Certificate) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// subjectOf is the whole subject in the form of RFC 4514, as it stands in the certificate. Of two common names pkix.Name shows the last one
+// alone, and it forgets the order: a certificate for somebody else could look like that of a client, a registrar or a voucher.
+func subjectOf(cert *x509.Certificate) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(cert.RawSubject, &name); err != nil || len(rest) > 0 {
+		return "#" + hex.EncodeToString(cert.RawSubject) // a string in this form as well, and nobody's name
+	}
+	return name.String()
 }
 
 func namesOfType(cert *x509.Certificate, oid asn1.ObjectIdentifier) []string {
@@ -98,7 +109,7 @@ func (c *clients) may(name string) bool {
 func (c *clients) certificateOwner(cert, issuer *x509.Certificate, name string) string {
 	sum := sha256.Sum256(issuer.RawSubjectPublicKeyInfo)
 	if c.name == nil {
-		name = cert.Subject.String()
+		name = subjectOf(cert)
 	}
 	return "cert:" + hex.EncodeToString(sum[:6]) + "/" + name
 }

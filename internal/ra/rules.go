@@ -260,7 +260,8 @@ func commonNames(csr *x509.CertificateRequest) []string {
 }
 
 var (
-	oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidCommonName   = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidSerialNumber = asn1.ObjectIdentifier{2, 5, 4, 5}
 	// oidSecurityID is the extension in which AD CS takes over an account's security identifier from a request.
 	oidSecurityID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 25, 2}
 )
@@ -282,7 +283,7 @@ var attributeWords = []struct {
 	oid  asn1.ObjectIdentifier
 }{
 	{"CN", oidCommonName},
-	{"serialNumber", asn1.ObjectIdentifier{2, 5, 4, 5}},
+	{"serialNumber", oidSerialNumber},
 	{"C", asn1.ObjectIdentifier{2, 5, 4, 6}},
 	{"L", asn1.ObjectIdentifier{2, 5, 4, 7}},
 	{"ST", asn1.ObjectIdentifier{2, 5, 4, 8}},

@@ -84,8 +84,14 @@ func allowList(key string, entries []string) (func(*x509.Certificate) bool, erro
 		prints[fp] = true
 	}
 	return func(c *x509.Certificate) bool {
-		return prints[fingerprint(c)] || subjects[c.Subject.String()]
+		return prints[fingerprint(c)] || subjects[subjectOf(c)] || subjects[c.Subject.String()] && showsAll(c)
 	}, nil
+}
+
+// showsAll tells whether pkix.Name shows the whole subject, if in the order of its own that other programs have as well. Of two common names or
+// serial numbers it shows the last.
+func showsAll(c *x509.Certificate) bool {
+	return len(namesOfType(c, oidCommonName)) <= 1 && len(namesOfType(c, oidSerialNumber)) <= 1
 }
 
 func fingerprint(c *x509.Certificate) string {
@@ -172,7 +178,7 @@ func checkLink(r est.CMCRequest, l *label, v *cmc.Verified) *cmc.Problem {
 func (g *voucherGate) request(ctx context.Context, r est.CMCRequest, l *label, v *cmc.Verified, digest [sha256.Size]byte, earlier Message) est.CMCReply {
 	// By subject: a renewed certificate is the same voucher, and gets the same row for the same request. Replays are told by
 	// the signer's key. "voucher:" is in no user name and begins no subject, so no other caller has this owner.
-	req := vouched(r.Label, l, owner(r.Label, "voucher:"+v.Voucher.Subject.String()), v, g.a)
+	req := vouched(r.Label, l, owner(r.Label, "voucher:"+subjectOf(v.Voucher)), v, g.a)
 	if earlier.Time.IsZero() {
 		last, err := g.a.last(ctx, req)
 		if err != nil {
@@ -224,7 +230,7 @@ func vouched(label string, l *label, owner string, v *cmc.Verified, a *RA) enrol
 	if v.Form == cmc.Signed {
 		req.CSR = v.CSR
 	} else {
-		req.Vouch = v.Voucher.Subject.String()
+		req.Vouch = subjectOf(v.Voucher)
 	}
 	return req
 }
