@@ -94,6 +94,14 @@ func showsAll(c *x509.Certificate) bool {
 	return len(namesOfType(c, oidCommonName)) <= 1 && len(namesOfType(c, oidSerialNumber)) <= 1
 }
 
+// voucherName is the name of a voucher as the list of vouchers may have it.
+func voucherName(c *x509.Certificate) string {
+	if showsAll(c) {
+		return c.Subject.String()
+	}
+	return subjectOf(c)
+}
+
 func fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])
@@ -178,7 +186,7 @@ func checkLink(r est.CMCRequest, l *label, v *cmc.Verified) *cmc.Problem {
 func (g *voucherGate) request(ctx context.Context, r est.CMCRequest, l *label, v *cmc.Verified, digest [sha256.Size]byte, earlier Message) est.CMCReply {
 	// By subject: a renewed certificate is the same voucher, and gets the same row for the same request. Replays are told by
 	// the signer's key. "voucher:" is in no user name and begins no subject, so no other caller has this owner.
-	req := vouched(r.Label, l, owner(r.Label, "voucher:"+subjectOf(v.Voucher)), v, g.a)
+	req := vouched(r.Label, l, owner(r.Label, "voucher:"+voucherName(v.Voucher)), v, g.a)
 	if earlier.Time.IsZero() {
 		last, err := g.a.last(ctx, req)
 		if err != nil {
@@ -230,7 +238,7 @@ func vouched(label string, l *label, owner string, v *cmc.Verified, a *RA) enrol
 	if v.Form == cmc.Signed {
 		req.CSR = v.CSR
 	} else {
-		req.Vouch = subjectOf(v.Voucher)
+		req.Vouch = voucherName(v.Voucher)
 	}
 	return req
 }
