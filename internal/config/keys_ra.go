@@ -176,7 +176,7 @@ func raKeys() []key {
 			doc:   "When to come back, while the CA has not answered.",
 		},
 		{
-			name: "pending_retry_after", def: time.Hour, check: lasts(time.Second, 30*24*time.Hour),
+			name: "pending_retry_after", restart: true, def: time.Hour, check: lasts(time.Second, 30*24*time.Hour),
 			field: func(c *Config) any { return &c.RA.PendingRetryAfter },
 			doc:   "When to come back, while a person at the CA has to approve.",
 		},
