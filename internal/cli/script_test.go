@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "json": jsonValue, "endpoints": endpoints, "occupy": occupy, "stopwatch": stopwatch, "terminate": terminate,
+			"code": exitCode, "json": jsonValue, "endpoints": endpoints, "occupy": occupy, "stopwatch": stopwatch, "signal": signals,
 			"present": present, "oddcert": oddcert,
 		},
 	})
@@ -177,12 +177,13 @@ func stopwatch(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// terminate sends SIGTERM to what runs in the background; the testscript command kill does not know this signal.
-func terminate(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: terminate")
+// signals sends SIGTERM or SIGHUP to what runs in the background; the testscript command kill knows neither.
+func signals(ts *testscript.TestScript, neg bool, args []string) {
+	known := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	if neg || len(args) != 1 || known[args[0]] == 0 {
+		ts.Fatalf("usage: signal TERM|HUP")
 	}
 	for _, c := range ts.BackgroundCmds() {
-		ts.Check(c.Process.Signal(syscall.SIGTERM))
+		ts.Check(c.Process.Signal(known[args[0]]))
 	}
 }
