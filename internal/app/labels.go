@@ -53,6 +53,9 @@ func (g *generation) newRA() (*ra.RA, error) {
 		return nil, err
 	}
 	o.Revoked = revoked.check
+	if g.app.Records != nil { // nil while a configuration is only checked
+		o.Owners = g.app.Records.Phones.CertificateOwners
+	}
 	if len(c.RA.Vouchers) > 0 {
 		if o.Vouching, err = g.newVouching(); err != nil {
 			return nil, err

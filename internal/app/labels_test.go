@@ -209,3 +209,35 @@ func TestRenewalOverTLS(t *testing.T) {
 		t.Errorf("other names: status %d", got)
 	}
 }
+
+// TestRenewalStaysUnderItsLabel: what one label gave is not renewed under another, with the usages and without the approval of that.
+func TestRenewalStaysUnderItsLabel(t *testing.T) {
+	t.Parallel()
+	p := labelled(t, `
+[label.clients]
+usages = ["clientAuth"]
+[label.servers]
+usages = ["serverAuth", "clientAuth"]
+`)
+	csr, key := newRequest(t, "device-1")
+	cert, err := p.with("clients").SimpleEnroll(t.Context(), csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for label, status := range map[string]int{"clients": http.StatusOK, "servers": http.StatusForbidden, "": http.StatusForbidden} {
+		c := p.with(label)
+		c.User, c.Password = "", nil
+		c.TLS = c.TLS.Clone()
+		c.TLS.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
+		_, err := c.SimpleReenroll(t.Context(), csr)
+		got := http.StatusOK
+		if fault, ok := errors.AsType[*est.ClientError](err); ok {
+			got = fault.Status
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if got != status {
+			t.Errorf("under %q: status %d, want %d (%v)", label, got, status, err)
+		}
+	}
+}

@@ -62,6 +62,11 @@ func (a *RA) identify(ctx context.Context, l *label, c est.Credentials) (est.Ide
 	case !certified && (renewal || l.Authentication.certificate()):
 		return est.Identity{}, certificateRequired(l, renewal)
 	case certified && !l.Authentication.password():
+		if renewal && !who.Relays {
+			if refused := a.enrolledHere(ctx, l, c); refused != nil {
+				return est.Identity{}, refused
+			}
+		}
 		return who, nil
 	case !c.HasPassword:
 		return est.Identity{}, noCredentials(l)

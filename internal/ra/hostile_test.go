@@ -1,6 +1,7 @@
 package ra_test
 
 import (
+	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -99,4 +100,56 @@ func TestOneSubjectOneClient(t *testing.T) {
 			t.Errorf("%s: on the list of vouchers is %t", n, got)
 		}
 	}
+}
+
+// TestRenewalUnderAnotherLabel: what the CA has issued to somebody else than a client of the label is not renewed there, where template,
+// usages and approval may be others.
+func TestRenewalUnderAnotherLabel(t *testing.T) {
+	t.Parallel()
+	owners := map[string][]string{}
+	w := newWorld(t, func(c *ra.Config) {
+		other := newCA(t, "MIC")
+		for i := range c.Labels {
+			c.Labels[i].ClientCAs = []*x509.Certificate{other.Certificate}
+		}
+		l := c.Labels[1]
+		l.Name, l.ClientCAs = "nobody", nil
+		c.Labels = append(c.Labels, l)
+		l.Name, l.Authentication = "password", ra.AuthPassword
+		c.Labels = append(c.Labels, l)
+		c.Owners = func(_ context.Context, x *x509.Certificate) ([]string, error) {
+			return owners[x.Subject.CommonName], nil
+		}
+	}).ready()
+	owners["of here"] = []string{"est:floor2/cert:1/x"}
+	owners["of another label"] = []string{"est:/u", "est:floor22/u"}
+	owners["phone"] = []string{"phone:SEP001122334455", "est:floor2/voucher:CN=capf-ra"}
+	for _, tt := range []struct {
+		cn, label string
+		password  bool
+		code      string
+	}{
+		{"of here", "floor2", false, ""},
+		{"of another label", "floor2", false, ra.CodeReenrollIssuer},
+		{"of another label", "", false, ""},
+		{"phone", "floor2", false, ra.CodeReenrollIssuer},
+		{"somebody of the enterprise", "floor2", false, ra.CodeReenrollIssuer},
+		{"somebody of the enterprise", "nobody", false, ra.CodeReenrollIssuer},
+		{"of another label", "password", true, ""},
+	} {
+		c := est.Credentials{Label: tt.label, Operation: "simplereenroll", Certificates: []*x509.Certificate{client(t, w.sub, tt.cn)}}
+		if tt.password {
+			c.HasPassword, c.User, c.Password = true, user, []byte(password)
+		}
+		_, err := w.ra.Authenticate(t.Context(), c)
+		if code, _ := refused(t, err); code != tt.code {
+			t.Errorf("%s under %q: refused with %q (%v), want %q", tt.cn, tt.label, code, err, tt.code)
+		}
+	}
+	// Where the label takes clients of this CA anyway, its certificates are renewed.
+	w = newWorld(t, func(c *ra.Config) {
+		c.Owners = func(context.Context, *x509.Certificate) ([]string, error) { return nil, nil }
+	}).ready()
+	_, err := w.ra.Authenticate(t.Context(), est.Credentials{Operation: "simplereenroll", Certificates: []*x509.Certificate{client(t, w.sub, "x"), w.sub.Certificate}})
+	check(t, err)
 }

@@ -55,6 +55,10 @@ type Config struct {
 	// Revoked, when set, says why a client's certificate, the first of the path, is not to be trusted any more. The path is
 	// verified and ends with the CA's certificate.
 	Revoked func(ctx context.Context, path []*x509.Certificate) error
+	// Owners, when set, are those whose enrolments brought this very certificate ("est:LABEL/IDENTITY", "phone:NAME"). Then a certificate is
+	// renewed under a label only when it was enrolled for under this label, when the label takes clients with certificates of this CA, or
+	// when it demands a password as well: a CA signs for many who are no clients of the label. Nil: the CA alone counts.
+	Owners func(ctx context.Context, cert *x509.Certificate) ([]string, error)
 	// Reserved are DNS names, IP addresses and common names that nobody may ask for, by simpleenroll or through a voucher:
 	// those of our own listeners, which clients trust this CA for. Case does not matter, and a wildcard that covers one of
 	// them is refused as well.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"callsign/chain"
@@ -59,6 +60,35 @@ func (a *RA) renewable(ctx context.Context, l *label, certs []*x509.Certificate)
 		return nil, refused
 	}
 	return issuer, nil
+}
+
+// enrolledHere refuses to renew a certificate of the label's CA with which its holder could not enrol under the label and which was not enrolled for
+// here: that of a person or server of the enterprise, of a phone, or of another label, whose template and approval are others.
+func (a *RA) enrolledHere(ctx context.Context, l *label, c est.Credentials) *est.Error {
+	if a.c.Owners == nil {
+		return nil
+	}
+	leaf, at := c.Certificates[0], a.c.Now()
+	if at.After(leaf.NotAfter) {
+		at = leaf.NotAfter // within the grace
+	}
+	if len(l.ClientCAs) > 0 {
+		if _, refused := l.verifyClient(c.Certificates, at); refused == nil {
+			return nil
+		}
+	}
+	owners, err := a.c.Owners(ctx, leaf)
+	if err != nil {
+		return a.internal(ctx, c.RequestID, err)
+	}
+	// What a voucher got is a phone's.
+	here, vouched := owner(l.Name, ""), owner(l.Name, "voucher:")
+	if slices.ContainsFunc(owners, func(o string) bool { return strings.HasPrefix(o, here) && !strings.HasPrefix(o, vouched) }) {
+		return nil
+	}
+	return clientRefused(CodeReenrollIssuer,
+		"the certificate was not enrolled for under this label, and here only certificates of its own clients are renewed; ask where it was enrolled for, or by simpleenroll with other credentials",
+		fmt.Sprintf("let the client renew under the label that it enrolled with; to renew whatever the CA has issued, add the CA's certificate to the file in %s", l.file("client_ca_file", "est.client_ca_file")), nil)
 }
 
 // issuersOf are the certificates of the CA that issues under the label: the present one first, then those of earlier
