@@ -153,3 +153,34 @@ func TestRenewalUnderAnotherLabel(t *testing.T) {
 	_, err := w.ra.Authenticate(t.Context(), est.Credentials{Operation: "simplereenroll", Certificates: []*x509.Certificate{client(t, w.sub, "x"), w.sub.Certificate}})
 	check(t, err)
 }
+
+// TestReservedNamesInDisguise: a common name that is no text here, and one that ends for some readers at a zero, could still be that of a
+// listener for whoever reads it otherwise.
+func TestReservedNamesInDisguise(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *ra.Config) { c.Reserved = []string{"ra.example.test"} }).ready()
+	const host = "ra.example.test"
+	wide := make([]byte, 0, 4*len(host)) // UniversalString: four octets each
+	for _, b := range []byte(host) {
+		wide = append(wide, 0, 0, 0, b)
+	}
+	for _, tt := range []struct {
+		name  string
+		value asn1.RawValue
+		code  string
+	}{
+		{"text", asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte("device")}, ""},
+		{"UniversalString", asn1.RawValue{Tag: 28, Bytes: wide}, ra.CodeReserved},
+		{"VisibleString", asn1.RawValue{Tag: 26, Bytes: []byte(host)}, ra.CodeReserved},
+		{"before a zero", asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(host + "\x00.evil.test")}, ra.CodeReserved},
+		{"T61String", asn1.RawValue{Tag: asn1.TagT61String, Bytes: []byte(host)}, ra.CodeReserved},
+	} {
+		subject, err := asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: tt.value}}})
+		check(t, err)
+		csr := asked(t, newKey(t), x509.CertificateRequest{RawSubject: subject})
+		err = w.ra.Judge(t.Context(), est.EnrollRequest{Operation: "simpleenroll", Identity: est.Identity{Name: "u", User: "u"}, CSR: csr})
+		if code, _ := refused(t, err); code != tt.code {
+			t.Errorf("%s: refused with %q, want %q", tt.name, code, tt.code)
+		}
+	}
+}

@@ -39,6 +39,13 @@ func (r reserved) check(csr *x509.CertificateRequest) *cmc.Problem {
 	if len(r) == 0 {
 		return nil
 	}
+	for _, n := range csr.Subject.Names {
+		if _, text := n.Value.(string); !text && n.Type.Equal(oidCommonName) {
+			// A string type that is not read here, and is by others: UniversalString, VisibleString.
+			return cmc.Deny(CodeReserved, cmc.BadRequest,
+				"the common name is of a string type that cannot be compared with the names of the listeners of this server", "write the common name as UTF8String or PrintableString")
+		}
+	}
 	for _, name := range namesOf(csr) {
 		if hit := r.covered(name); hit != "" {
 			return cmc.Deny(CodeReserved, cmc.BadRequest,
@@ -51,6 +58,7 @@ func (r reserved) check(csr *x509.CertificateRequest) *cmc.Problem {
 
 // covered returns the reserved name that a certificate for name would be taken for; empty for none.
 func (r reserved) covered(name string) string {
+	name, _, _ = strings.Cut(name, "\x00") // where readers that know text by its end stop
 	name = plainName(name)
 	if r[name] {
 		return name
