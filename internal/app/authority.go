@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	"callsign/internal/ca"
 	"callsign/internal/ca/adcs"
 	"callsign/internal/ca/local"
 	"callsign/internal/ca/offline"
 	"callsign/internal/ca/upstream"
+	"callsign/internal/config"
 	"callsign/internal/enroll"
 )
 
@@ -35,11 +37,19 @@ func (a *App) newAuthorities() map[string]ca.Authority {
 }
 
 // use returns the authority of the present configuration until release is called, or why there is none: rows of an earlier
-// configuration wait.
-func (a *authority) use() (one ca.Authority, release func(), err error) {
+// configuration wait. r is the request that it is to be asked for; nil for none.
+func (a *authority) use(r *ca.Request, l ca.Ledger) (one ca.Authority, release func(), err error) {
 	g := a.app.hold()
 	if one, ok := g.issuers.byName[a.name]; ok {
-		return one, g.users.Done, nil
+		// What the authority has already has its template. What it has not would be certified with that of phones.
+		if r == nil || !ca.ByEST(r.Owner) || l.Progress().RequestID != "" || g.serves(r.Label, a.name) {
+			return one, g.users.Done, nil
+		}
+		g.users.Done()
+		return nil, nil, &enroll.Error{
+			ErrCode: "enroll.unknown-authority", Detail: fmt.Sprintf("no issuing authority %q is configured any more for the label %q", a.name, r.Label),
+			Fix: "configure it again in " + section(config.Label{Name: r.Label}) + ", or cancel the request",
+		}
 	}
 	g.users.Done()
 	return nil, nil, &enroll.Error{
@@ -48,12 +58,17 @@ func (a *authority) use() (one ca.Authority, release func(), err error) {
 	}
 }
 
+// serves tells whether an EST label is configured with an authority.
+func (g *generation) serves(label, authority string) bool {
+	return slices.ContainsFunc(profiles(g.config), func(l config.Label) bool { return l.Name == label && l.Authority == authority })
+}
+
 // Name implements ca.Authority.
 func (a *authority) Name() string { return a.name }
 
 // Chain implements ca.Authority.
 func (a *authority) Chain(ctx context.Context) ([]*x509.Certificate, error) {
-	one, release, err := a.use()
+	one, release, err := a.use(nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +78,7 @@ func (a *authority) Chain(ctx context.Context) ([]*x509.Certificate, error) {
 
 // Issue implements ca.Authority.
 func (a *authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Outcome, error) {
-	one, release, err := a.use()
+	one, release, err := a.use(&r, l)
 	if err != nil {
 		return ca.Outcome{}, err
 	}

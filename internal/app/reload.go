@@ -68,5 +68,9 @@ func (a *App) reload() (*Reloaded, error) {
 	}
 	next.start(a.run)
 	a.wg.Go(old.retire)
-	return done, a.writeEndpoints()
+	if err := a.writeEndpoints(); err != nil { // for scripts only, and the listeners are where they were
+		a.log.WarnContext(a.run, "the file that tells scripts where everything is could not be written", slog.String("code", "app.reload"), slog.String("err", err.Error()),
+			slog.String("remedy", "make the directory of the database writable for the account that callsign serve runs as, and check that its disk is not full"))
+	}
+	return done, nil
 }
