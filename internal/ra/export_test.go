@@ -71,6 +71,14 @@ func (u *Users) UnderWay() int {
 	return len(u.under)
 }
 
+// MayVouch is why nobody may vouch for a request; empty when somebody may.
+func (a *RA) MayVouch(csr *x509.CertificateRequest) string {
+	if p := a.mayVouch(nil, csr); p != nil {
+		return p.Code()
+	}
+	return ""
+}
+
 // Allowed tells which certificates are on a list of vouchers.
 func Allowed(entries ...string) (func(*x509.Certificate) bool, error) {
 	return allowList("vouchers", entries)

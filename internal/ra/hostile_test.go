@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
 	"callsign/est"
 	"callsign/internal/ca/local"
 	"callsign/internal/enroll"
@@ -181,6 +184,43 @@ func TestReservedNamesInDisguise(t *testing.T) {
 		err = w.ra.Judge(t.Context(), est.EnrollRequest{Operation: "simpleenroll", Identity: est.Identity{Name: "u", User: "u"}, CSR: csr})
 		if code, _ := refused(t, err); code != tt.code {
 			t.Errorf("%s: refused with %q, want %q", tt.name, code, tt.code)
+		}
+	}
+}
+
+// TestVouchedMicrosoftExtensions: extensions under Microsoft's attribute are found however its type is encoded: readers of BER take forms
+// that crypto/x509 skips.
+func TestVouchedMicrosoftExtensions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	csr := asked(t, newKey(t), x509.CertificateRequest{Subject: pkix.Name{CommonName: "SEP001122334455"}})
+	if code := w.ra.MayVouch(csr); code != "" {
+		t.Errorf("a phone's request: %s", code)
+	}
+	for name, oid := range map[string][]byte{
+		"DER":         {6, 10, 0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 1, 14},
+		"long length": {6, 0x81, 10, 0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 1, 14},
+	} {
+		attribute := append(append([]byte{0x30, byte(len(oid) + 4)}, oid...), 0x31, 2, 0x30, 0)
+		var b cryptobyte.Builder
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1Int64(0)
+				b.AddBytes(csr.RawSubject)
+				b.AddBytes(csr.RawSubjectPublicKeyInfo)
+				b.AddASN1(casn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddBytes(attribute) })
+			})
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2})
+			})
+			b.AddASN1BitString([]byte{1})
+		})
+		der, err := b.Bytes()
+		check(t, err)
+		hostile, err := x509.ParseCertificateRequest(der)
+		check(t, err)
+		if code := w.ra.MayVouch(hostile); code != ra.CodeExtension {
+			t.Errorf("%s: %q", name, code)
 		}
 	}
 }

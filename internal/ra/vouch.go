@@ -52,8 +52,9 @@ func newVoucherGate(a *RA) (*voucherGate, error) {
 	}}, nil
 }
 
-// microsoftExtensions is the DER of the attribute type 1.3.6.1.4.1.311.2.1.14, under which AD CS takes extensions, too.
-var microsoftExtensions = []byte{6, 10, 0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 1, 14}
+// microsoftExtensions is the contents of the attribute type 1.3.6.1.4.1.311.2.1.14, under which AD CS takes extensions, too. The length before it can
+// be written in more ways than one.
+var microsoftExtensions = []byte{0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 1, 14}
 
 // mayVouch returns why nobody may vouch for the request, or nil.
 func (a *RA) mayVouch(p *Policy, csr *x509.CertificateRequest) *cmc.Problem {
