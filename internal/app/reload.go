@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 
+	"callsign/internal/ca/adcs"
+	"callsign/internal/ca/local"
 	"callsign/internal/config"
 )
 
@@ -60,7 +62,7 @@ func (a *App) reload() (*Reloaded, error) {
 		return nil, err
 	}
 	if next.ra != nil && old.ra != nil {
-		next.ra.Inherit(old.ra)
+		next.ra.Inherit(old.ra, func(authority string) bool { return sameCA(old, next, authority) })
 	}
 	a.replace(next)
 	if a.level != nil {
@@ -73,4 +75,16 @@ func (a *App) reload() (*Reloaded, error) {
 			slog.String("remedy", "make the directory of the database writable for the account that callsign serve runs as, and check that its disk is not full"))
 	}
 	return done, nil
+}
+
+// sameCA tells whether an authority of this name asks the same CA in both generations.
+func sameCA(old, next *generation, authority string) bool {
+	switch authority {
+	case local.Name:
+		a, b := old.issuers.local, next.issuers.local
+		return a != nil && b != nil && a.Issuer.Certificate.Equal(b.Issuer.Certificate)
+	case adcs.Name:
+		return old.config.ADCS.URL == next.config.ADCS.URL
+	}
+	return false
 }

@@ -509,7 +509,7 @@ func TestInherit(t *testing.T) {
 	check(t, ask(w.ra))
 	next, err := ra.New(*before)
 	check(t, err)
-	next.Inherit(w.ra)
+	next.Inherit(w.ra, func(string) bool { return true })
 	got, err := next.CACerts(t.Context(), "")
 	if err != nil || len(got) != 2 {
 		t.Errorf("cacerts after a reload: %v, %v", got, err)
@@ -517,13 +517,22 @@ func TestInherit(t *testing.T) {
 	if code, _ := refused(t, ask(next)); code != ra.CodeRate {
 		t.Errorf("the rate began anew: %q", code)
 	}
-	// Another authority has another chain.
+	// Another CA behind an authority of the same name has another chain.
+	c0 := *before
+	c0.AnswerWithin = time.Millisecond
+	next, err = ra.New(c0)
+	check(t, err)
+	next.Inherit(w.ra, func(authority string) bool { return authority != "local" })
+	if _, err := next.CACerts(t.Context(), ""); err == nil {
+		t.Error("the chain of another CA was taken over")
+	}
+	// So has another authority.
 	c := *before
 	c.Labels = []ra.Label{{Authority: &script{local: w.ca.local, name: "adcs"}}}
 	c.AnswerWithin = time.Millisecond
 	next, err = ra.New(c)
 	check(t, err)
-	next.Inherit(w.ra)
+	next.Inherit(w.ra, func(string) bool { return true })
 	if _, err := next.CACerts(t.Context(), ""); err == nil {
 		t.Error("the chain of another authority was taken over")
 	}

@@ -195,9 +195,10 @@ func def(d *time.Duration, otherwise time.Duration) {
 }
 
 // Inherit takes over from the RA that this one replaces what requests would otherwise wait for or gain by: the known chains of
-// labels whose authority has the same name, and how much of their rates clients have used. It comes before Run and before the first
+// labels whose authority has the same name, and how much of their rates clients have used. same tells of which authorities, by name, the CA is the
+// same as before: the chain of another one would let its certificates be renewed. It comes before Run and before the first
 // request; prev may go on answering meanwhile.
-func (a *RA) Inherit(prev *RA) {
+func (a *RA) Inherit(prev *RA, same func(authority string) bool) {
 	prev.mu.Lock()
 	chains := maps.Clone(prev.chains)
 	prev.mu.Unlock()
@@ -209,7 +210,7 @@ func (a *RA) Inherit(prev *RA) {
 		if l.Rate == before.Rate {
 			l.limit.inherit(before.limit)
 		}
-		if c := chains[l.Name]; c != nil && before.Authority.Name() == l.Authority.Name() {
+		if c := chains[l.Name]; c != nil && before.Authority.Name() == l.Authority.Name() && same(l.Authority.Name()) {
 			a.mu.Lock()
 			a.chains[l.Name] = c
 			a.mu.Unlock()
