@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"callsign/internal/ca/adcs"
 	"callsign/internal/ca/local"
@@ -47,7 +49,7 @@ func (a *App) reload() (*Reloaded, error) {
 	old := a.current()
 	effective, changes := config.Effective(old.config, read)
 	if err := effective.Check(); err != nil {
-		return nil, err
+		return nil, keptTooMuch(changes, err)
 	}
 	done := &Reloaded{Changed: []string{}, Restart: []string{}}
 	for _, c := range changes {
@@ -87,4 +89,21 @@ func sameCA(old, next *generation, authority string) bool {
 		return old.config.ADCS.URL == next.config.ADCS.URL
 	}
 	return false
+}
+
+// keptTooMuch is the answer to a configuration that is right by itself, and wrong with what stays until a restart: a listener
+// without the certificate that the file has no more. Whoever reads what is missing looks for it in the file in vain.
+func keptTooMuch(changes []config.Change, missing error) error {
+	var kept []string
+	for _, c := range changes {
+		if c.NeedsRestart {
+			kept = append(kept, c.Key)
+		}
+	}
+	return &Problem{
+		ErrCode: "app.reload",
+		Detail: fmt.Sprintf("the new configuration needs a restart: until then the old %s would stay, and with that %s",
+			strings.Join(kept, ", "), strings.ReplaceAll(missing.Error(), "\n", "; ")),
+		Fix: "restart the server: the file itself is valid; or leave in it, until then, what is missing",
+	}
 }

@@ -311,3 +311,31 @@ func newRequest(t *testing.T, name string) ([]byte, *ecdsa.PrivateKey) {
 	}
 	return csr, key
 }
+
+// TestReloadKeepsTooMuch: a valid configuration without an EST server cannot take the place of one with it, whose listener stays.
+// What is missing is not in the file to be corrected, so the answer has to say what to do instead.
+func TestReloadKeepsTooMuch(t *testing.T) {
+	t.Parallel()
+	r := startReloadable(t)
+	before := r.presented()
+	r.write(func(c *config.Config) { c.EST = config.Default().EST })
+	_, err := r.a.Reload(t.Context())
+	var problem *app.Problem
+	if !errors.As(err, &problem) || problem.Code() != "app.reload" {
+		t.Fatalf("error %v, want an app.reload", err)
+	}
+	for _, want := range []string{"needs a restart", "est.listen", "est.certificate_file: is missing"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error says %q, not %q", err, want)
+		}
+	}
+	if !strings.Contains(problem.Remedy(), "restart the server") {
+		t.Errorf("remedy %q", problem.Remedy())
+	}
+	if parts := explain.Parts(err); len(parts) != 1 || parts[0].Code != "app.reload" {
+		t.Errorf("told as %+v", parts)
+	}
+	if now := r.presented(); now != before {
+		t.Errorf("the listener shows %s, want still %s", now, before)
+	}
+}
