@@ -52,6 +52,7 @@ type estFlags struct {
 	cert, key    string
 	timeout      time.Duration
 
+	login   bool // the command may show who asks
 	url     string
 	pair    *certfile.KeyPair // of --cert and --key; nil without
 	anchors []*x509.Certificate
@@ -68,6 +69,7 @@ func (f *estFlags) serverFlags(cmd *cobra.Command) {
 
 // clientFlags adds the flags about who asks.
 func (f *estFlags) clientFlags(cmd *cobra.Command) {
+	f.login = true
 	s := cmd.Flags()
 	s.StringVar(&f.user, "user", "", "`name` for HTTP authentication; the password is asked for on a terminal, else in "+passwordVariable+" or --password-file")
 	s.StringVar(&f.passwordFile, "password-file", "", "`file` (mode 0600) with the password")
@@ -121,9 +123,9 @@ func (f *estFlags) needTrust(cmd *cobra.Command) error {
 	return usage(errors.New(text))
 }
 
-// client makes the client. ask tells to ask for a password where one is needed.
-func (f *estFlags) client() (*est.Client, error) {
-	password, err := f.password()
+// client makes the client.
+func (f *estFlags) client(ctx context.Context) (*est.Client, error) {
+	password, err := f.password(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +142,10 @@ func (f *estFlags) client() (*est.Client, error) {
 		},
 	}
 	if !password.IsZero() {
+		if f.ca == "" && f.implicit {
+			// RFC 7030 section 6.
+			f.env.warn("the server is trusted because of the roots of this system alone, and any of them can name another server so: better --ca FILE, or a client certificate in place of the password")
+		}
 		c.Password = est.Password(password.Reveal())
 	}
 	if f.pair != nil {
@@ -183,9 +189,11 @@ func judgeServer(store *chain.Store, state tls.ConnectionState, host string) err
 }
 
 // password returns what the server may be told; the zero value for none.
-func (f *estFlags) password() (secret.String, error) {
+func (f *estFlags) password(ctx context.Context) (secret.String, error) {
 	given := os.Getenv(passwordVariable)
 	switch {
+	case !f.login:
+		return secret.String{}, nil
 	case f.passwordFile != "":
 		return readSecret(f.passwordFile)
 	case given != "":
@@ -196,12 +204,37 @@ func (f *estFlags) password() (secret.String, error) {
 		return secret.String{}, usage(fmt.Errorf("--user %s needs a password, and stdin is no terminal: use --password-file FILE or %s", f.user, passwordVariable))
 	}
 	fmt.Fprintf(f.env.err, "Password of %s at %s: ", visible(f.user), f.url)
-	text, err := term.ReadPassword(int(f.env.in.(*os.File).Fd())) // #nosec G115 -- isTerminal has found it to be a file
+	text, err := readSilently(ctx, int(f.env.in.(*os.File).Fd())) // #nosec G115 -- isTerminal has found it to be a file
 	fmt.Fprintln(f.env.err)
 	if err != nil {
 		return secret.String{}, fmt.Errorf("read the password: %w", err)
 	}
 	return secret.NewString(string(text)), nil
+}
+
+// readSilently reads a line from a terminal that does not show it. When ctx ends it gives up, and the terminal shows again what is
+// typed: the reading itself cannot be interrupted.
+func readSilently(ctx context.Context, fd int) ([]byte, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		read <- line{text, err}
+	}()
+	select {
+	case l := <-read:
+		return l.text, l.err
+	case <-ctx.Done():
+		_ = term.Restore(fd, before) // nothing else can be done
+		return nil, ctx.Err()
+	}
 }
 
 // estFailure is why a call failed, in the words of the house.

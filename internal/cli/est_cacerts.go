@@ -97,7 +97,7 @@ What is not believed is said, is not written, and gives exit code 3. --out write
 // fetchCAs asks for the CA certificates and judges them.
 func (f *estFlags) fetchCAs(ctx context.Context, fingerprint string) (*est.TrustChange, error) {
 	what := "EST cacerts at " + f.url
-	client, err := f.client()
+	client, err := f.client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (f *estFlags) beginTrust(ctx context.Context, client *est.Client, what, fin
 	// A new connection, judged by what is trusted now.
 	known := *f
 	known.ca, known.anchors = "fingerprint", append(change.Anchors, change.Intermediates...)
-	again, err := known.client()
+	again, err := known.client(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ server may refuse a request whatever it said before.`,
 			if err != nil {
 				return err
 			}
-			client, err := f.client()
+			client, err := f.client(cmd.Context())
 			if err != nil {
 				return err
 			}

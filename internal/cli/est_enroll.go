@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -36,7 +37,9 @@ type estOrder struct {
 	spec  est.KeySpec
 	csr   []byte // DER of --csr; nil without
 	attrs *est.CSRAttrs
-	linkd bool // requests are linked
+	linkd bool   // requests are linked
+	made  []byte // DER of a request without link, for every try the same; nil before the first
+	noted bool   // what is left out of the wishes has been said
 	files pairFiles
 	key   crypto.Signer // nil with --csr
 }
@@ -133,7 +136,10 @@ new key waits in PREFIX.key.new, and the same command goes on with it.`,
 
 // open checks the flags and the files.
 func (o *estOrder) open(cmd *cobra.Command, args []string) error {
-	err := o.read(args)
+	err := o.takeUp()
+	if err == nil {
+		err = o.read(args)
+	}
 	if err == nil {
 		err = o.needTrust(cmd)
 	}
@@ -159,6 +165,18 @@ func (o *estOrder) open(cmd *cobra.Command, args []string) error {
 		return o.readCSR()
 	}
 	return o.readNames()
+}
+
+// takeUp ends a renewal that was killed when its certificate had come: both files were written, and not yet both in their places.
+func (o *estOrder) takeUp() error {
+	if o.out == "" || !o.force {
+		return nil
+	}
+	done, err := completePair(o.out)
+	if done {
+		o.env.hint("an earlier renewal was broken off when its certificate had come: %s.pem and %s.key have it now\n", o.out, o.out)
+	}
+	return err
 }
 
 // readCSR reads the request that was made elsewhere.
@@ -231,7 +249,7 @@ func (o *estOrder) obtain(ctx context.Context) error {
 	if err := o.files.open(o.out, o.force, o.csr != nil); err != nil {
 		return err
 	}
-	client, err := o.client()
+	client, err := o.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -258,6 +276,8 @@ func (o *estOrder) askAttributes(ctx context.Context, client *est.Client) error 
 		attrs, err := client.CSRAttrs(ctx)
 		if bad, ok := errors.AsType[*est.CSRAttrsError](err); ok {
 			o.env.warn("what the server wants in a request is left aside, because it cannot be read: " + bad.Error())
+		} else if p, ok := errors.AsType[*est.ClientError](err); ok && p.Status >= 400 && p.Status != http.StatusUnauthorized {
+			o.env.warn("the server does not say what it wants in a request, so it is made without: " + estCause(p))
 		} else if err != nil {
 			return o.failed(ctx, o.what, err)
 		}
@@ -335,8 +355,11 @@ func (o *estOrder) try(ctx context.Context, client *est.Client) (*x509.Certifica
 
 // request makes the request, with a link or without.
 func (o *estOrder) request(link string) ([]byte, error) {
-	if o.csr != nil {
+	switch {
+	case o.csr != nil:
 		return o.csr, nil
+	case link == "" && o.made != nil:
+		return o.made, nil // a server may know a request that comes again by its bytes
 	}
 	wish := o.wish
 	wish.Link = link
@@ -344,7 +367,13 @@ func (o *estOrder) request(link string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.env.notes(notes)
+	if !o.noted {
+		o.env.notes(notes)
+		o.noted = true
+	}
+	if link == "" {
+		o.made = der
+	}
 	return der, nil
 }
 
@@ -442,8 +471,8 @@ type pairFiles struct {
 	waiting   bool   // keyNow is there, without its certificate
 }
 
-// newKey marks a key that waits while another one is in use.
-const newKey = ".new"
+// newFile marks what waits while another file is in use.
+const newFile = ".new"
 
 // open looks at what is there. A key without a certificate that fits it waits for one; what is in use is not touched before the new
 // certificate has come, and only with force.
@@ -461,7 +490,7 @@ func (p *pairFiles) open(prefix string, force, keyElsewhere bool) error {
 	}
 	if isThere(p.cert) {
 		if _, err := certfile.LoadKeyPair(p.cert, p.key); err == nil {
-			p.keyNow = p.key + newKey
+			p.keyNow = p.key + newFile
 		} else if e, ok := errors.AsType[*certfile.Error](err); !ok || e.ErrCode != certfile.CodeMismatch {
 			return &exitError{code: exitUsage, err: err}
 		}
@@ -479,7 +508,7 @@ func (p *pairFiles) keepKey(key crypto.Signer) error {
 			p.keyNow = p.key
 			return nil
 		}
-		p.keyNow = p.key + newKey
+		p.keyNow = p.key + newFile
 	}
 	return certfile.WriteKey(p.keyNow, key)
 }
@@ -492,11 +521,42 @@ func (p *pairFiles) finish(cert *x509.Certificate, key crypto.Signer) error {
 			return err
 		}
 	case p.keyNow != p.key && p.keyNow != "":
-		if err := os.Rename(p.keyNow, p.key); err != nil {
-			return fmt.Errorf("the key is in %s still: %w", p.keyNow, err)
+		// The certificate is on disk before the key that is in use goes: whatever happens between, completePair finds both.
+		if err := certfile.WriteCertificates(p.cert+newFile, cert); err != nil {
+			return err
 		}
+		return p.place()
 	}
 	return certfile.WriteCertificates(p.cert, cert)
+}
+
+// place puts a new key and its certificate where the old ones are.
+func (p *pairFiles) place() error {
+	if isThere(p.keyNow) {
+		if err := os.Rename(p.keyNow, p.key); err != nil {
+			return fmt.Errorf("the new key is in %s and its certificate in %s still: %w", p.keyNow, p.cert+newFile, err)
+		}
+	}
+	if err := os.Rename(p.cert+newFile, p.cert); err != nil {
+		return fmt.Errorf("the new certificate is in %s still: %w", p.cert+newFile, err)
+	}
+	return nil
+}
+
+// completePair ends what was broken off within place.
+func completePair(prefix string) (done bool, err error) {
+	p := pairFiles{cert: prefix + ".pem", key: prefix + ".key", keyNow: prefix + ".key" + newFile}
+	if !isThere(p.cert + newFile) {
+		return false, nil
+	}
+	key := p.key
+	if isThere(p.keyNow) {
+		key = p.keyNow
+	}
+	if _, err := certfile.LoadKeyPair(p.cert+newFile, key); err != nil {
+		return false, &exitError{code: exitUsage, err: err}
+	}
+	return true, p.place()
 }
 
 func isThere(path string) bool {

@@ -65,7 +65,7 @@ func (o *estOrder) obtainKey(ctx context.Context) error {
 	o.files = final
 	o.files.keyNow = o.out + requestKey
 	o.files.waiting = isThere(o.files.keyNow)
-	client, err := o.client()
+	client, err := o.client(ctx)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,5 +97,35 @@ func TestESTFailures(t *testing.T) {
 	cancel()
 	if err := (&estFlags{}).failed(ctx, "x", &est.ClientError{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// TestCSRAttrsRefused: a server that does not answer csrattrs may enrol all the same; one that does not let us in may not.
+func TestCSRAttrsRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status, code int
+		warning      string
+	}{
+		{http.StatusForbidden, exitOK, "the server answered 403"},
+		{http.StatusInternalServerError, exitOK, "the server answered 500"},
+		{http.StatusNoContent, exitOK, ""},
+		{http.StatusUnauthorized, exitDenied, ""},
+	} {
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) }))
+		t.Cleanup(server.Close)
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		client := &est.Client{URL: server.URL, TLS: &tls.Config{RootCAs: roots}}
+		var errs bytes.Buffer
+		o := estOrder{estFlags: estFlags{env: &env{err: &errs}}, what: "EST enrolment"}
+		err := o.askAttributes(t.Context(), client)
+		if err != nil && exitCode(err) != tt.code || err == nil && tt.code != exitOK {
+			t.Errorf("%d: error %v, want exit code %d", tt.status, err, tt.code)
+		}
+		if (errs.Len() > 0) != (tt.warning != "") || !strings.Contains(errs.String(), tt.warning) {
+			t.Errorf("%d: said %q, want %q", tt.status, errs.String(), tt.warning)
+		}
+		client.Close()
 	}
 }
