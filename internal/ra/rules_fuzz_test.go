@@ -90,8 +90,16 @@ func FuzzClientName(f *testing.F) {
 	f.Add(`^(?:CP-\d+-)?(SEP.*)$`, "SEP1")
 	f.Add(``, "x")
 	f.Add(`(a)|b`, "b")
+	f.Add(`#`, "x")
+	f.Add(`=(.)`, "x")
 	f.Fuzz(func(t *testing.T, pattern, cn string) {
-		cert := &x509.Certificate{Subject: pkix.Name{Names: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: cn}}}}
+		names := pkix.Name{CommonName: cn}.ToRDNSequence()
+		raw, err := asn1.Marshal(names)
+		if err != nil {
+			return // no text that a certificate can hold
+		}
+		cert := &x509.Certificate{RawSubject: raw}
+		cert.Subject.FillFromRDNSequence(&names)
 		name, ok := ra.ClientName(pattern, cert)
 		if ok && name == "" && pattern != "" {
 			t.Error("an empty name is a name")
