@@ -32,7 +32,7 @@ func Changes(old, next *Config) []Change {
 			found = append(found, Change{Key: k.full(), Old: shownValue(a), New: shownValue(b), NeedsRestart: k.restart})
 		}
 	}
-	before, after := labelSections(old), labelSections(next)
+	before, after := old.sectionsByName(), next.sectionsByName()
 	for _, s := range old.sections() {
 		if _, ok := after[s.name]; !ok && s.label != "" {
 			found = append(found, Change{Key: s.name, Old: "[" + s.name + "]"})
@@ -79,17 +79,6 @@ func Effective(old, next *Config) (*Config, []Change) {
 		}
 	}
 	return &c, Changes(old, next)
-}
-
-// labelSections returns the sections of labels by name.
-func labelSections(c *Config) map[string]section {
-	found := map[string]section{}
-	for _, s := range c.sections() {
-		if s.label != "" {
-			found[s.name] = s
-		}
-	}
-	return found
 }
 
 // shownValue returns a value as TOML writes it, without a password that someone put into a URL.

@@ -73,13 +73,14 @@ func (c *Config) Warnings() []Problem {
 		warn("ra", "ra.client_cert_field", "is not set: whoever sends the other header through a trusted proxy is believed to be whom it names",
 			`name the header that the proxy sets, for example: client_cert_field = "Client-Cert"`)
 	}
+	sections := c.sectionsByName()
 	for i, p := range c.profiles() {
 		if i > 0 && c.EST.Listen == "" {
 			warn(p.section, p.section, "has no effect: est.listen is empty", "set est.listen, or remove the section")
 			continue
 		}
 		differs := func(name string) bool { // from what would count without the key
-			for _, k := range c.sectionNamed(p.section).keys {
+			for _, k := range sections[p.section].keys {
 				if k.name == name {
 					return !equal(k.value(c), k.otherwise(c))
 				}
@@ -101,14 +102,4 @@ func (c *Config) Warnings() []Problem {
 		}
 	}
 	return found
-}
-
-// sectionNamed returns the section of that name, without keys when there is none.
-func (c *Config) sectionNamed(name string) section {
-	for _, s := range c.sections() {
-		if s.name == name {
-			return s
-		}
-	}
-	return section{}
 }

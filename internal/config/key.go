@@ -220,6 +220,15 @@ func (c *Config) sections() []section {
 	return all
 }
 
+// sectionsByName returns all sections of c by name.
+func (c *Config) sectionsByName() map[string]section {
+	found := map[string]section{}
+	for _, s := range c.sections() {
+		found[s.name] = s
+	}
+	return found
+}
+
 // sections returns the fixed sections in the order of the reference.
 func sections() []section {
 	all := []section{
