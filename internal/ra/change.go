@@ -2,13 +2,12 @@ package ra
 
 import (
 	"crypto/x509"
-	"encoding/asn1"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"slices"
 
-	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
-
+	"callsign/cmc"
 	"callsign/est"
 )
 
@@ -23,23 +22,12 @@ func effective(r est.EnrollRequest) (*x509.CertificateRequest, error) {
 	if subject == nil {
 		subject = []byte{0x30, 0}
 	}
+	extensions := slices.DeleteFunc(slices.Clone(r.CSR.Extensions), func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) })
+	if alt := r.ChangeSubject.SubjectAlt; alt != nil {
+		extensions = append(extensions, pkix.Extension{Id: oidSubjectAltName, Critical: len(r.ChangeSubject.Subject) <= 2, Value: alt})
+	}
 	// A copy that crypto/x509 reads the names of.
-	var b cryptobyte.Builder
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1Int64(0)
-			b.AddBytes(subject)
-			b.AddBytes(r.CSR.RawSubjectPublicKeyInfo)
-			b.AddASN1(cbasn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-				addExtensions(b, r)
-			})
-		})
-		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2})
-		})
-		b.AddASN1BitString(nil)
-	})
-	der, err := b.Bytes()
+	der, err := cmc.NullSignedRaw(r.CSR.RawSubjectPublicKeyInfo, subject, extensions, cmc.RFC)
 	if err != nil {
 		return nil, fmt.Errorf("write request: %w", err)
 	}
@@ -47,6 +35,7 @@ func effective(r est.EnrollRequest) (*x509.CertificateRequest, error) {
 	if err != nil {
 		return nil, err
 	}
+	csr.Extensions = extensions // nobody has asked for the SubjectKeyIdentifier of the copy
 	if alt := r.ChangeSubject.SubjectAlt; alt != nil {
 		if _, err := parseGeneralNames(alt); err != nil {
 			return nil, err
@@ -56,32 +45,4 @@ func effective(r est.EnrollRequest) (*x509.CertificateRequest, error) {
 		return nil, errors.New("neither a subject nor another name would be left")
 	}
 	return csr, nil
-}
-
-// addExtensions writes the attribute extensionRequest with the extensions of the request, the subjectAltName replaced.
-func addExtensions(b *cryptobyte.Builder, r est.EnrollRequest) {
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14})
-		b.AddASN1(cbasn1.SET, func(b *cryptobyte.Builder) {
-			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				add := func(oid asn1.ObjectIdentifier, critical bool, value []byte) {
-					b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-						b.AddASN1ObjectIdentifier(oid)
-						if critical {
-							b.AddASN1Boolean(true)
-						}
-						b.AddASN1OctetString(value)
-					})
-				}
-				for _, e := range r.CSR.Extensions {
-					if !e.Id.Equal(oidSubjectAltName) {
-						add(e.Id, e.Critical, e.Value)
-					}
-				}
-				if alt := r.ChangeSubject.SubjectAlt; alt != nil {
-					add(oidSubjectAltName, len(r.ChangeSubject.Subject) <= 2, alt)
-				}
-			})
-		})
-	})
 }
