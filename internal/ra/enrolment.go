@@ -123,21 +123,13 @@ func (a *RA) enroll(ctx context.Context, r enroll.Request, last *enroll.Enrolmen
 // remembered tells whether a row is a refusal that is repeated. One by an administrator of ours is none: the engine keeps it until it
 // is lifted. Nor is a request that nobody decided upon: it is held anew.
 func (a *RA) remembered(row *enroll.Enrolment) bool {
-	if row == nil || a.c.DenialMemory <= 0 || row.State != enroll.Denied && row.State != enroll.Failed || rejected(row) {
+	if row == nil || a.c.DenialMemory <= 0 || row.State != enroll.Denied && row.State != enroll.Failed || row.Rejected() {
 		return false
 	}
-	if row.Failure != nil && row.Failure.Code == codeNotApproved {
+	if row.Failure != nil && row.Failure.Code == enroll.CodeNotApproved {
 		return false
 	}
 	return row.Updated.After(a.started) && a.c.Now().Before(row.Updated.Add(a.c.DenialMemory))
-}
-
-// codeNotApproved is the engine's word for a held request that nobody decided upon in time.
-const codeNotApproved = "enroll.not-approved"
-
-// rejected tells whether an administrator of ours denied the request, not its authority.
-func rejected(row *enroll.Enrolment) bool {
-	return row.State == enroll.Denied && row.Decision != nil && !row.Decision.Approved
 }
 
 // record writes the one line of an answered enrolment.
@@ -180,7 +172,7 @@ func (a *RA) internal(ctx context.Context, requestID string, err error) *est.Err
 func (a *RA) allow(l *label, r enroll.Request, last *enroll.Enrolment) *est.Error {
 	now := a.c.Now()
 	if last != nil {
-		again := last.State.Open() || last.State == enroll.Held || rejected(last) || r.Vouch == "" && a.remembered(last) ||
+		again := last.State.Open() || last.State == enroll.Held || last.Rejected() || r.Vouch == "" && a.remembered(last) ||
 			(last.State == enroll.Issued || last.State == enroll.Confirmed) && now.Before(last.Updated.Add(a.c.Keep))
 		if again {
 			return nil

@@ -66,7 +66,7 @@ func (a *RA) judge(row enroll.Enrolment, clientLogin bool) verdict {
 		if row.State == enroll.Denied && v.status == http.StatusInternalServerError {
 			v.status = http.StatusForbidden
 		}
-		if rejected(&row) {
+		if row.Rejected() {
 			v.text = fmt.Sprintf("request %s: %s", row.ID, oneLine(f.Detail))
 		}
 		v.row = row
