@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -428,18 +426,13 @@ func (m *KeyMemory) forget(id keyID) {
 
 // generate makes a key of the kind and size of another.
 func generate(like crypto.PublicKey) (crypto.Signer, error) {
-	switch k := like.(type) {
-	case *rsa.PublicKey:
-		bits := k.N.BitLen()
-		if bits > largestMadeRSA {
-			return nil, refuseCSR(CodeCSRKeyType, fmt.Sprintf("RSA keys of at most %d bits are made here, not of %d.", largestMadeRSA, bits), nil)
-		}
-		return rsa.GenerateKey(rand.Reader, bits)
-	case *ecdsa.PublicKey:
-		return ecdsa.GenerateKey(k.Curve, rand.Reader)
-	case ed25519.PublicKey:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
+	kind := KeySpecOf(like)
+	if kind.Bits > largestMadeRSA {
+		return nil, refuseCSR(CodeCSRKeyType, fmt.Sprintf("RSA keys of at most %d bits are made here, not of %d.", largestMadeRSA, kind.Bits), nil)
 	}
-	return nil, internalError(errors.New("a key of another kind passed the policy"))
+	key, err := kind.Generate()
+	if err != nil {
+		return nil, internalError(err) // the policy lets no such kind through
+	}
+	return key, nil
 }
