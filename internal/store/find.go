@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"strings"
+	"slices"
 	"unicode/utf8"
 
 	"callsign/internal/enroll"
@@ -11,26 +11,17 @@ import (
 // searched are the states that the index enrolment_state has, in its own words.
 const searched = `(state = 'held' OR state = 'pending' OR state = 'denied' OR state = 'failed' OR state = 'stale')`
 
+// searchedStates are those that searched names. The slice is never modified.
+var searchedStates = []enroll.State{enroll.Held, enroll.Pending, enroll.Denied, enroll.Failed, enroll.Stale}
+
 func enrolmentWhere(f *enroll.Filter) *where {
 	w := &where{}
 	w.add(f.Authority != "", `authority = ?`, f.Authority)
 	w.add(f.OwnerPrefix != "", `substr(owner, 1, ?) = ?`, utf8.RuneCountInString(f.OwnerPrefix), f.OwnerPrefix)
-	if len(f.Labels) > 0 {
-		args := make([]any, len(f.Labels))
-		for i, l := range f.Labels {
-			args[i] = l
-		}
-		w.add(true, `label IN (?`+strings.Repeat(`, ?`, len(args)-1)+`)`, args...)
-	}
-	if len(f.States) > 0 {
-		args, all := make([]any, len(f.States)), true
-		for i, s := range f.States {
-			args[i] = string(s)
-			all = all && (s == enroll.Held || s == enroll.Pending || s == enroll.Denied || s == enroll.Failed || s == enroll.Stale)
-		}
-		w.add(true, `state IN (?`+strings.Repeat(`, ?`, len(args)-1)+`)`, args...)
-		w.add(all, searched)
-	}
+	in(w, `label`, f.Labels)
+	in(w, `state`, f.States)
+	others := slices.ContainsFunc(f.States, func(s enroll.State) bool { return !slices.Contains(searchedStates, s) })
+	w.add(len(f.States) > 0 && !others, searched)
 	w.add(f.Certified, `length(certificate) > 0`)
 	w.add(f.Undismissed, `dismissed IS NULL`)
 	return w

@@ -24,6 +24,18 @@ func (w *where) add(present bool, term string, args ...any) {
 	}
 }
 
+// in picks the rows whose column has one of some values; all rows when there are none.
+func in[T ~string](w *where, column string, values []T) {
+	if len(values) == 0 {
+		return
+	}
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = string(v)
+	}
+	w.add(true, column+` IN (?`+strings.Repeat(`, ?`, len(args)-1)+`)`, args...)
+}
+
 func (w *where) String() string {
 	if len(w.terms) == 0 {
 		return ""
