@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"net/http"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -318,24 +319,30 @@ func singleAttribute(oid string) string {
 	return ""
 }
 
-// longestChallenge is the bound of challengePassword (RFC 2985 section 5.4.1) and of the attributes of RFC 7894.
-const longestChallenge = 255
-
 // directoryString returns the contents of a string element, so that PrintableString and UTF8String compare equal; nil for
 // anything but a string of the permitted length.
 func directoryString(element []byte) *string {
 	input := cryptobyte.String(element)
 	var contents cryptobyte.String
 	var tag casn1.Tag
-	if !input.ReadAnyASN1(&contents, &tag) || len(contents) > longestChallenge {
+	if !input.ReadAnyASN1(&contents, &tag) {
 		return nil
 	}
+	length := len(contents)
 	switch tag {
-	case casn1.PrintableString, casn1.UTF8String, casn1.IA5String, casn1.T61String, bmpString:
-		text := string(contents)
-		return &text
+	case casn1.PrintableString, casn1.IA5String, casn1.T61String:
+	case casn1.UTF8String:
+		length = utf8.RuneCount(contents)
+	case bmpString:
+		length /= 2
+	default:
+		return nil
 	}
-	return nil
+	if length > maxChallenge {
+		return nil
+	}
+	text := string(contents)
+	return &text
 }
 
 // parseChangeSubject reads ChangeSubjectName ::= SEQUENCE { subject Name OPTIONAL, subjectAlt GeneralNames OPTIONAL }.

@@ -345,3 +345,16 @@ func TestChooseKey(t *testing.T) {
 		}
 	}
 }
+
+// TestBuildCSRLongChallenge: the bound of a challenge counts characters, for who writes it and for who reads it.
+func TestBuildCSRLongChallenge(t *testing.T) {
+	t.Parallel()
+	wish := est.CSRWish{Subject: rdn(t, pkix.Name{CommonName: "x"}), Challenge: strings.Repeat("é", 255)}
+	der, _, err := est.BuildCSR(newKey(t), wish, attrs(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (est.CSRPolicy{}).CheckCSR(der); err != nil {
+		t.Error(err)
+	}
+}
