@@ -103,7 +103,8 @@ func troubles() []trouble {
 			detail: "0x800706ba RPC_S_SERVER_UNAVAILABLE",
 		},
 		{
-			name: "error of the web server", behaviour: "500", direct: "certsrv.server-error", byRA: "upstream.unavailable", detail: "500",
+			name: "error of the web server", behaviour: "500", direct: "certsrv.server-error", byRA: "upstream.unavailable",
+			detail: "500 Internal Server Error", // a bare 500 may also be part of the port
 		},
 	}
 }
