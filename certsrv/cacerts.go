@@ -17,6 +17,8 @@ const (
 	// maxRenewals bounds how many of a CA's certificates are read: a CA that was renewed every year for a life.
 	maxRenewals = 32
 	maxChain    = 10
+	// maxRenewalNumber is the highest number that certcarc.asp is believed.
+	maxRenewalNumber = 999999
 )
 
 var renewalsVar = regexp.MustCompile(`(?i)\bvar\s+nRenewals\s*=\s*(\d{1,6})\s*;`)

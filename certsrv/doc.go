@@ -2,7 +2,7 @@
 // Windows web server ([MS-WCCE] describes the CA behind them).
 //
 // A [Client] logs in by NTLM or Basic (package winauth), checks that a certificate template is offered, submits a
-// request, fetches what was issued, and reads the CA's certificates, the newest first. It reads the pages of servers in
+// request, fetches what was issued, and reads the CA's certificates, the newest first, and its CRLs. It reads the pages of servers in
 // every language: outcomes are recognised by element identifiers, links, disposition numbers and status codes; English
 // words are only a fallback.
 //

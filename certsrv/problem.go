@@ -37,6 +37,7 @@ const (
 	CodeFailed             = "certsrv.request-failed"       // the CA's error page
 	CodeCAUnavailable      = "certsrv.ca-unavailable"       // the web server does not reach the CA
 	CodeUnknownRequest     = "certsrv.unknown-request"      // no such request id
+	CodeNoCRL              = "certsrv.no-crl"               // the CA has no such CRL
 	CodeNotDelivered       = "certsrv.issued-not-delivered" // issued, but the certificate does not come
 )
 
@@ -47,7 +48,7 @@ var ErrAnswerLost = errors.New("the answer to the submitted request was lost")
 // Problem is a failure that a user can act on.
 type Problem struct {
 	ErrCode    string   // one of the Code constants
-	Op         string   // what was done: "login", "templates", "submit", "fetch", "cacerts"
+	Op         string   // what was done: "login", "templates", "submit", "fetch", "cacerts", "crl"
 	URL        string   // of the request, with explicit port
 	Detail     string   // what happened, with names and values; the peer's words unchanged
 	Fix        string   // what to do

@@ -78,9 +78,13 @@ func (s *session) close(ctx context.Context) {
 
 // open dials and logs in.
 func (c *Client) open(ctx context.Context, creds winauth.Credentials) (*session, error) {
+	return c.openBy(ctx, c.dialer(), creds)
+}
+
+func (c *Client) openBy(ctx context.Context, dialer winauth.Dialer, creds winauth.Credentials) (*session, error) {
 	c.evict(ctx)
 	url := c.base.String() + loginPath
-	conn, err := c.dialer().Dial(ctx, url)
+	conn, err := dialer.Dial(ctx, url)
 	if err != nil {
 		return nil, c.loginFailed(ctx, url, creds, err)
 	}
