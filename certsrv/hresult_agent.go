@@ -16,10 +16,10 @@ func LookupAgentHResult(h HResult) (Status, bool) {
 func AgentStatuses() []Status { return agentTable() }
 
 const (
-	remedyAgent = "use an agent certificate of the template Enrollment Agent that this CA has issued (application policy Certificate Request Agent, 1.3.6.1.4.1.311.20.2.1)"
-	remedyCount = "open the template, tab Issuance Requirements: 1 authorized signature, application policy Certificate Request Agent; more than one is not supported"
-	remedyShape = "send the request in another shape; when the CA takes none, give the devices a subordinate CA of their own"
-	remedyOurs  = "the message is not what the CA expects, which no setting of it cures: report it with the CA's version"
+	remedyAgentCertificate = "use an agent certificate of the template Enrollment Agent that this CA has issued (application policy Certificate Request Agent, 1.3.6.1.4.1.311.20.2.1)"
+	remedyCount            = "open the template, tab Issuance Requirements: 1 authorized signature, application policy Certificate Request Agent; more than one is not supported"
+	remedyShape            = "send the request in another shape; when the CA takes none, give the devices a subordinate CA of their own"
+	remedyOurs             = "the message is not what the CA expects, which no setting of it cures: report it with the CA's version"
 )
 
 func agentTable() []Status {
@@ -32,7 +32,7 @@ func agentTable() []Status {
 		{0x80094815, "CERTSRV_E_TOO_MANY_SIGNATURES", "the request has more signatures than the template allows", remedyCount, false},
 		{
 			0x8009480B, "CERTSRV_E_SIGNATURE_REJECTED", "the agent's certificate has not the application policy that the template wants, or the CA does not trust its chain",
-			remedyAgent, false,
+			remedyAgentCertificate, false,
 		},
 		{
 			0x8009480C, "CERTSRV_E_ISSUANCE_POLICY_REQUIRED", "the agent's certificate has not the issuance policy that the template wants",
@@ -68,7 +68,7 @@ func agentTable() []Status {
 		},
 		{
 			0x800B0109, "CERT_E_UNTRUSTEDROOT", "the CA does not trust the chain of the agent's certificate",
-			remedyAgent + ", or put the agent's CA into the stores of this one (certutil -dspublish -f FILE NTAuthCA)", false,
+			remedyAgentCertificate + ", or put the agent's CA into the stores of this one (certutil -dspublish -f FILE NTAuthCA)", false,
 		},
 		{
 			0x80092012, "CRYPT_E_NO_REVOCATION_CHECK", "the CA cannot check whether the agent's certificate is revoked",

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"callsign/certsrv"
@@ -300,22 +301,52 @@ func Best(trials []Trial, bare bool) (Trial, bool) {
 	return Trial{}, false
 }
 
-// Settings says what to write into section [adcs] after a Probe. It is empty when the CA takes nothing.
-func Settings(trials []Trial) []Setting {
+// Settings says what to write into section [adcs] after a Probe on behalf of requester, which may be empty. It is empty
+// when the CA takes nothing.
+func Settings(trials []Trial, requester string) []Setting {
 	var out []Setting
+	named := false
+	set := func(t Trial, key, value string) {
+		out = append(out, Setting{key, value})
+		named = named || t.Shape.OnBehalf()
+	}
 	if best, ok := Best(trials, true); ok {
-		if value := vouchWord(best.Shape); value != "" {
-			out = append(out, Setting{"adcs.vouch", value})
-		}
+		set(best, "adcs.vouch", vouchWord(best.Shape))
+	}
+	if best, ok := Best(trials, false); ok {
+		set(best, "adcs.sign_requests", signWord(best.Shape))
+	}
+	if named {
+		out = append(out, Setting{"adcs.requester", accountPattern(requester)})
 	}
 	return out
 }
 
-// vouchWord is the value of adcs.vouch that sends a shape; empty for none.
+// vouchWord is the value of adcs.vouch that sends a shape for bare keys.
 func vouchWord(s Shape) string {
-	switch s {
-	case ShapeSupplied, ShapeAgentOnly:
-		return s.String()
+	if s == ShapeCMCOnBehalf {
+		return "on-behalf"
 	}
-	return ""
+	return s.String()
+}
+
+// signWord is the value of adcs.sign_requests that sends a shape for signed requests.
+func signWord(s Shape) string {
+	switch s {
+	case ShapeCMCSigned:
+		return "cmc"
+	case ShapePKCS7:
+		return "pkcs7"
+	}
+	return "off"
+}
+
+// accountPattern puts the common name of a request in the place of the account that was tried.
+func accountPattern(account string) string {
+	domain, user, _ := strings.Cut(account, `\`)
+	pattern := domain + `\{name}`
+	if strings.HasSuffix(user, "$") {
+		pattern += "$"
+	}
+	return pattern
 }

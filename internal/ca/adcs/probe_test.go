@@ -221,7 +221,7 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			vouch := ""
-			for _, s := range adcs.Settings(trials) {
+			for _, s := range adcs.Settings(trials, requester) {
 				if s.Key == "adcs.vouch" {
 					vouch = s.Value
 				}
@@ -319,5 +319,38 @@ func TestProbeIsOver(t *testing.T) {
 	_, err := w.probe("CiscoRA", func(p *adcs.Probe) { p.Client = &certsrv.Client{URL: "http://plain/certsrv"} })
 	if e := wantError(t, err, certsrv.CodeBadConfiguration); e.ErrCode == ca.CodeUnexpectedAnswer {
 		t.Error(e)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	took := func(shapes ...adcs.Shape) []adcs.Trial {
+		var out []adcs.Trial
+		for _, s := range shapes {
+			out = append(out, adcs.Trial{Shape: s, Outcome: certsrv.Issued})
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name      string
+		trials    []adcs.Trial
+		requester string
+		want      []adcs.Setting
+	}{
+		{name: "nothing"},
+		{name: "all", trials: took(adcs.Shapes()...), requester: `LAB\PC1$`, want: []adcs.Setting{{"adcs.vouch", "cmc-supplied"}, {"adcs.sign_requests", "off"}}},
+		{name: "an agent must sign", trials: took(adcs.ShapeAgentOnly, adcs.ShapeCMCSigned), want: []adcs.Setting{{"adcs.vouch", "agent-only"}, {"adcs.sign_requests", "cmc"}}},
+		{
+			name: "on behalf of computers alone", trials: took(adcs.ShapeCMCOnBehalf), requester: `LAB\PC1$`,
+			want: []adcs.Setting{{"adcs.vouch", "on-behalf"}, {"adcs.requester", `LAB\{name}$`}},
+		},
+		{
+			name: "on behalf of users alone", trials: took(adcs.ShapePKCS7, adcs.ShapeCMCOnBehalf), requester: `LAB\jane`,
+			want: []adcs.Setting{{"adcs.vouch", "on-behalf"}, {"adcs.sign_requests", "pkcs7"}, {"adcs.requester", `LAB\{name}`}},
+		},
+	} {
+		if diff := cmp.Diff(tt.want, adcs.Settings(tt.trials, tt.requester)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
