@@ -190,7 +190,7 @@ func (c KerberosConfig) principal() (principal, error) {
 
 // krb5Conf reads a krb5.conf; nil is one that says nothing.
 func krb5Conf(b []byte) (*config.Config, error) {
-	conf, err := config.NewFromString(string(b))
+	conf, err := parseKrb5Conf(b)
 	if unsupported := (config.UnsupportedDirective{}); err != nil && !errors.As(err, &unsupported) {
 		return nil, fmt.Errorf("krb5.conf: %w", err)
 	}
@@ -203,6 +203,16 @@ func krb5Conf(b []byte) (*config.Config, error) {
 	d.Canonicalize = false // names in answers are compared with what was asked
 	d.NoAddresses = true   // tickets are not tied to an address, which NAT would break
 	return conf, nil
+}
+
+// parseKrb5Conf lets the library read the file. It takes the form of some lines for granted and panics at others.
+func parseKrb5Conf(b []byte) (_ *config.Config, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("a section or a line is malformed")
+		}
+	}()
+	return config.NewFromString(string(b))
 }
 
 // strong leaves the encryption types that a domain controller of today knows: AES, and RC4 where the administrator's own
