@@ -18,6 +18,7 @@ import (
 	"callsign/internal/app"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
+	"callsign/internal/enterprise"
 	"callsign/internal/fleet"
 	"callsign/internal/handset"
 )
@@ -71,7 +72,7 @@ type world struct {
 	o          Options
 	dir        string
 	temporary  bool
-	enterprise *enterprise
+	enterprise *enterprise.Enterprise
 	capf, est  net.Listener
 	app        *app.App
 }
@@ -103,7 +104,7 @@ func (w *world) start(ctx context.Context) (*Demo, error) {
 		return nil, err
 	}
 	if w.enterprise != nil {
-		w.step("AD CS (simulated)  %s, template %s", w.enterprise.url, template)
+		w.step("AD CS (simulated)  %s, template %s", w.enterprise.URL, w.enterprise.Templates[0])
 	}
 	w.app, err = app.Start(ctx, app.Options{Config: c, Handler: w.o.Handler, CAPF: w.capf, EST: w.est})
 	if err != nil {
@@ -251,7 +252,7 @@ func (w *world) close(ctx context.Context) error {
 		}
 	}
 	if w.enterprise != nil {
-		errs = append(errs, w.enterprise.close())
+		errs = append(errs, w.enterprise.Close())
 	}
 	if w.temporary {
 		errs = append(errs, os.RemoveAll(w.dir))
