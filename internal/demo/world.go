@@ -80,12 +80,15 @@ func (w *world) deployment(ctx context.Context) (*config.Config, error) {
 	}
 	if w.o.Issuer == config.IssuerOnlineCA {
 		w.enterprise, err = enterprise.Start(ctx, enterprise.Options{
-			Dir: filepath.Join(w.dir, enterpriseDir), LogDir: c.Trace.Dir, Log: slog.New(w.o.Handler),
+			Dir: filepath.Join(w.dir, enterpriseDir), LogDir: c.Trace.Dir, Behaviour: w.o.Behaviour.Enterprise, Log: slog.New(w.o.Handler),
 		})
 		if err != nil {
 			return nil, err
 		}
 		if err := joinEnterprise(ctx, c, w.enterprise); err != nil {
+			return nil, err
+		}
+		if err := w.o.Behaviour.misconfigure(c); err != nil {
 			return nil, err
 		}
 	}

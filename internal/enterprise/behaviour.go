@@ -47,6 +47,9 @@ type Behaviour struct {
 	Pages       certsrvtest.Behaviour // of what is behind it
 }
 
+// IsZero tells whether clients are served well.
+func (b Behaviour) IsZero() bool { return b.Certificate == NoTrouble && b.Pages.IsZero() }
+
 // Words returns the words that [ParseBehaviour] knows by itself, in the order in which help lists them.
 func Words() []Word { return slices.Concat(own, pageWords) }
 
