@@ -17,8 +17,9 @@ import (
 //	GET  /requests/{id}            one Record
 //	POST /requests/{id}/approve    204; 404 unknown, 409 not pending, 502 when the CA failed
 //	POST /requests/{id}/deny       204; 404, 409
-//	PUT  /behaviour                body as ParseBehaviour reads it, for all templates without one of their own: 204; 400
-//	PUT  /behaviour/{template}     the same for one template
+//	GET  /behaviour                the words in force, as ParseScenario reads them
+//	PUT  /behaviour                body as ParseScenario reads it, for the server and all templates without a behaviour of their own: 204; 400
+//	PUT  /behaviour/{template}     body as ParseBehaviour reads it, for one template
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) {
@@ -44,10 +45,7 @@ func (s *Server) AdminHandler() http.Handler {
 	behave := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1024))
 		if err == nil {
-			var b Behaviour
-			if b, err = ParseBehaviour(strings.TrimSpace(string(body))); err == nil {
-				err = s.SetBehaviour(r.PathValue("template"), b)
-			}
+			err = s.behave(r.PathValue("template"), strings.TrimSpace(string(body)))
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -55,9 +53,30 @@ func (s *Server) AdminHandler() http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
+	mux.HandleFunc("GET /behaviour", func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := io.WriteString(w, s.Scenario().String()+"\n"); err != nil {
+			s.log.Debug("answer not written", slog.Any("err", err))
+		}
+	})
 	mux.HandleFunc("PUT /behaviour", behave)
 	mux.HandleFunc("PUT /behaviour/{template}", behave)
 	return mux
+}
+
+// behave sets the behaviour of one template, or of all and of the server.
+func (s *Server) behave(template, words string) error {
+	if template == "" {
+		sc, err := ParseScenario(words)
+		if err != nil {
+			return err
+		}
+		return s.SetScenario(sc)
+	}
+	b, err := ParseBehaviour(words)
+	if err != nil {
+		return err
+	}
+	return s.SetBehaviour(template, b)
 }
 
 func (s *Server) withID(h func(http.ResponseWriter, *http.Request, int)) http.HandlerFunc {

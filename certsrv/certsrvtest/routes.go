@@ -26,7 +26,7 @@ type reply struct {
 	body        []byte
 	asp         bool // answered by an ASP page: session cookie, Cache-Control
 	win32       uint32
-	abort       bool // break the connection in place of answering
+	breaks      PageFault // end the connection in place of the answer, or in the middle of it
 }
 
 const (
@@ -50,29 +50,109 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 
-	var l login
-	var rep reply
-	if s.cfg.RequireTLS && r.TLS == nil {
-		l.substatus, rep = 4, iisReply(http.StatusForbidden, win32AccessDenied)
-	} else if l = s.authenticate(r); l.headers != nil {
-		for _, h := range l.headers {
-			w.Header().Add("WWW-Authenticate", h)
-		}
-		rep = iisReply(http.StatusUnauthorized, l.win32)
-	} else {
-		rep = s.route(r, file, l.user)
-	}
+	c := s.present()
+	l, rep := s.answer(w, r, c, file)
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
 	now := s.now()
-	if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
-		s.log.Error("IIS log not written", slog.Any("err", err))
+	if c.Refusal != RefusePoolDown && c.Refusal != RefuseSignIn { // those never reach IIS
+		if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
+			s.log.Error("IIS log not written", slog.Any("err", err))
+		}
 	}
-	if rep.abort {
+	if rep.breaks == FaultDrop {
 		panic(http.ErrAbortHandler)
 	}
+	if c.NoKeepAlive {
+		w.Header().Set("Connection", "close")
+	}
 	s.write(w, r, rep)
+	if rep.breaks != "" || c.CloseConnections && rep.code != http.StatusUnauthorized {
+		// What was written goes out, and nothing after it.
+		_ = http.NewResponseController(w).Flush()
+		if rep.breaks == FaultReset {
+			connOf(r).abort()
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answer is what a request gets, with the login that goes before it.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, c Conditions, file string) (login, reply) {
+	switch {
+	case c.Refusal == RefusePoolDown:
+		return login{}, iisReply(http.StatusServiceUnavailable, 0)
+	case c.Refusal == RefuseSignIn:
+		return login{}, reply{contentType: htmlType, body: signInBody()}
+	case s.cfg.RequireTLS && r.TLS == nil, c.Refusal == RefuseNoTLS:
+		return login{substatus: 4}, forbidden(4)
+	case c.Refusal == RefuseNoClientCert:
+		return login{substatus: 7}, forbidden(7)
+	}
+	l := s.authenticate(r, c)
+	for _, h := range l.headers {
+		w.Header().Add("WWW-Authenticate", h)
+	}
+	if l.headers != nil {
+		return l, iisReply(http.StatusUnauthorized, l.win32)
+	}
+	if l.final != "" {
+		w.Header().Add("WWW-Authenticate", l.final)
+	}
+	switch {
+	case c.Refusal == RefuseACL:
+		l.substatus = 3
+		for _, h := range s.schemes(c).offers(s.host(r)) {
+			w.Header().Add("WWW-Authenticate", h)
+		}
+		return l, iisReply(http.StatusUnauthorized, win32AccessDenied)
+	case c.Redirect != "":
+		return l, reply{code: http.StatusFound, contentType: htmlType, location: c.Redirect, body: movedBody(c.Redirect)}
+	}
+	rep := s.route(r, file, l.user)
+	return l, rep.faulty(c.fault(file))
+}
+
+// forbidden is a 403 with its substatus, which IIS writes on the page.
+func forbidden(substatus int) reply {
+	return reply{
+		code: http.StatusForbidden, contentType: htmlType, win32: win32AccessDenied,
+		body: iisBody("HTTP Error 403." + strconv.Itoa(substatus) + " - Forbidden"),
+	}
+}
+
+// fault is how a page fails.
+func (c *Conditions) fault(file string) PageFault {
+	switch file {
+	case "/certsrv":
+		return c.Login
+	case "/certsrv/certrqxt.asp", "/certsrv/certrqma.asp":
+		return c.TemplateList
+	case "/certsrv/certcarc.asp":
+		return c.CACertificates
+	case "/certsrv/certnew.cer", "/certsrv/certnew.p7b":
+		return c.Certificate
+	case "/certsrv/certcrl.crl":
+		return c.CRL
+	}
+	return ""
+}
+
+// faulty is rep as it comes when its page fails.
+func (rep reply) faulty(f PageFault) reply {
+	switch f {
+	case "":
+		return rep
+	case FaultDrop, FaultTruncate, FaultReset:
+		rep.breaks = f
+		return rep
+	}
+	code, err := strconv.Atoi(string(f))
+	if err != nil {
+		return rep // check lets nothing else through
+	}
+	return iisReply(code, 0)
 }
 
 // write sends rep with the headers of IIS and, for pages, of ASP.
@@ -82,6 +162,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, rep reply) {
 	h.Set("X-Powered-By", "ASP.NET")
 	h.Set("Content-Type", rep.contentType)
 	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	body := rep.body
+	if rep.breaks != "" {
+		body = body[:len(body)/2]
+	}
 	if rep.location != "" {
 		h.Set("Location", rep.location)
 	}
@@ -92,7 +176,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, rep reply) {
 		}
 	}
 	w.WriteHeader(rep.code)
-	if _, err := w.Write(rep.body); err != nil {
+	if _, err := w.Write(body); err != nil {
 		s.log.Debug("answer not written", slog.String("peer", r.RemoteAddr), slog.Any("err", err))
 	}
 }
@@ -164,7 +248,7 @@ func (s *Server) moved(r *http.Request) reply {
 // unreachable is the page of a web server that cannot reach its CA.
 func (s *Server) unreachable(l Lang, mode string) reply {
 	if l == "" {
-		l = s.cfg.Lang
+		l = s.lang()
 	}
 	return htmlReply(s.statusPage(l, status{mode: mode, disposition: DispositionError, result: eRPCUnavailable, last: eRPCUnavailable}))
 }
@@ -179,7 +263,7 @@ func (s *Server) certificate(r *http.Request, query url.Values, user string) rep
 	if layoutOf(r.UserAgent()) == layoutText {
 		contentType = s.cfg.TextContentType
 	}
-	return encoded(query, "CERTIFICATE", contentType, der[0].Raw)
+	return s.encoded(query, "CERTIFICATE", contentType, der[0].Raw)
 }
 
 // chain is certnew.p7b: the same with the chain, as a degenerate SignedData.
@@ -193,7 +277,7 @@ func (s *Server) chain(r *http.Request, query url.Values, user string) reply {
 		s.log.Error("PKCS #7 not made", slog.Any("err", err))
 		return iisReply(http.StatusInternalServerError, 0)
 	}
-	return encoded(query, "CERTIFICATE", "application/x-pkcs7-certificates", p7)
+	return s.encoded(query, "CERTIFICATE", "application/x-pkcs7-certificates", p7)
 }
 
 // requested returns the certificate that ReqID asks for with its chain, or the page that says why not.
@@ -226,8 +310,8 @@ func (s *Server) requested(ctx context.Context, query url.Values, user string) (
 		return nil, &p
 	}
 	if e.Disposition != DispositionIssued {
-		p := htmlReply(s.statusPage(s.cfg.Lang, status{
-			disposition: e.Disposition, message: e.message(s.cfg.Lang), last: e.HResult, comInfo: "",
+		p := htmlReply(s.statusPage(s.lang(), status{
+			disposition: e.Disposition, message: e.message(s.lang()), last: e.HResult, comInfo: "",
 		}))
 		return nil, &p
 	}
@@ -253,13 +337,13 @@ func (s *Server) issuers(leaf *x509.Certificate) []*x509.Certificate {
 
 // emptyProperty is the answer for an id or an index that does not exist.
 func (s *Server) emptyProperty() reply {
-	return htmlReply(s.statusPage(s.cfg.Lang, status{disposition: DispositionError, result: ePropertyEmpty, last: ePropertyEmpty}))
+	return htmlReply(s.statusPage(s.lang(), status{disposition: DispositionError, result: ePropertyEmpty, last: ePropertyEmpty}))
 }
 
 // notYours is the answer for a request that another account made.
 func (s *Server) notYours(mode string) reply {
-	return htmlReply(s.statusPage(s.cfg.Lang, status{
-		mode: mode, disposition: DispositionDenied, message: s.cfg.Lang.words().notYours, result: eAccessDenied, last: eAccessDenied,
+	return htmlReply(s.statusPage(s.lang(), status{
+		mode: mode, disposition: DispositionDenied, message: s.lang().words().notYours, result: eAccessDenied, last: eAccessDenied,
 	}))
 }
 
@@ -298,11 +382,14 @@ func (s *Server) crl(ctx context.Context, query url.Values) reply {
 		s.log.Info("no CRL", slog.Any("err", err))
 		return s.emptyProperty()
 	}
-	return encoded(query, "X509 CRL", "application/pkix-crl", der)
+	return s.encoded(query, "X509 CRL", "application/pkix-crl", der)
 }
 
 // encoded answers DER for Enc=bin and PEM for everything else.
-func encoded(query url.Values, kind, contentType string, der []byte) reply {
+func (s *Server) encoded(query url.Values, kind, contentType string, der []byte) reply {
+	if other := s.present().ContentType; other != "" {
+		contentType = other
+	}
 	rep := reply{contentType: contentType, body: der, asp: true}
 	if !strings.EqualFold(query.Get("enc"), "bin") {
 		rep.body = pemCRLF(kind, der)

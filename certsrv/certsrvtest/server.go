@@ -1,9 +1,9 @@
 package certsrvtest
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +24,10 @@ type Server struct {
 	db     *database
 	closed chan struct{}
 
+	kerberos *acceptor // nil without a keytab
+
 	mu         sync.Mutex
+	conditions Conditions
 	behaviour  Behaviour            // of templates without one
 	behaviours map[string]Behaviour // by lower-case template name
 	treated    map[string]int       // requests that a Behaviour with Times has had, by lower-case template name
@@ -49,7 +52,12 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		cfg: c, log: c.Log, db: db, closed: make(chan struct{}),
 		iis:       &iisLog{w: c.IISLog, dir: c.LogDir},
-		behaviour: c.Behaviour, behaviours: map[string]Behaviour{}, treated: map[string]int{}, hits: map[string]int{},
+		behaviour: c.Behaviour, conditions: c.Conditions, behaviours: map[string]Behaviour{}, treated: map[string]int{}, hits: map[string]int{},
+	}
+	if len(c.Keytab) > 0 {
+		if s.kerberos, err = newAcceptor(c.Keytab, s.read); err != nil {
+			return nil, errors.Join(fmt.Errorf("simulated AD CS: %w", err), db.close())
+		}
 	}
 	for _, t := range c.Templates {
 		if !t.Behaviour.IsZero() {
@@ -66,6 +74,10 @@ func (c *Config) setDefaults() {
 	}
 	if !c.Basic && !c.NTLM {
 		c.NTLM = true
+		c.Negotiate = c.Negotiate || len(c.Keytab) > 0
+	}
+	if c.EPA == "" {
+		c.EPA = EPAOff
 	}
 	if c.Domain == "" {
 		c.Domain = "LAB"
@@ -100,37 +112,6 @@ func (c *Config) setDefaults() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-}
-
-type connKey struct{}
-
-// ConnContext gives each connection its own login state. It is the ConnContext of an http.Server that runs s; without
-// it NTLM logins fail as they do behind a load balancer that splits connections.
-func (s *Server) ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, &connState{})
-}
-
-// HTTPServer returns an http.Server for s: HTTP/1.1 only, [Server.ConnContext] set, conf for its ServeTLS (nil: plain
-// HTTP by Serve). [Server.Close] closes it too.
-func (s *Server) HTTPServer(conf *tls.Config) *http.Server {
-	if conf != nil {
-		conf = conf.Clone()
-		conf.NextProtos = []string{"http/1.1"}
-	}
-	srv := &http.Server{
-		Handler:           s,
-		ConnContext:       s.ConnContext,
-		TLSConfig:         conf,
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		ReadHeaderTimeout: time.Minute,
-		IdleTimeout:       2 * time.Minute, // as IIS
-		MaxHeaderBytes:    64 << 10,        // IIS: 16 KiB by default, tens of KiB where Kerberos tokens are large
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.servers = append(s.servers, srv)
-	return srv
 }
 
 // Serve answers on l until [Server.Close] and then returns http.ErrServerClosed. With conf nil it speaks plain HTTP,
@@ -193,6 +174,78 @@ func (s *Server) SetBehaviour(template string, b Behaviour) error {
 		s.behaviours[key] = b
 	}
 	return nil
+}
+
+// SetConditions replaces what the server is like, from the next request on; connections that are logged in stay so.
+func (s *Server) SetConditions(c Conditions) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := s.cfg.canOffer(c.Auth); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conditions = c
+	return nil
+}
+
+// SetScenario is [Server.SetConditions], and [Server.SetBehaviour] for all templates without a behaviour of their own.
+func (s *Server) SetScenario(sc Scenario) error {
+	if err := sc.check(); err != nil {
+		return err
+	}
+	if err := s.SetConditions(sc.Conditions); err != nil {
+		return err
+	}
+	return s.SetBehaviour("", sc.Behaviour)
+}
+
+// Scenario returns what SetScenario or the Config said last, as far as it concerns all templates.
+func (s *Server) Scenario() Scenario {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Scenario{Behaviour: s.behaviour, Conditions: s.conditions}
+}
+
+// present are the conditions as of now.
+func (s *Server) present() Conditions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conditions
+}
+
+func (s *Server) lang() Lang {
+	if l := s.present().Lang; l != "" {
+		return l
+	}
+	return s.cfg.Lang
+}
+
+func (s *Server) standalone() bool { return s.cfg.Standalone || s.present().Standalone }
+
+func (s *Server) epa(c Conditions) EPA {
+	if c.EPA != "" {
+		return c.EPA
+	}
+	return s.cfg.EPA
+}
+
+// schemes are the ways to log in that the server offers now.
+func (s *Server) schemes(c Conditions) Schemes {
+	if c.Auth != "" {
+		return c.Auth
+	}
+	var names []string
+	for _, o := range []struct {
+		name    string
+		offered bool
+	}{{schemeNegotiate, s.cfg.Negotiate}, {schemeNTLM, s.cfg.NTLM}, {schemeBasic, s.cfg.Basic}} {
+		if o.offered {
+			names = append(names, o.name)
+		}
+	}
+	return Schemes(strings.Join(names, "+"))
 }
 
 // Hits returns how many requests each page has had, 401 answers included, by lower-case path ("/certsrv/certfnsh.asp"). The
