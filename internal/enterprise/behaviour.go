@@ -43,15 +43,31 @@ var own = []Word{
 
 // Behaviour is how the enterprise treats its clients. The zero value serves them well.
 type Behaviour struct {
-	Certificate Trouble               // of the web server
-	Pages       certsrvtest.Behaviour // of what is behind it
+	Certificate Trouble              // of the web server
+	Pages       certsrvtest.Scenario // of what is behind it
 }
 
 // IsZero tells whether clients are served well.
-func (b Behaviour) IsZero() bool { return b.Certificate == NoTrouble && b.Pages.IsZero() }
+func (b Behaviour) IsZero() bool { return b == Behaviour{} }
 
 // Words returns the words that [ParseBehaviour] knows by itself, in the order in which help lists them.
-func Words() []Word { return slices.Concat(own, pageWords) }
+func Words() []Word { return slices.Concat(own, pageWords()) }
+
+// pageWords are the words of certsrvtest.
+func pageWords() []Word {
+	var out []Word
+	for _, w := range certsrvtest.Words() {
+		value := w.Value
+		switch {
+		case strings.HasPrefix(value, "["):
+			value = "[=" + value[1:]
+		case value != "":
+			value = "=" + value
+		}
+		out = append(out, Word{w.Name, value, w.Means})
+	}
+	return out
+}
 
 // ParseBehaviour reads a list of words with commas between them. A word is a [Trouble], of which there can be one, or one
 // of more, which the caller knows: those come back as others, in their order. All other words are certsrvtest's. The empty
@@ -72,7 +88,7 @@ func ParseBehaviour(list string, more ...Word) (b Behaviour, others []string, er
 			b.Certificate = Trouble(name)
 		case named(more, name):
 			others = append(others, name)
-		case named(pageWords, name):
+		case named(pageWords(), name):
 			pages = append(pages, word)
 			continue
 		default:
@@ -82,7 +98,7 @@ func ParseBehaviour(list string, more ...Word) (b Behaviour, others []string, er
 			return Behaviour{}, nil, badBehaviour("%q: %s takes no value", word, name)
 		}
 	}
-	if b.Pages, err = certsrvtest.ParseBehaviour(strings.Join(pages, ",")); err != nil {
+	if b.Pages, err = certsrvtest.ParseScenario(strings.Join(pages, ",")); err != nil {
 		p := badBehaviour("%v", err)
 		p.Err = err
 		return Behaviour{}, nil, p

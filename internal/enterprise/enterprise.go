@@ -45,7 +45,9 @@ type Options struct {
 
 	Account string // `DOMAIN\user`; empty: DefaultAccount
 	// Password is the account's; zero: that of password.txt in Dir, which is made when it is missing.
-	Password  secret.String
+	Password secret.String
+	// Keytab holds the keys of the service HTTP/host, for logins by Kerberos; zero: none.
+	Keytab    secret.Bytes
 	Templates []string // names; empty: DefaultTemplate
 	Behaviour Behaviour
 	// Renewals is how often the CA was renewed, at least: a directory of before can have more. 0 to 31; the first time and
@@ -133,15 +135,13 @@ func (e *Enterprise) start(ctx context.Context, o *Options) error {
 	if e.LogDir == "" {
 		e.LogDir = e.Path(LogDir)
 	}
-	lang := o.Behaviour.Pages.Lang
-	if o.Behaviour.Pages.Times > 0 {
-		lang = "" // that of some answers
-	}
-	e.server, err = certsrvtest.New(certsrvtest.Config{
+	c := certsrvtest.Config{
 		CA: e.authority, Users: []certsrvtest.User{{Name: e.Account, Password: e.password.Reveal()}},
-		Templates: templates(o.Templates), Behaviour: o.Behaviour.Pages, Lang: lang, StateDir: e.Dir, FirstRequestID: o.FirstRequestID,
+		Templates: templates(o.Templates), Keytab: o.Keytab.Reveal(), StateDir: e.Dir, FirstRequestID: o.FirstRequestID,
 		LogDir: e.LogDir, IISLog: o.IISLog, Now: o.Now, Log: o.Log,
-	})
+	}
+	o.Behaviour.Pages.Apply(&c)
+	e.server, err = certsrvtest.New(c)
 	if err != nil {
 		return err
 	}
