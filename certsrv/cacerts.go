@@ -118,11 +118,11 @@ func (c *Client) newestRenewal(ctx context.Context, s *session) (int, error) {
 
 // parseRenewals returns the number of the newest CA certificate.
 func parseRenewals(body []byte) (int, bool) {
-	m := renewalsVar.FindSubmatch(body)
+	m := renewalsVar.FindStringSubmatch(decodeText(body))
 	if m == nil {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(m[1]))
+	n, err := strconv.Atoi(m[1])
 	return n, err == nil
 }
 

@@ -113,6 +113,13 @@ func readSubmitted(url string, resp *winauth.Response, err error) (Answer, *Prob
 		p.lost()
 		return Answer{}, p
 	}
+	if a.HResult == StatusRPCCallFailed && a.RequestID == "" {
+		// The web server lost the CA's answer, as we might have lost the web server's.
+		p := a.Problem()
+		p.Op, p.URL = "submit", url
+		p.lost()
+		return Answer{}, p
+	}
 	return a, nil
 }
 
