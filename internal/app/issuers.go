@@ -186,8 +186,8 @@ func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 		Client: client, Template: c.Template, Templates: templates(g.config), Shape: cmc.Supplied, Total: c.TotalTimeout,
 		Tried: c.LostAnswerIDs, Missing: c.LostAnswerMissing, Now: g.now, Log: g.log,
 	}
-	if c.Vouch == config.VouchAgentOnly {
-		o.Shape = cmc.AgentOnly
+	if err := vouching(&o, c); err != nil {
+		return nil, nil, err
 	}
 	if c.AgentCertificateFile != "" {
 		pair, err := certfile.LoadKeyPair(c.AgentCertificateFile, c.AgentKeyFile)
@@ -201,6 +201,28 @@ func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 		return nil, nil, &Problem{ErrCode: "app.adcs", Detail: err.Error(), Err: err, Fix: "name the enrollment agent in adcs.agent_certificate_file and adcs.agent_key_file"}
 	}
 	return authority, client, nil
+}
+
+// vouching says what an enrollment agent signs, and how.
+func vouching(o *adcs.Config, c config.ADCS) error {
+	switch c.Vouch {
+	case config.VouchAgentOnly:
+		o.Shape = cmc.AgentOnly
+	case config.VouchOnBehalf:
+		o.OnBehalf = true
+	}
+	switch c.SignRequests {
+	case config.SignCMC:
+		o.SignRequests = adcs.SignCMC
+	case config.SignPKCS7:
+		o.SignRequests = adcs.SignPKCS7
+	}
+	if c.Requester == "" {
+		return nil
+	}
+	var err error
+	o.Account, err = cmc.ParseAccountPattern(c.Requester, c.RequesterNames)
+	return err // of a text that was checked when it was read
 }
 
 func (g *generation) openUpstream() (*upstream.Authority, *est.Client, error) {

@@ -194,6 +194,7 @@ func (r *rules) all() {
 	r.capf()
 	r.est()
 	r.authorities()
+	r.accounts()
 	r.pairs()
 	if !c.ServesCAPF() && c.EST.Listen == "" {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
@@ -240,6 +241,22 @@ func (r *rules) authorities() {
 	if c.asksADCS() || len(c.RA.Vouchers) > 0 {
 		r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
 			"adcs.agent_certificate_file", "adcs.agent_key_file")
+	} else if c.ADCS.SignRequests != SignOff {
+		r.needs(fmt.Sprintf("adcs.sign_requests = %q", c.ADCS.SignRequests), "adcs.agent_certificate_file", "adcs.agent_key_file")
+	}
+}
+
+// accounts judges on behalf of whom requests to AD CS are, also those that are exported.
+func (r *rules) accounts() {
+	c := &r.c.ADCS
+	switch {
+	case c.Vouch == VouchOnBehalf:
+		r.needs(`adcs.vouch = "on-behalf"`, "adcs.requester")
+	case c.SignRequests == SignPKCS7:
+		r.needs(`adcs.sign_requests = "pkcs7"`, "adcs.requester")
+	}
+	if c.Requester != "" && c.RequesterNames == "" {
+		r.add("adcs.requester_names", "is empty: every name could be asked for", "remove the line, or let the expression match the names of devices alone")
 	}
 }
 

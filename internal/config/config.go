@@ -72,6 +72,14 @@ const (
 const (
 	VouchCMCSupplied = "cmc-supplied" // CMC with the null-signed PKCS#10 of Microsoft, subject supplied in the request
 	VouchAgentOnly   = "agent-only"   // only the agent's signature around the request
+	VouchOnBehalf    = "on-behalf"    // as cmc-supplied, on behalf of the account that ADCS.Requester names
+)
+
+// The values of ADCS.SignRequests: whether an enrollment agent signs requests that are signed already.
+const (
+	SignOff   = "off"
+	SignCMC   = "cmc"   // a CMC request around them
+	SignPKCS7 = "pkcs7" // a PKCS #7 message around them, on behalf of the account that ADCS.Requester names
 )
 
 // The values of Log.Format.
@@ -203,7 +211,10 @@ type ADCS struct {
 	UserAgent            string
 	AgentCertificateFile string
 	AgentKeyFile         string
-	Vouch                string // VouchCMCSupplied or VouchAgentOnly
+	Vouch                string // one of the Vouch constants
+	SignRequests         string // one of the Sign constants
+	Requester            string // form of cmc.ParseAccountPattern; empty: nobody
+	RequesterNames       string // regular expression of common names
 	ConnectTimeout       time.Duration
 	LoginTimeout         time.Duration
 	SubmitTimeout        time.Duration

@@ -51,9 +51,24 @@ func adcsKeys() []key {
 			doc:   "Its private key.",
 		},
 		{
-			name: "vouch", def: VouchCMCSupplied, check: oneOf(VouchCMCSupplied, VouchAgentOnly),
+			name: "vouch", def: VouchCMCSupplied, check: oneOf(VouchCMCSupplied, VouchAgentOnly, VouchOnBehalf),
 			field: func(c *Config) any { return &c.ADCS.Vouch },
-			doc:   "Form of a vouched request: cmc-supplied or agent-only.",
+			doc:   "Form of a vouched request: cmc-supplied, agent-only, or on-behalf (in the name of an account of Active Directory, see requester). Microsoft documents all three; none was tried on a real server.",
+		},
+		{
+			name: "sign_requests", def: SignOff, check: oneOf(SignOff, SignCMC, SignPKCS7),
+			field: func(c *Config) any { return &c.ADCS.SignRequests },
+			doc:   "Whether the enrollment agent signs requests that devices have signed themselves, for a template that demands an authorized signature: off, cmc, or pkcs7 (in the name of an account, see requester). Not tried on a real server.",
+		},
+		{
+			name: "requester", def: "", check: account, example: `EXAMPLE\{name}$`,
+			field: func(c *Config) any { return &c.ADCS.Requester },
+			doc:   `The account that a request is for, with vouch = "on-behalf" or sign_requests = "pkcs7": DOMAIN\{name}$ (a computer) or DOMAIN\{name} (a user), in which {name} is the common name of the request. Each device needs that account, and the template builds the subject from it.`,
+		},
+		{
+			name: "requester_names", def: "SEP[0-9A-Fa-f]{12}", check: pattern,
+			field: func(c *Config) any { return &c.ADCS.RequesterNames },
+			doc:   "Regular expression that the whole common name must match for that. Who may choose a name that it matches gets a certificate of the account: never let it match people or servers.",
 		},
 		{
 			name: "connect_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"callsign/cmc"
 	"callsign/internal/enroll"
 	"callsign/internal/fleet"
 )
@@ -31,6 +32,18 @@ func oneOf(values ...string) func(any) string {
 		}
 		return text
 	}
+}
+
+// account judges a pattern for the name of an account.
+func account(value any) string {
+	text := value.(string)
+	if text == "" {
+		return ""
+	}
+	if _, err := cmc.ParseAccountPattern(text, ".+"); err != nil {
+		return `must be DOMAIN\{name}$ or DOMAIN\{name}`
+	}
+	return ""
 }
 
 func between(low, high int) func(any) string {

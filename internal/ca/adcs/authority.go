@@ -52,8 +52,11 @@ type Config struct {
 	Agent      crypto.Signer
 	AgentChain []*x509.Certificate
 	Shape      cmc.Shape // of the request for a bare key; 0 means cmc.Supplied
-	// AgentForSigned adds the agent's signature to really signed requests too, for templates that demand it.
-	AgentForSigned bool
+	// SignRequests says whether the agent signs really signed requests, too, for templates that demand it.
+	SignRequests Signing
+	// OnBehalf names Account in CMC requests, whose certificates AD CS then makes for that account of the directory.
+	OnBehalf bool
+	Account  cmc.AccountPattern // needed for OnBehalf and SignPKCS7
 
 	Missing    int           // ids in a row that do not exist and end the search for a lost answer; 0 means 8
 	Tried      int           // ids looked at in one search; 0 means 64
@@ -65,6 +68,16 @@ type Config struct {
 	Random io.Reader        // nil means crypto/rand
 	Log    *slog.Logger     // nil: nothing is logged
 }
+
+// Signing says what becomes of requests that are really signed.
+type Signing int
+
+// What becomes of really signed requests. All but SignNothing need an enrollment agent.
+const (
+	SignNothing Signing = iota // they go as they are
+	SignCMC                    // the agent signs a CMC request around them
+	SignPKCS7                  // the agent signs a PKCS #7 message around them, on behalf of Config.Account
+)
 
 // Authority is the authority "adcs". It implements ca.Authority, ca.Checker and ca.LoginChecker.
 type Authority struct {
@@ -91,8 +104,11 @@ func New(c Config) (*Authority, error) {
 	if c.Agent != nil && len(c.AgentChain) == 0 {
 		return nil, errors.New("adcs: the enrollment agent has a key and no certificate")
 	}
-	if c.Agent == nil && c.AgentForSigned {
-		return nil, errors.New("adcs: signed requests are to be wrapped and there is no enrollment agent")
+	if c.Agent == nil && c.SignRequests != SignNothing {
+		return nil, errors.New("adcs: an enrollment agent is to sign requests and there is none")
+	}
+	if (c.OnBehalf || c.SignRequests == SignPKCS7) && c.Account.IsZero() {
+		return nil, errors.New("adcs: requests are to be on behalf of accounts and no pattern gives their names")
 	}
 	setDefault(&c.Missing, DefaultMissing)
 	setDefault(&c.Tried, DefaultTried)
@@ -284,11 +300,32 @@ func remedy(p *certsrv.Problem) string {
 		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
+	case certsrv.CodeDenied, certsrv.CodeFailed:
+		keys = keysOf(p.HResult)
 	}
 	if keys == "" {
 		return p.Fix
 	}
 	return p.Fix + " (" + keys + ")"
+}
+
+// keysOf names the keys to look at for what the CA says.
+func keysOf(h certsrv.HResult) string {
+	switch h {
+	case 0x80094800, 0x80094801, 0x80094802, 0x80094813:
+		return "adcs.template, and the template of each label"
+	case 0x80094011, 0x80094012:
+		return "adcs.username"
+	case 0x80094808, 0x80094809, 0x8009480A, 0x80094815:
+		return "adcs.vouch for phones, adcs.sign_requests for devices that sign their requests"
+	case 0x80094806:
+		return "adcs.vouch, adcs.requester"
+	case 0x80090006, 0x80092004, 0x8009200E:
+		return "adcs.vouch, adcs.sign_requests"
+	case 0x8009480B, 0x8009480C, 0x80094009, 0x80092012, 0x80092013, 0x800B0109, 0x800B010A:
+		return "adcs.agent_certificate_file"
+	}
+	return ""
 }
 
 // issued makes the outcome of a certificate, and says what it lacks for a phone.
