@@ -295,6 +295,11 @@ func TestKilledBetweenSubmissionAndAnswer(t *testing.T) {
 			first := make(chan told, 1)
 			go func() {
 				a, err := client.ask()
+				if when != "before the client is answered" && err != nil {
+					// As in TestSlowCA: on a busy machine a client may have to come back without having been told.
+					t.Logf("first try: %v", err)
+					a, err = client.ask()
+				}
 				first <- told{a, err}
 			}()
 			if when == "before the client is answered" {

@@ -168,6 +168,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
+func pkixName(cn string) pkix.Name { return pkix.Name{CommonName: cn} }
+
 func name(t testing.TB, cn string) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(pkix.Name{CommonName: cn}.ToRDNSequence())

@@ -300,32 +300,11 @@ func remedy(p *certsrv.Problem) string {
 		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
-	case certsrv.CodeDenied, certsrv.CodeFailed:
-		keys = keysOf(p.HResult)
 	}
 	if keys == "" {
 		return p.Fix
 	}
 	return p.Fix + " (" + keys + ")"
-}
-
-// keysOf names the keys to look at for what the CA says.
-func keysOf(h certsrv.HResult) string {
-	switch h {
-	case 0x80094800, 0x80094801, 0x80094802, 0x80094813:
-		return "adcs.template, and the template of each label"
-	case 0x80094011, 0x80094012:
-		return "adcs.username"
-	case 0x80094808, 0x80094809, 0x8009480A, 0x80094815:
-		return "adcs.vouch for phones, adcs.sign_requests for devices that sign their requests"
-	case 0x80094806:
-		return "adcs.vouch, adcs.requester"
-	case 0x80090006, 0x80092004, 0x8009200E:
-		return "adcs.vouch, adcs.sign_requests"
-	case 0x8009480B, 0x8009480C, 0x80094009, 0x80092012, 0x80092013, 0x800B0109, 0x800B010A:
-		return "adcs.agent_certificate_file"
-	}
-	return ""
 }
 
 // issued makes the outcome of a certificate, and says what it lacks for a phone.

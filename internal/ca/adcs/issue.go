@@ -252,6 +252,7 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 		problem = &certsrv.Problem{ErrCode: certsrv.CodeUnexpectedPage, Detail: "the CA's answer has no known outcome"}
 	}
 	e := w.a.failure(problem, w.own)
+	w.signatures(e, answer.HResult)
 	if answer.Outcome == certsrv.Failed && posted && answer.RequestID == "" {
 		// An error page with no id: the CA took nothing.
 		if err := w.takeBack(ctx); err != nil {

@@ -1,6 +1,9 @@
 package adcs
 
 import (
+	"slices"
+
+	"callsign/certsrv"
 	"callsign/cmc"
 	"callsign/internal/ca"
 )
@@ -60,6 +63,43 @@ func (w *work) onBehalf(message func(account string) ([]byte, error)) ([]byte, e
 		return nil, unusable(err)
 	}
 	return der, nil
+}
+
+// aboutSignatures are the status codes by which a CA says that it wants other signatures than those of the request.
+var aboutSignatures = []certsrv.HResult{
+	0x80090006, 0x80092004, 0x8009200E, 0x80094806, 0x80094808, 0x80094809, 0x8009480A, 0x8009480B, 0x8009480C, 0x80094815,
+}
+
+// signatures gives e, the CA's refusal, the remedy for a request that an enrollment agent has signed, and names the
+// settings that change who signs.
+func (w *work) signatures(e *ca.Error, code certsrv.HResult) {
+	keys := "adcs.sign_requests"
+	if w.r.CSR == nil || w.r.Renamed() {
+		keys = "adcs.vouch; `callsign ra probe` finds out what the CA takes"
+	}
+	byAgent := w.r.CSR == nil || w.r.Renamed() || w.a.c.SignRequests != SignNothing
+	if s, known := certsrv.LookupAgentHResult(code); known && byAgent {
+		e.Fix = s.Remedy
+	}
+	if !slices.Contains(aboutSignatures, code) {
+		keys = keysOf(code)
+	}
+	if keys != "" {
+		e.Fix += " (" + keys + ")"
+	}
+}
+
+// keysOf names the keys to look at for what the CA says, signatures aside.
+func keysOf(h certsrv.HResult) string {
+	switch h {
+	case 0x80094800, 0x80094801, 0x80094802, 0x80094813:
+		return "adcs.template, and the template of each label"
+	case 0x80094011, 0x80094012:
+		return "adcs.username"
+	case 0x80094009, 0x80092012, 0x80092013, 0x800B0109, 0x800B010A:
+		return "adcs.agent_certificate_file"
+	}
+	return ""
 }
 
 // noAgent says why an enrollment agent is needed.
