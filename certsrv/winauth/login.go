@@ -157,6 +157,7 @@ func (l *login) refused(kind Kind, resp *Response, err error) error {
 		e.Sent = true
 		e.Status = resp.Status
 		e.Received = len(resp.Body)
+		e.Location = resp.Header.Get("Location")
 		e.Body = resp.Body[:min(len(resp.Body), maxErrorBody)]
 		e.Offered = schemes(offers(resp.Header))
 	}

@@ -285,8 +285,11 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 // itself.
 func remedy(p *certsrv.Problem) string {
 	keys := ""
+	if p.Timeout {
+		return p.Fix + " (" + timeoutKey(p) + ")"
+	}
 	switch p.ErrCode {
-	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName:
+	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName, certsrv.CodeRedirected:
 		keys = "adcs.url"
 	case certsrv.CodeNotResolved, certsrv.CodeCannotConnect:
 		keys = "adcs.url, adcs.connect_to"
@@ -296,8 +299,6 @@ func remedy(p *certsrv.Problem) string {
 		keys = "adcs.username, adcs.password_file, adcs.auth"
 	case certsrv.CodeForbidden:
 		keys = "adcs.username"
-	case certsrv.CodeTimeout:
-		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
 	}
@@ -305,6 +306,23 @@ func remedy(p *certsrv.Problem) string {
 		return p.Fix
 	}
 	return p.Fix + " (" + keys + ")"
+}
+
+// timeoutKey names the key of the time that was too short.
+func timeoutKey(p *certsrv.Problem) string {
+	if w, ok := errors.AsType[*winauth.Error](p); ok {
+		switch w.Phase {
+		case winauth.PhaseConnect, winauth.PhaseTLS:
+			return "adcs.connect_timeout"
+		case winauth.PhaseLogin:
+			return "adcs.login_timeout"
+		case winauth.PhaseRequest:
+		}
+	}
+	if p.Op == "submit" {
+		return "adcs.submit_timeout"
+	}
+	return "adcs.fetch_timeout"
 }
 
 // issued makes the outcome of a certificate, and says what it lacks for a phone.
