@@ -1,7 +1,7 @@
 // Package certsrv is a client of Active Directory Certificate Services Web Enrollment, the pages under /certsrv of a
 // Windows web server ([MS-WCCE] describes the CA behind them).
 //
-// A [Client] logs in by NTLM or Basic (package winauth), checks that a certificate template is offered, submits a
+// A [Client] logs in by NTLM, Kerberos or Basic (package winauth), checks that a certificate template is offered, submits a
 // request, fetches what was issued, and reads the CA's certificates, the newest first, and its CRLs. It reads the pages of servers in
 // every language: outcomes are recognised by element identifiers, links, disposition numbers and status codes; English
 // words are only a fallback.
@@ -32,5 +32,5 @@
 //
 // # Not here
 //
-// Kerberos, channel bindings and client certificates; the SOAP interfaces of CES and CEP; NDES.
+// Client certificates; the SOAP interfaces of CES and CEP; NDES.
 package certsrv

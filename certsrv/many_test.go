@@ -9,14 +9,14 @@ import (
 	"callsign/certsrv"
 )
 
-// counted is a listener that counts what is open on the server's side.
-type counted struct {
+// openCounter is a listener that counts what is open on the server's side.
+type openCounter struct {
 	net.Listener
 	mu               sync.Mutex
 	open, most, ever int
 }
 
-func (l *counted) Accept() (net.Conn, error) {
+func (l *openCounter) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -26,17 +26,17 @@ func (l *counted) Accept() (net.Conn, error) {
 	l.open++
 	l.ever++
 	l.most = max(l.most, l.open)
-	return &countedConn{Conn: c, l: l}, nil
+	return &openConn{Conn: c, l: l}, nil
 }
 
-func (l *counted) counts() (open, most, ever int) {
+func (l *openCounter) counts() (open, most, ever int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open, l.most, l.ever
 }
 
 // settled waits until the server has seen no more than so many connections stay open.
-func (l *counted) settled(t *testing.T, want int) {
+func (l *openCounter) settled(t *testing.T, want int) {
 	t.Helper()
 	var open int
 	for range 1000 {
@@ -48,13 +48,13 @@ func (l *counted) settled(t *testing.T, want int) {
 	t.Errorf("%d connections are open on the server, want at most %d", open, want)
 }
 
-type countedConn struct {
+type openConn struct {
 	net.Conn
-	l    *counted
+	l    *openCounter
 	once sync.Once
 }
 
-func (c *countedConn) Close() error {
+func (c *openConn) Close() error {
 	c.once.Do(func() {
 		c.l.mu.Lock()
 		c.l.open--
@@ -78,7 +78,7 @@ func TestThousandEnrolments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ln := &counted{Listener: certsrv.Listen(t)}
+			ln := &openCounter{Listener: certsrv.Listen(t)}
 			s, c, _, _ := startSimOn(t, ln, newSimCA(t, 0), nil)
 			c.Compat, c.MaxSessions = tt.compat, tt.slots
 			o := submission(t, "CiscoRA")

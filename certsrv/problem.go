@@ -22,6 +22,9 @@ const (
 	CodeTimeout            = "certsrv.timeout"              // no answer in time; nothing was submitted
 	CodeConnectionLost     = "certsrv.connection-lost"      // the connection broke; nothing was submitted
 	CodeCancelled          = "certsrv.cancelled"            // the caller's context ended
+	CodeKDCUnreachable     = "certsrv.kdc-unreachable"      // no domain controller gives a ticket
+	CodeClockSkew          = "certsrv.clock-skew"           // Kerberos: this machine's clock is wrong, or the other's
+	CodeNoTicket           = "certsrv.no-ticket"            // Kerberos: a domain controller refuses a ticket for the web server
 	CodeAnswerLost         = "certsrv.answer-lost"          // submitted, and the CA's answer is not known
 	CodeNotAuthenticated   = "certsrv.not-authenticated"    // 401
 	CodeLoginNotAsked      = "certsrv.login-not-asked"      // the server lets anyone in
@@ -124,6 +127,16 @@ func transportProblem(op string, err error, posted bool) *Problem {
 		if !strings.Contains(p.Fix, loginRows) {
 			p.Fix += "; " + loginRows
 		}
+	case winauth.KindWrongPassword, winauth.KindUnknownUser, winauth.KindAccountUnusable, winauth.KindPasswordExpired:
+		p.ErrCode = CodeNotAuthenticated
+	case winauth.KindKeytab:
+		p.ErrCode = CodeBadConfiguration
+	case winauth.KindKDC:
+		p.ErrCode, p.Retryable = CodeKDCUnreachable, true
+	case winauth.KindClockSkew:
+		p.ErrCode, p.Retryable = CodeClockSkew, true
+	case winauth.KindKDCRefused, winauth.KindUnknownService, winauth.KindNoEncryption:
+		p.ErrCode = CodeNoTicket
 	case winauth.KindForbidden:
 		p.ErrCode = CodeForbidden
 		p.Fix = refusalFix(http.StatusForbidden, w.Body)

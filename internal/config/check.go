@@ -237,12 +237,29 @@ func (r *rules) authorities() {
 	if template != "" {
 		r.needs(template, "adcs.template")
 	}
-	r.needs(reason, "adcs.username", "adcs.password_file")
+	r.needs(reason, "adcs.username")
+	r.login(reason)
 	if c.asksADCS() || len(c.RA.Vouchers) > 0 {
 		r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
 			"adcs.agent_certificate_file", "adcs.agent_key_file")
 	} else if c.ADCS.SignRequests != SignOff {
 		r.needs(fmt.Sprintf("adcs.sign_requests = %q", c.ADCS.SignRequests), "adcs.agent_certificate_file", "adcs.agent_key_file")
+	}
+}
+
+// login judges how the RA's account logs in to AD CS.
+func (r *rules) login(reason string) {
+	c := &r.c.ADCS
+	switch {
+	case c.Auth != AuthKerberos && c.KeytabFile != "":
+		r.add("adcs.keytab_file", fmt.Sprintf("is of no use with adcs.auth = %q", c.Auth), `set adcs.auth = "kerberos", or remove the keytab and set adcs.password_file`)
+	case c.Auth == AuthKerberos && c.KeytabFile != "" && c.PasswordFile != "":
+		r.add("adcs.password_file", "is set beside adcs.keytab_file, and one secret is enough", "remove one of them")
+	case c.Auth != AuthKerberos || c.KeytabFile == "":
+		r.needs(reason, "adcs.password_file")
+	}
+	if c.Auth == AuthKerberos && c.Username != "" && !strings.Contains(c.Username, "@") && c.Krb5File == "" {
+		r.needs(fmt.Sprintf(`adcs.auth = "kerberos" with the user %s, who names no realm,`, c.Username), "adcs.kerberos_realm")
 	}
 }
 

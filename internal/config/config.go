@@ -64,8 +64,9 @@ const (
 
 // The values of ADCS.Auth.
 const (
-	AuthNTLM  = "ntlm"
-	AuthBasic = "basic"
+	AuthNTLM     = "ntlm"
+	AuthKerberos = "kerberos"
+	AuthBasic    = "basic"
 )
 
 // The values of ADCS.Vouch: the form of a request for a key that only an enrollment agent vouches for.
@@ -206,7 +207,13 @@ type ADCS struct {
 	Template             string
 	Username             string
 	PasswordFile         string
-	Auth                 string // AuthNTLM or AuthBasic
+	Auth                 string // one of the Auth constants
+	KeytabFile           string // in place of PasswordFile, with AuthKerberos
+	Krb5File             string // a krb5.conf; empty for none
+	Realm                string
+	KDCs                 []string // HOST or HOST:PORT; none: those of Krb5File or of DNS
+	SPN                  string   // empty: HTTP/ and the host of URL
+	ChannelBinding       bool
 	CAFile               string // empty: the system's anchors
 	UserAgent            string
 	AgentCertificateFile string

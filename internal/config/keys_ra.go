@@ -18,7 +18,7 @@ func adcsKeys() []key {
 		{
 			name: "username", def: "", example: `EXAMPLE\ciscora`,
 			field: func(c *Config) any { return &c.ADCS.Username },
-			doc:   `Account with the right to enrol: DOMAIN\user or user@domain.`,
+			doc:   `Account with the right to enrol: DOMAIN\user or user@domain; with Kerberos user@REALM.`,
 		},
 		{
 			name: "password_file", def: "", path: secretIn, example: "adcs.password",
@@ -26,9 +26,39 @@ func adcsKeys() []key {
 			doc:   "File with its password as the only line.",
 		},
 		{
-			name: "auth", def: AuthNTLM, check: oneOf(AuthNTLM, AuthBasic), shown: usesADCS,
+			name: "auth", def: AuthNTLM, check: oneOf(AuthNTLM, AuthKerberos, AuthBasic), shown: usesADCS,
 			field: func(c *Config) any { return &c.ADCS.Auth },
-			doc:   "How to log in: ntlm or basic.",
+			doc:   "How to log in: ntlm, kerberos (scheme Negotiate, with a ticket of a domain controller) or basic.",
+		},
+		{
+			name: "keytab_file", def: "", path: secretIn, example: "ciscora.keytab",
+			field: func(c *Config) any { return &c.ADCS.KeytabFile },
+			doc:   "Keytab of the account, in place of password_file, with auth = \"kerberos\".",
+		},
+		{
+			name: "kerberos_realm", def: "", check: realm, example: "EXAMPLE.COM",
+			field: func(c *Config) any { return &c.ADCS.Realm },
+			doc:   "Kerberos realm of the account: the DNS name of its Active Directory domain in capital letters. Empty: that of user@REALM in username, or default_realm of krb5_file.",
+		},
+		{
+			name: "kdcs", def: []string{}, check: hosts, example: []string{"dc1.example.com", "dc2.example.com"},
+			field: func(c *Config) any { return &c.ADCS.KDCs },
+			doc:   "Domain controllers to ask for tickets, HOST or HOST:PORT, in this order. Empty: those of krb5_file, or those that DNS names for the realm.",
+		},
+		{
+			name: "krb5_file", def: "", path: inFile, example: "/etc/krb5.conf",
+			field: func(c *Config) any { return &c.ADCS.Krb5File },
+			doc:   "A krb5.conf whose realms, domain controllers and encryption types count. Empty: none is read.",
+		},
+		{
+			name: "spn", def: "", check: servicePrincipal, example: "HTTP/ca-web.example.com",
+			field: func(c *Config) any { return &c.ADCS.SPN },
+			doc:   "Service principal name of the web server, with Kerberos and NTLM. Empty: HTTP/ and the host of url.",
+		},
+		{
+			name: "channel_binding", def: true,
+			field: func(c *Config) any { return &c.ADCS.ChannelBinding },
+			doc:   "Tie each login by NTLM or Kerberos to its TLS connection, as Extended Protection of IIS demands. Switch it off only where a proxy ends TLS before the web server.",
 		},
 		{
 			name: "ca_file", def: "", path: inFile, example: "iis-ca.pem",

@@ -392,3 +392,29 @@ func write(t *testing.T, dir, name, text string) string {
 	}
 	return path
 }
+
+// TestADCSLogin: which account logs in to AD CS, and how, is judged as a whole.
+func TestADCSLogin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, lines, want string }{
+		{"password", `username = "LAB\\ra"` + "\npassword_file = 'pw'", ""},
+		{"keytab without Kerberos", `username = "LAB\\ra"` + "\npassword_file = 'pw'\nkeytab_file = 'k'", `adcs.keytab_file: is of no use with adcs.auth = "ntlm"`},
+		{"no secret", `username = "LAB\\ra"`, "adcs.password_file: is missing"},
+		{"keytab", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'\nkeytab_file = 'k'", ""},
+		{"keytab and password", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'\nkeytab_file = 'k'\npassword_file = 'pw'", "adcs.password_file: is set beside adcs.keytab_file"},
+		{"Kerberos without secret", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'", "adcs.password_file: is missing"},
+		{"no realm", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'", "adcs.kerberos_realm: is missing"},
+		{"realm", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'\nkerberos_realm = 'LAB.EXAMPLE'\nkdcs = ['dc1', 'dc2.lab.example:8088', '[::1]:88']", ""},
+		{"realm of krb5.conf", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'\nkrb5_file = '/etc/krb5.conf'", ""},
+		{"bad realm", "username = 'ra'\npassword_file = 'pw'\nkerberos_realm = 'ra@LAB'", "adcs.kerberos_realm: must be the DNS name of a domain"},
+		{"bad KDC", "username = 'ra'\npassword_file = 'pw'\nkdcs = ['dc1:kerberos']", `adcs.kdcs: must list HOST or HOST:PORT, not "dc1:kerberos"`},
+		{"bad service", "username = 'ra'\npassword_file = 'pw'\nspn = 'ca.lab.example'", "adcs.spn: must be CLASS/HOST"},
+		{"service", "username = 'ra'\npassword_file = 'pw'\nspn = 'HTTP/ca.lab.example'\nchannel_binding = false", ""},
+	} {
+		_, err := config.Parse("/c/callsign.toml", []byte("[capf]\nlisten = ''\n[est]\nlisten = '127.0.0.1:0'\nusers_file = 'u'\ncertificate_file = 'e'\nkey_file = 'e'\n[ra]\nauthority = 'adcs'\n"+
+			"[adcs]\nurl = 'https://ca/certsrv'\ntemplate = 'T'\n"+tt.lines+"\n"))
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %v; want %q", tt.name, err, tt.want)
+		}
+	}
+}

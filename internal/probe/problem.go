@@ -22,7 +22,7 @@ type Error struct {
 	Alert   Alert  // with which the server ended the handshake; 0 for none
 	// Connected tells that there was a TCP connection: what failed came after it.
 	Connected bool
-	Err     error  // underlying error, or nil
+	Err       error // underlying error, or nil
 }
 
 // The codes of an Error.

@@ -226,7 +226,10 @@ func checkTemplate(ctx context.Context, c *certsrv.Client, template string) erro
 // CheckLogin implements ca.LoginChecker: it logs in with these credentials and looks whether the template of
 // their label is offered to their owner.
 func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
-	c := a.as(l)
+	c, err := a.as(l)
+	if err != nil {
+		return a.failure(err, false)
+	}
 	defer a.close(ctx, c)
 	if err := checkTemplate(ctx, c, a.ofLabel(l.Label)); err != nil {
 		return a.failure(err, false)
@@ -235,15 +238,22 @@ func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
 }
 
 // as is the client for somebody else's credentials, with connections of its own.
-func (a *Authority) as(l *ca.Login) *certsrv.Client {
+func (a *Authority) as(l *ca.Login) (*certsrv.Client, error) {
 	o := a.c.Client
 	auth := o.Auth
 	auth.User, auth.Password = l.User, winauth.NewPassword(l.Password)
+	if o.Auth.Kerberos != nil {
+		tickets, err := o.Auth.Kerberos.For(l.User, auth.Password)
+		if err != nil { // a name or a password that no domain controller could know
+			return nil, &ca.Error{ErrCode: ca.CodeLoginRefused, Final: true, Detail: "AD CS web enrollment", Err: err, Fix: "log in as user@REALM with the account's password"}
+		}
+		auth = tickets.Credentials()
+	}
 	return &certsrv.Client{
-		URL: o.URL, Auth: auth, TLS: o.TLS, DialContext: o.DialContext, UserAgent: o.UserAgent, Compat: o.Compat,
+		URL: o.URL, Auth: auth, SPN: o.SPN, NoChannelBinding: o.NoChannelBinding, TLS: o.TLS, DialContext: o.DialContext, UserAgent: o.UserAgent, Compat: o.Compat,
 		ConnectTimeout: o.ConnectTimeout, LoginTimeout: o.LoginTimeout, FetchTimeout: o.FetchTimeout, SubmitTimeout: o.SubmitTimeout,
 		MaxSessions: 1, SkipTemplateCheck: o.SkipTemplateCheck, Log: o.Log, Now: o.Now,
-	}
+	}, nil
 }
 
 func (a *Authority) close(ctx context.Context, c *certsrv.Client) {
@@ -301,7 +311,11 @@ func remedy(p *certsrv.Problem) string {
 	case certsrv.CodeTLSFailed:
 		keys = "adcs.url"
 	case certsrv.CodeNotAuthenticated:
-		keys = "adcs.username, adcs.password_file, adcs.auth"
+		keys = "adcs.username, adcs.password_file, adcs.keytab_file, adcs.auth, adcs.channel_binding"
+	case certsrv.CodeKDCUnreachable:
+		keys = "adcs.kerberos_realm, adcs.kdcs, adcs.krb5_file"
+	case certsrv.CodeNoTicket:
+		keys = "adcs.url, adcs.spn, adcs.username"
 	case certsrv.CodeForbidden:
 		keys = "adcs.username"
 	case certsrv.CodeTemplateNotOffered:

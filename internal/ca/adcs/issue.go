@@ -78,7 +78,10 @@ func (a *Authority) issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Ou
 			return ca.Outcome{}, err
 		}
 	} else {
-		client = a.as(r.Login)
+		var err error
+		if client, err = a.as(r.Login); err != nil {
+			return ca.Outcome{}, err
+		}
 		defer a.close(ctx, client)
 	}
 	w := &work{a: a, r: r, l: l, client: client, own: own, user: user}
