@@ -253,6 +253,14 @@ func TestSimulatorAccounts(t *testing.T) {
 			t.Errorf("%s: %v", bad.User, err)
 		}
 	}
+	// Basic is not even installed on a fresh server.
+	basic := creds(`MICHAMEN\ciscora`, simPassword)
+	basic.Method = winauth.Basic
+	var noBasic *certsrv.Problem
+	if err := c.Login(t.Context(), basic); !errors.As(err, &noBasic) || noBasic.Code() != certsrv.CodeNotAuthenticated ||
+		!strings.Contains(noBasic.Remedy(), "Web-Basic-Auth") || !strings.Contains(noBasic.Remedy(), "NTLM") {
+		t.Errorf("Basic: %v", err)
+	}
 	// The template that another account may enrol is not offered to this one, and is denied when it is asked for anyway.
 	err := c.CheckTemplate(t.Context(), "Restricted")
 	var p *certsrv.Problem
