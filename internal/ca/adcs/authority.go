@@ -317,7 +317,7 @@ func remedy(p *certsrv.Problem) string {
 	case certsrv.CodeNoTicket:
 		keys = "adcs.url, adcs.spn, adcs.username"
 	case certsrv.CodeForbidden:
-		keys = "adcs.username"
+		keys = "adcs.username, adcs.client_certificate_file"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
 	}
