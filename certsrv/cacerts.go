@@ -100,6 +100,18 @@ func (c *Client) renewals(ctx context.Context, s *session) (sets [][]*x509.Certi
 	return sets, newest, size, nil
 }
 
+// Renewals returns the number of the CA's newest certificate, which is how often the CA was renewed (certcarc.asp). 0 is the
+// number of its first one, and what a server without that page has. Errors are *Problem.
+func (c *Client) Renewals(ctx context.Context) (int, error) {
+	n := 0
+	err := c.alone(ctx, nil, func(s *session) error {
+		var err error
+		n, err = c.newestRenewal(ctx, s)
+		return err
+	})
+	return n, err
+}
+
 func (c *Client) newestRenewal(ctx context.Context, s *session) (int, error) {
 	resp, err := s.get(ctx, "cacerts", archivePath)
 	var p *Problem

@@ -37,7 +37,7 @@ const (
 // What a Probe asks for: the key is as long as those of phones.
 const (
 	probeKeyBits = 2048
-	probeSubject = "callsign probe " // and the shape
+	probeSubject = "Callsign probe " // and the shape
 )
 
 // Shapes returns every shape, in the order in which a Probe tries them.
@@ -122,11 +122,14 @@ type Probe struct {
 	Now        func() time.Time // nil means time.Now
 	Random     io.Reader        // nil means crypto/rand
 	Begin      func(Shape)      // told before each request; may be nil
+	Only       []Shape          // the shapes to try; nil means all
 }
 
 // Skips says why a shape would not be tried, empty when it would.
 func (p *Probe) Skips(s Shape) string {
 	switch {
+	case p.Only != nil && !slices.Contains(p.Only, s):
+		return "not asked for"
 	case s.ByAgent() && p.Agent == nil && s.OnBehalf() && p.Requester == "":
 		return "no enrollment agent and no requester"
 	case s.ByAgent() && p.Agent == nil:

@@ -240,7 +240,7 @@ func judgeTrials(t *testing.T, w *world, trials []adcs.Trial) {
 	for i := range trials {
 		x := &trials[i]
 		if x.Outcome == certsrv.Issued {
-			if x.Certificate == nil || !strings.Contains(x.Subject, "callsign probe "+x.Shape.String()) || x.Certificate.Subject.String() != x.Subject {
+			if x.Certificate == nil || !strings.Contains(x.Subject, "Callsign probe "+x.Shape.String()) || x.Certificate.Subject.String() != x.Subject {
 				t.Errorf("%s: certificate %v for %q", x.Shape, x.Certificate != nil, x.Subject)
 				continue
 			}
@@ -285,7 +285,7 @@ func TestProbeIsOver(t *testing.T) {
 			sim: func(_ *certsrvtest.Config, c *certsrv.Client) { c.URL = "https://127.0.0.1:1/certsrv" },
 		},
 		{
-			name: "a CA that says nothing", template: "CiscoRA", code: certsrv.CodeAnswerLost, remedy: "CN=callsign probe pkcs10",
+			name: "a CA that says nothing", template: "CiscoRA", code: certsrv.CodeAnswerLost, remedy: "CN=Callsign probe pkcs10",
 			sim: func(s *certsrvtest.Config, c *certsrv.Client) {
 				s.Behaviour.Answer, c.SubmitTimeout = certsrvtest.Hang, 100*time.Millisecond
 			},
