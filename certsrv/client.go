@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -186,16 +185,4 @@ func orDefault(d, fallback time.Duration) time.Duration {
 		return d
 	}
 	return fallback
-}
-
-// okStatus tells whether a login's answer is one: the redirect to /certsrv/ of IIS, or the page itself.
-func okLogin(resp *winauth.Response, base *url.URL) bool {
-	switch resp.Status {
-	case http.StatusOK:
-		return true
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		to, err := base.Parse(resp.Header.Get("Location"))
-		return err == nil && strings.EqualFold(strings.TrimRight(to.Path, "/"), loginPath)
-	}
-	return false
 }

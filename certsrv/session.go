@@ -93,9 +93,9 @@ func (c *Client) openBy(ctx context.Context, dialer winauth.Dialer, creds winaut
 		return nil, c.loginFailed(ctx, url, creds, err)
 	}
 	s := &session{c: c, conn: conn}
-	if !okLogin(resp, c.base) {
+	if !okLogin(resp.Status, resp.Header.Get("Location"), c.base, creds.Method != winauth.Basic) {
 		s.close(ctx)
-		return nil, c.loginFailed(ctx, url, creds, statusProblem("login", url, resp.Status, resp.Body))
+		return nil, c.loginFailed(ctx, url, creds, statusProblem("login", url, resp))
 	}
 	c.log().LogAttrs(ctx, slog.LevelInfo, "logged in to web enrollment",
 		slog.String("event", "certsrv.login"), slog.String("url", url), slog.Int("bytes", len(resp.Body)),
@@ -218,7 +218,7 @@ func (c *Client) page(op, path string, resp *winauth.Response, err error) (*wina
 	case err != nil:
 		return nil, transportProblem(op, err, false)
 	case resp.Status != http.StatusOK:
-		return nil, statusProblem(op, c.base.String()+path, resp.Status, resp.Body)
+		return nil, statusProblem(op, c.base.String()+path, resp)
 	}
 	return resp, nil
 }

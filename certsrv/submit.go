@@ -99,11 +99,11 @@ func readSubmitted(url string, resp *winauth.Response, err error) (Answer, *Prob
 	case resp.Status == http.StatusOK:
 	case resp.Status >= http.StatusInternalServerError && resp.Status != http.StatusServiceUnavailable:
 		// The script may have failed before or after the CA was asked. 503 comes from the server in front of it.
-		p := statusProblem("submit", url, resp.Status, resp.Body)
+		p := statusProblem("submit", url, resp)
 		p.lost()
 		return Answer{}, p
 	default:
-		p := statusProblem("submit", url, resp.Status, resp.Body)
+		p := statusProblem("submit", url, resp)
 		p.Retryable = p.Retryable || resp.Status == http.StatusUnauthorized // the session was over; nothing was submitted
 		return Answer{}, p
 	}

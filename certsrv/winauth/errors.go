@@ -121,6 +121,8 @@ type Error struct {
 	Sent     bool
 	Received int           // octets of the answer's body that came
 	Elapsed  time.Duration // since the phase began
+	// Location is where an answer that is no login redirects to; empty for none. It is not followed.
+	Location string
 	// Body is what the server wrote with a 401 or 403, at most 4 KiB; the page holds a substatus at times.
 	Body []byte
 	Err  error // cause, may be nil

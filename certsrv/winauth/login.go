@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
@@ -52,6 +53,7 @@ func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Respon
 var (
 	errBody      = errors.New("a login is a GET without body")
 	errPlain     = errors.New("Basic would send the password in the clear: use https")
+	errNoBasic   = errors.New("the server does not offer Basic")
 	errNoScheme  = errors.New("the server offers neither NTLM nor Negotiate")
 	errNoToken   = errors.New("the server sent no NTLM challenge")
 	errDisorder  = errors.New("the server closed the connection between the legs of the login")
@@ -82,6 +84,14 @@ func (l *login) basic(ctx context.Context, creds Credentials) (*Response, error)
 	resp, err := l.leg(ctx, value)
 	if err != nil {
 		return nil, err
+	}
+	if list := offers(resp.Header); resp.Status == http.StatusUnauthorized && len(list) > 0 {
+		if _, ok := find(list, "Basic"); !ok {
+			e := l.refusal(KindNotAuthenticated, resp, errNoBasic)
+			e.fix = "install the feature Basic Authentication on the web server (Web-Basic-Auth), which it has not by default, and switch it on for certsrv; or log in by one of the methods that it offers: " +
+				strings.Join(e.Offered, ", ")
+			return nil, e
+		}
 	}
 	if resp, err = l.verdict(resp); err != nil {
 		return nil, err
@@ -255,6 +265,7 @@ func (l *login) refusal(kind Kind, resp *Response, err error) *Error {
 		e.Sent = true
 		e.Status = resp.Status
 		e.Received = len(resp.Body)
+		e.Location = resp.Header.Get("Location")
 		e.Body = resp.Body[:min(len(resp.Body), maxErrorBody)]
 		e.Offered = schemes(offers(resp.Header))
 	}

@@ -71,6 +71,16 @@ func serverUsage(k *checker, name, object string, c *x509.Certificate) bool {
 	return false
 }
 
+// clientUsage is what a web server demands of the certificate of a client.
+func clientUsage(k *checker, name, object string, c *x509.Certificate) bool {
+	if len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return true
+	}
+	k.fail(name, object, codeUsage, fmt.Sprintf("%s is no client's certificate: its extended key usage has no clientAuth", c.Subject),
+		"request one from a template with the application policy Client Authentication, or remove adcs.client_certificate_file")
+	return false
+}
+
 // agentUsage is what AD CS demands of who signs for others.
 func agentUsage(k *checker, name, object string, c *x509.Certificate) bool {
 	if slices.ContainsFunc(c.UnknownExtKeyUsage, oidAgent.Equal) {

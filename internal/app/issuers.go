@@ -159,6 +159,11 @@ func (g *generation) newCertsrv() (*certsrv.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.ClientCertificateFile != "" {
+		if err := showClient(tc, c.ClientCertificateFile, c.ClientKeyFile); err != nil {
+			return nil, err
+		}
+	}
 	client := &certsrv.Client{
 		URL: c.URL, Auth: auth, TLS: tc, UserAgent: c.UserAgent, SPN: c.SPN, NoChannelBinding: !c.ChannelBinding,
 		Compat: g.config.RA.CompatSequence, ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,

@@ -28,6 +28,19 @@ func (g *generation) peerTLS(rawURL, key, file string) (*tls.Config, error) {
 	}, nil
 }
 
+// showClient makes the client of tc show a certificate to a peer that asks for one, whichever issuers that names: its refusal
+// says more than its silence. IIS asks by a second handshake, unless it is set up to ask at once.
+func showClient(tc *tls.Config, certificateFile, keyFile string) error {
+	pair, err := certfile.LoadKeyPair(certificateFile, keyFile)
+	if err != nil {
+		return err
+	}
+	shown := pair.TLS()
+	tc.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &shown, nil }
+	tc.Renegotiation = tls.RenegotiateOnceAsClient
+	return nil
+}
+
 // judgement is what is found of a certificate that a peer presents, and where what it is judged by comes from.
 type judgement struct {
 	*chain.Result

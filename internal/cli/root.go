@@ -36,7 +36,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	defer stop()
 	e := &env{in: in, out: out, err: errw}
 	root := e.root()
-	root.SetArgs(args)
+	root.SetArgs(signedCodes(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)

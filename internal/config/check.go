@@ -369,6 +369,7 @@ func (r *rules) pairs() {
 	r.together("capf.certificate_file", "capf.key_file", c.CAPF.CertificateFile, c.CAPF.KeyFile)
 	r.together("capf.ra_certificate_file", "capf.ra_key_file", c.CAPF.RACertificateFile, c.CAPF.RAKeyFile)
 	r.together("ca.certificate_file", "ca.key_file", c.CA.CertificateFile, c.CA.KeyFile)
+	r.together("adcs.client_certificate_file", "adcs.client_key_file", c.ADCS.ClientCertificateFile, c.ADCS.ClientKeyFile)
 	r.together("adcs.agent_certificate_file", "adcs.agent_key_file", c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile)
 	r.together("est.certificate_file", "est.key_file", c.EST.CertificateFile, c.EST.KeyFile)
 	r.together("ra.responder_certificate_file", "ra.responder_key_file",

@@ -203,34 +203,36 @@ type CA struct {
 
 // ADCS is section [adcs]: Microsoft AD CS web enrollment.
 type ADCS struct {
-	URL                  string
-	Template             string
-	Username             string
-	PasswordFile         string
-	Auth                 string // one of the Auth constants
-	KeytabFile           string // in place of PasswordFile, with AuthKerberos
-	Krb5File             string // a krb5.conf; empty for none
-	Realm                string
-	KDCs                 []string // HOST or HOST:PORT; none: those of Krb5File or of DNS
-	SPN                  string   // empty: HTTP/ and the host of URL
-	ChannelBinding       bool
-	CAFile               string // empty: the system's anchors
-	UserAgent            string
-	AgentCertificateFile string
-	AgentKeyFile         string
-	Vouch                string // one of the Vouch constants
-	SignRequests         string // one of the Sign constants
-	Requester            string // form of cmc.ParseAccountPattern; empty: nobody
-	RequesterNames       string // regular expression of common names
-	ConnectTimeout       time.Duration
-	LoginTimeout         time.Duration
-	SubmitTimeout        time.Duration
-	FetchTimeout         time.Duration
-	TotalTimeout         time.Duration // of one attempt, everything together
-	SkipTemplateCheck    bool
-	ConnectTo            string // HOST:PORT to dial instead of the URL's; empty for none
-	LostAnswerIDs        int    // looked at in one search for a lost answer
-	LostAnswerMissing    int    // unknown IDs in a row that end the search
+	URL                   string
+	Template              string
+	Username              string
+	PasswordFile          string
+	Auth                  string // one of the Auth constants
+	KeytabFile            string // in place of PasswordFile, with AuthKerberos
+	Krb5File              string // a krb5.conf; empty for none
+	Realm                 string
+	KDCs                  []string // HOST or HOST:PORT; none: those of Krb5File or of DNS
+	SPN                   string   // empty: HTTP/ and the host of URL
+	ChannelBinding        bool
+	CAFile                string // empty: the system's anchors
+	UserAgent             string
+	ClientCertificateFile string // shown to the web server; empty: none
+	ClientKeyFile         string
+	AgentCertificateFile  string
+	AgentKeyFile          string
+	Vouch                 string // one of the Vouch constants
+	SignRequests          string // one of the Sign constants
+	Requester             string // form of cmc.ParseAccountPattern; empty: nobody
+	RequesterNames        string // regular expression of common names
+	ConnectTimeout        time.Duration
+	LoginTimeout          time.Duration
+	SubmitTimeout         time.Duration
+	FetchTimeout          time.Duration
+	TotalTimeout          time.Duration // of one attempt, everything together
+	SkipTemplateCheck     bool
+	ConnectTo             string // HOST:PORT to dial instead of the URL's; empty for none
+	LostAnswerIDs         int    // looked at in one search for a lost answer
+	LostAnswerMissing     int    // unknown IDs in a row that end the search
 }
 
 // EST is section [est]: the listener for EST clients.

@@ -71,6 +71,16 @@ func adcsKeys() []key {
 			doc:   "User-Agent of our requests. Empty: our own, or \"CiscoRA 1.0\" with ra.compat_sequence.",
 		},
 		{
+			name: "client_certificate_file", def: "", path: inFile, example: "iis-client.pem",
+			field: func(c *Config) any { return &c.ADCS.ClientCertificateFile },
+			doc:   "Certificate to show to a web server that demands one, besides the login of username. With TLS 1.3 the server must ask for it when the connection begins (netsh http: clientcertnegotiation=enable). Not tried on a real server.",
+		},
+		{
+			name: "client_key_file", def: "", path: secretIn, example: "iis-client.key",
+			field: func(c *Config) any { return &c.ADCS.ClientKeyFile },
+			doc:   "Its private key.",
+		},
+		{
 			name: "agent_certificate_file", def: "", path: inFile, example: "agent.pem",
 			field: func(c *Config) any { return &c.ADCS.AgentCertificateFile },
 			doc:   "Enrollment agent certificate that vouches for phones, which cannot sign a request themselves.",

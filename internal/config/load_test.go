@@ -199,6 +199,27 @@ func TestProblems(t *testing.T) {
 			},
 		},
 		{
+			name: "enrollment agent for signed requests", text: "[est]\nlisten=':8084'\ncertificate_file='a'\nkey_file='b'\nusers_file='u'\n[capf]\nlisten=''\n" +
+				"[adcs]\nurl='https://ca/certsrv'\ntemplate='T'\nusername='u'\npassword_file='p'\nsign_requests='pkcs7'\n",
+			want: []string{
+				`callsign.toml:8:1: adcs.agent_certificate_file: is missing: adcs.sign_requests = "pkcs7" needs it`,
+				`callsign.toml:8:1: adcs.agent_key_file: is missing: adcs.sign_requests = "pkcs7" needs it`,
+				`callsign.toml:8:1: adcs.requester: is missing: adcs.sign_requests = "pkcs7" needs it`,
+			},
+		},
+		{
+			name: "on behalf of whom", text: minimal + "[adcs]\nvouch='on-behalf'\nrequester='{name}$'\nrequester_names=''\nsign_requests='cms'\n",
+			want: []string{
+				`callsign.toml:10:12: adcs.requester: must be DOMAIN\{name}$ or DOMAIN\{name} (got "{name}$")`,
+				`callsign.toml:11:18: adcs.requester_names: is empty: every name could be asked for`,
+				`callsign.toml:12:16: adcs.sign_requests: must be off, cmc or pkcs7, did you mean "cmc"? (got "cms")`,
+			},
+		},
+		{
+			name: "on behalf of nobody", text: minimal + "[adcs]\nvouch='on-behalf'\n",
+			want: []string{`callsign.toml:8:1: adcs.requester: is missing: adcs.vouch = "on-behalf" needs it`},
+		},
+		{
 			name: "vouchers", text: "[capf]\nlisten=''\n[est]\nlisten=':8084'\ncertificate_file='a'\nkey_file='b'\nusers_file='u'\n" +
 				"[ra]\nauthority='local'\nvouchers=['CN=x', 'abc']\n[ca]\ncertificate_file='c'\nkey_file='d'\n",
 			want: []string{

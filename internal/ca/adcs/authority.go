@@ -33,8 +33,12 @@ const (
 	DefaultLoginPause = time.Minute
 )
 
-// mostTried bounds the search for a lost answer, whatever the settings.
-const mostTried = 4096
+const (
+	// mostTried bounds the search for a lost answer, whatever the settings.
+	mostTried = 4096
+	// renewalGap is between two looks for a renewed CA that issued certificates cause.
+	renewalGap = time.Minute
+)
 
 // Config says whom to ask and how.
 type Config struct {
@@ -86,6 +90,7 @@ type Authority struct {
 
 	mu      sync.Mutex
 	chain   []*x509.Certificate
+	again   time.Time // not before then the chain is read again for an unknown issuer
 	refused *ca.Error // the last refusal of the own account
 	until   time.Time // how long it is repeated
 }
@@ -295,8 +300,11 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 // itself.
 func remedy(p *certsrv.Problem) string {
 	keys := ""
+	if p.Timeout {
+		return p.Fix + " (" + timeoutKey(p) + ")"
+	}
 	switch p.ErrCode {
-	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName:
+	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName, certsrv.CodeRedirected:
 		keys = "adcs.url"
 	case certsrv.CodeNotResolved, certsrv.CodeCannotConnect:
 		keys = "adcs.url, adcs.connect_to"
@@ -309,9 +317,7 @@ func remedy(p *certsrv.Problem) string {
 	case certsrv.CodeNoTicket:
 		keys = "adcs.url, adcs.spn, adcs.username"
 	case certsrv.CodeForbidden:
-		keys = "adcs.username"
-	case certsrv.CodeTimeout:
-		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
+		keys = "adcs.username, adcs.client_certificate_file"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
 	}
@@ -321,15 +327,30 @@ func remedy(p *certsrv.Problem) string {
 	return p.Fix + " (" + keys + ")"
 }
 
+// timeoutKey names the key of the time that was too short.
+func timeoutKey(p *certsrv.Problem) string {
+	if w, ok := errors.AsType[*winauth.Error](p); ok {
+		switch w.Phase {
+		case winauth.PhaseConnect, winauth.PhaseTLS:
+			return "adcs.connect_timeout"
+		case winauth.PhaseLogin:
+			return "adcs.login_timeout"
+		case winauth.PhaseRequest:
+		}
+	}
+	if p.Op == "submit" {
+		return "adcs.submit_timeout"
+	}
+	return "adcs.fetch_timeout"
+}
+
 // issued makes the outcome of a certificate, and says what it lacks for a phone.
 func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificate, id string) ca.Outcome {
 	out := ca.Outcome{Status: ca.Issued, Certificate: c.Raw, RequestID: id, POP: ca.POPVouched}
 	if r.CSR != nil && !r.Renamed() {
 		out.POP = ca.POPSigned
 	}
-	a.mu.Lock()
-	chain := a.chain
-	a.mu.Unlock()
+	chain := a.chainFor(ctx, c)
 	for issuer := issuerOf(c, chain); issuer != nil && len(out.Chain) < len(chain); issuer = issuerOf(issuer, chain) {
 		out.Chain = append(out.Chain, issuer.Raw)
 		if bytes.Equal(issuer.RawIssuer, issuer.RawSubject) {
@@ -344,6 +365,30 @@ func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificat
 			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.template(r))))
 	}
 	return out
+}
+
+// chainFor is the known chain. When the issuer of c is not in it the CA was renewed, and it is read again. That of a chain that
+// was never read is left to who wants one.
+func (a *Authority) chainFor(ctx context.Context, c *x509.Certificate) []*x509.Certificate {
+	now := a.c.Now()
+	a.mu.Lock()
+	chain := a.chain
+	renewed := len(chain) > 0 && issuerOf(c, chain) == nil && !now.Before(a.again)
+	if renewed {
+		a.again = now.Add(renewalGap)
+	}
+	a.mu.Unlock()
+	if !renewed {
+		return chain
+	}
+	a.log.InfoContext(ctx, "the CA signs with a certificate that is not known yet, its certificates are read again", slog.String("ca", Name),
+		slog.String("issuer", c.Issuer.String()), slog.String("key_id", fmt.Sprintf("%X", c.AuthorityKeyId)))
+	fresh, err := a.Chain(ctx)
+	if err != nil {
+		a.log.WarnContext(ctx, "certificates of the renewed CA not read", slog.String("ca", Name), slog.String("err", err.Error()))
+		return chain // the certificate counts; its chain comes with the next look
+	}
+	return fresh
 }
 
 func issuerOf(c *x509.Certificate, chain []*x509.Certificate) *x509.Certificate {

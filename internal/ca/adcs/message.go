@@ -81,9 +81,25 @@ func (w *work) signatures(e *ca.Error, code certsrv.HResult) {
 	if s, known := certsrv.LookupAgentHResult(code); known && byAgent {
 		e.Fix = s.Remedy
 	}
-	if slices.Contains(aboutSignatures, code) {
+	if !slices.Contains(aboutSignatures, code) {
+		keys = keysOf(code)
+	}
+	if keys != "" {
 		e.Fix += " (" + keys + ")"
 	}
+}
+
+// keysOf names the keys to look at for what the CA says, signatures aside.
+func keysOf(h certsrv.HResult) string {
+	switch h {
+	case 0x80094800, 0x80094801, 0x80094802, 0x80094813:
+		return "adcs.template, and the template of each label"
+	case 0x80094011, 0x80094012:
+		return "adcs.username"
+	case 0x80094009, 0x80092012, 0x80092013, 0x800B0109, 0x800B010A:
+		return "adcs.agent_certificate_file"
+	}
+	return ""
 }
 
 // noAgent says why an enrollment agent is needed.
