@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -146,12 +147,7 @@ func printable(s string) bool {
 }
 
 func oneOf[T comparable](v T, all []T) bool {
-	for _, a := range all {
-		if v == a {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(all, v)
 }
 
 func list[T ~string](all []T) string {

@@ -51,7 +51,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 
 	c := s.present()
-	l, rep := s.answer(w, r, c, file)
+	l, rep := s.answer(w, r, c, file) //nolint:contextcheck // the context is that of r
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}

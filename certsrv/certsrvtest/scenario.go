@@ -224,7 +224,9 @@ func (s *Scenario) word(typed string, requests bool, seen []string) error {
 		return &WordError{Word: typed, Reason: "unknown word; there are " + wordList(requests), Nearest: nearestWord(name, requests)}
 	}
 	w := vocabulary[i]
-	fail := func(format string, args ...any) error { return &WordError{Word: typed, Reason: fmt.Sprintf(format, args...)} }
+	fail := func(format string, args ...any) error {
+		return &WordError{Word: typed, Reason: fmt.Sprintf(format, args...)}
+	}
 	switch {
 	case requests && !w.ofRequests():
 		return fail("it concerns the whole server, not the requests of a template")

@@ -28,11 +28,11 @@ var errSPNEGO = errors.New("malformed SPNEGO token")
 
 // negToken is a client's token: NegTokenInit, or with resp NegTokenResp.
 type negToken struct {
-	resp      bool
-	mechs     []asn1.ObjectIdentifier
-	mechsDER  []byte // the list as it was sent: what mechListMIC signs
-	token     []byte // mechToken or responseToken; nil: none
-	mic       []byte // mechListMIC; nil: none
+	resp     bool
+	mechs    []asn1.ObjectIdentifier
+	mechsDER []byte // the list as it was sent: what mechListMIC signs
+	token    []byte // mechToken or responseToken; nil: none
+	mic      []byte // mechListMIC; nil: none
 }
 
 const (

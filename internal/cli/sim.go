@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"callsign/certsrv/certsrvtest"
 	"callsign/internal/enterprise"
 	"callsign/internal/secret"
 )
@@ -95,7 +94,7 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 	e.simFacts(sim, admin)
 	err = sim.Wait(ctx)
 	// The inspection goes on working after the end, the directory does not.
-	summary := simSummary(sim.Server().Requests())
+	summary := sim.Summary()
 	err = errors.Join(err, stop(), sim.Close())
 	if err != nil {
 		return &exitError{code: exitFailed, err: err}
@@ -220,24 +219,6 @@ func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) {
 	}
 	e.hint("\n")
 	fmt.Fprintf(e.err, "ready web enrollment %s\n", sim.URL)
-}
-
-// simSummary counts the requests by what became of them.
-func simSummary(requests []certsrvtest.Record) string {
-	if len(requests) == 0 {
-		return "no certificate was asked for"
-	}
-	n := map[string]int{}
-	for _, r := range requests {
-		n[r.Disposition.String()]++
-	}
-	var parts []string
-	for _, d := range []certsrvtest.Disposition{certsrvtest.DispositionIssued, certsrvtest.DispositionPending, certsrvtest.DispositionDenied, certsrvtest.DispositionError} {
-		if c := n[d.String()]; c > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", c, d))
-		}
-	}
-	return fmt.Sprintf("%d request%s, %s", len(requests), plural(len(requests)), strings.Join(parts, ", "))
 }
 
 // requestLines turns the lines of IIS's log into ours.

@@ -168,7 +168,7 @@ func (w *world) waitReady(ctx context.Context) error {
 	case <-w.witness.seen.failed:
 		w.ra = w.witness.seen.problem
 		cancel()
-		<-ready
+		<-ready //nolint:errcheck // it was told to end
 	}
 	if w.o.Troubled != nil {
 		w.o.Troubled(w.ra)

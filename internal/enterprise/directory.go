@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"callsign/internal/certfile"
 	"callsign/internal/secret"
@@ -31,14 +32,14 @@ type mark struct {
 	Version int    `json:"version"`
 }
 
-const kind = "callsign simulated enterprise"
+const kind = "Callsign simulated enterprise"
 
 // prepare makes the directory, or takes one that an enterprise has made before, and no other that has something in it.
 func prepare(dir string) error {
 	bad := func(err error) error {
 		return &Problem{
 			ErrCode: CodeDirectory, Detail: fmt.Sprintf("the directory %s cannot be used: %v", dir, err), Err: err,
-			Fix: "choose another directory with --dir, or give the user that runs callsign the right to write it",
+			Fix: "choose another directory with --dir, or give the user that runs this program the right to write it",
 		}
 	}
 	if err := os.MkdirAll(filepath.Join(dir), 0o700); err != nil {
@@ -87,19 +88,15 @@ func strange(dir string) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	names := ""
-	for i, e := range entries {
-		if i == directoryTooMany {
-			names += ", ..."
-			break
-		}
-		if i > 0 {
-			names += ", "
-		}
-		names += e.Name()
+	var names []string
+	for _, e := range entries[:min(len(entries), directoryTooMany)] {
+		names = append(names, e.Name())
+	}
+	if len(entries) > directoryTooMany {
+		names = append(names, "...")
 	}
 	return &Problem{
-		ErrCode: CodeDirectory, Detail: fmt.Sprintf("the directory %s holds other things (%s) and no simulated enterprise; nothing was changed", dir, names),
+		ErrCode: CodeDirectory, Detail: fmt.Sprintf("the directory %s holds other things (%s) and no simulated enterprise; nothing was changed", dir, strings.Join(names, ", ")),
 		Fix: "choose an empty or a new directory with --dir",
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -300,6 +301,28 @@ func (e *Enterprise) NewLeaf(ctx context.Context, o local.LeafOptions) (*local.L
 
 // AdminHandler is the CA manager's side, as certsrvtest.Server.AdminHandler has it.
 func (e *Enterprise) AdminHandler() http.Handler { return e.server.AdminHandler() }
+
+// Summary counts the requests by what became of them: "3 requests, 2 issued, 1 denied". It works after Close, too.
+func (e *Enterprise) Summary() string {
+	requests := e.server.Requests()
+	if len(requests) == 0 {
+		return "no certificate was asked for"
+	}
+	n := map[certsrvtest.Disposition]int{}
+	for i := range requests {
+		n[requests[i].Disposition]++
+	}
+	parts := []string{strconv.Itoa(len(requests)) + " requests"}
+	if len(requests) == 1 {
+		parts[0] = "1 request"
+	}
+	for _, d := range []certsrvtest.Disposition{certsrvtest.DispositionIssued, certsrvtest.DispositionPending, certsrvtest.DispositionDenied, certsrvtest.DispositionError} {
+		if n[d] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[d], d))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
 
 // Wait returns when ctx ends, with nil, or when the web server fails, with its error.
 func (e *Enterprise) Wait(ctx context.Context) error {
