@@ -367,16 +367,16 @@ func (s simOutcomes) Handle(_ context.Context, r slog.Record) error {
 	default:
 		return nil
 	}
-	text := "request " + o.RequestID + " " + o.Outcome
+	said := []string{"request " + o.RequestID + " " + o.Outcome}
+	if o.By == "manager" {
+		said[0] += " by the manager"
+	}
 	for _, more := range []string{o.HResult, o.Subject, o.Template} {
 		if more != "" {
-			text += "  " + visible(more)
+			said = append(said, visible(more))
 		}
 	}
-	if o.By == "manager" {
-		text += " by the manager"
-	}
-	return s.story.tell(o, "%s  %s\n", at.Format(time.TimeOnly), text)
+	return s.story.tell(o, "%s  %s\n", at.Format(time.TimeOnly), strings.Join(said, "  "))
 }
 
 func dash(s string) string {
