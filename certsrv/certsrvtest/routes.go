@@ -110,6 +110,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c Conditions, fi
 	case c.Redirect != "":
 		return l, reply{code: http.StatusFound, contentType: htmlType, location: c.Redirect, body: movedBody(c.Redirect)}
 	}
+	if file != "/certsrv" && s.pause(r.Context(), c.SlowPages) != nil {
+		return l, gone()
+	}
 	rep := s.route(r, file, l.user)
 	return l, rep.faulty(c.fault(file))
 }
