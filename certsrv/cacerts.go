@@ -123,7 +123,7 @@ func (c *Client) newestRenewal(ctx context.Context, s *session) (int, error) {
 	}
 	n, ok := parseRenewals(resp.Body)
 	if !ok {
-		return 0, unexpectedPage("cacerts", c.base.String()+archivePath, resp.Body)
+		return 0, insteadOfData("cacerts", c.base.String()+archivePath, resp.Body)
 	}
 	return n, nil
 }
@@ -163,13 +163,7 @@ func (c *Client) caData(ctx context.Context, s *session, path string) ([]*x509.C
 	}
 	url := c.base.String() + path
 	if isPage(resp.Body) {
-		a, ok := classify(resp.Body)
-		p := a.Problem()
-		if !ok || p == nil {
-			p = unexpectedPage("cacerts", url, resp.Body)
-		}
-		p.Op, p.URL = "cacerts", url
-		return nil, 0, p
+		return nil, 0, insteadOfData("cacerts", url, resp.Body)
 	}
 	certs, err := decodeCertificates(resp.Body)
 	if err != nil {
@@ -180,6 +174,17 @@ func (c *Client) caData(ctx context.Context, s *session, path string) ([]*x509.C
 		}
 	}
 	return certs, len(resp.Body), nil
+}
+
+// insteadOfData explains a page that came where something else was asked for: it may be the CA's word.
+func insteadOfData(op, url string, page []byte) *Problem {
+	a, ok := classify(page)
+	p := a.Problem()
+	if !ok || p == nil {
+		p = unexpectedPage(op, url, page)
+	}
+	p.Op, p.URL = op, url
+	return p
 }
 
 // publish orders what was read; sets is not empty, and no set is.

@@ -12,6 +12,7 @@ import (
 
 	"callsign/certsrv"
 	"callsign/chain"
+	"callsign/internal/ca/adcs"
 	"callsign/internal/probe"
 )
 
@@ -98,6 +99,16 @@ func (k *checker) connect(ctx context.Context, name string, client *certsrv.Clie
 	return k.anonymous(ctx, name, client)
 }
 
+// asked reports an error of web enrollment with the keys of the configuration to set.
+func (k *checker) asked(name, object string, err error) {
+	p, ok := errors.AsType[*certsrv.Problem](err)
+	if !ok {
+		k.failed(name, object, err)
+		return
+	}
+	k.fail(name, object, p.Code(), p.Error(), adcs.Remedy(p))
+}
+
 // greeting is what the web server presents, and what is to be said of it.
 type greeting struct {
 	*probe.Presented
@@ -155,7 +166,7 @@ func (k *checker) anonymous(ctx context.Context, name string, client *certsrv.Cl
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, client.URL, nil)
 	if err != nil {
-		k.failed(name, client.URL, err)
+		k.asked(name, client.URL, err)
 		return nil
 	}
 	h := http.Client{
@@ -195,7 +206,7 @@ func (k *checker) clock(answer *answerHeader) {
 // login logs in as the configured account.
 func (k *checker) login(ctx context.Context, name string, client *certsrv.Client) bool {
 	if err := client.Login(ctx, nil); err != nil {
-		k.failed(name, client.URL, err)
+		k.asked(name, client.URL, err)
 		return false
 	}
 	k.ok(name, client.URL, "as %s", client.Auth.User)
@@ -209,7 +220,7 @@ func (k *checker) offered(ctx context.Context, name string, client *certsrv.Clie
 		return true
 	}
 	if err := client.CheckTemplate(ctx, template); err != nil {
-		k.failed(name, template, err)
+		k.asked(name, template, err)
 		return false
 	}
 	k.ok(name, template, "offered to %s", client.Auth.User)
@@ -220,7 +231,7 @@ func (k *checker) offered(ctx context.Context, name string, client *certsrv.Clie
 func (k *checker) adcsChain(ctx context.Context, name string, client *certsrv.Client) []*x509.Certificate {
 	certs, err := client.CACertificates(ctx)
 	if err != nil {
-		k.failed(name, client.URL, err)
+		k.asked(name, client.URL, err)
 		return nil
 	}
 	if len(certs) == 0 {

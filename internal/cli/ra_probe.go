@@ -52,7 +52,14 @@ The CA keeps what it issues here: the commands to revoke it are printed, since w
 			if o.DryRun && err == nil {
 				return e.showPlan(trials, template)
 			}
-			return errors.Join(e.showProbe(c, trials, template, o.Requester), err)
+			if err != nil && len(trials) == 0 {
+				return err
+			}
+			shown := e.showProbe(c, trials, template, o.Requester)
+			if err != nil {
+				return err // what ended it counts, and not that nothing was taken
+			}
+			return shown
 		},
 	}
 	f := cmd.Flags()

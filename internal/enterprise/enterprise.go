@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"callsign/certsrv/certsrvtest"
+	"callsign/certsrv/winauth"
 	"callsign/internal/ca/local"
 	"callsign/internal/certfile"
 	"callsign/internal/secret"
@@ -169,6 +170,14 @@ func (o *Options) check() error {
 	}
 	if len(o.Templates) == 0 {
 		o.Templates = []string{DefaultTemplate}
+	}
+	if !o.Keytab.IsZero() {
+		if _, err := winauth.ParseKeytab(o.Keytab.Reveal()); err != nil {
+			return &Problem{
+				ErrCode: CodeKeytab, Detail: fmt.Sprintf("the keytab cannot be read: %v", err), Err: err,
+				Fix: "export the keys of HTTP/HOST again: ktutil or kadmin ktadd, or ktpass on a domain controller",
+			}
+		}
 	}
 	if o.Renewals < 0 || o.Renewals > maxRenewals {
 		return fmt.Errorf("%d renewals of the CA: 0 to %d can be", o.Renewals, maxRenewals)

@@ -5,6 +5,7 @@ const (
 	CodeBehaviour = "enterprise.behaviour" // a word that nobody knows, or words that exclude each other
 	CodeDirectory = "enterprise.directory" // the directory is something else's, or cannot be used
 	CodeListen    = "enterprise.listen"    // the address cannot be listened on
+	CodeKeytab    = "enterprise.keytab"    // a keytab that cannot be read
 	CodeTemplate  = "enterprise.bad-name"  // a template that cannot be
 )
 

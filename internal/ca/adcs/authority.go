@@ -285,7 +285,7 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 		}
 	}
 	e := &ca.Error{
-		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: remedy(p), HResult: uint32(p.HResult), Final: !p.Retryable,
+		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: Remedy(p), HResult: uint32(p.HResult), Final: !p.Retryable,
 		Timeout: p.Timeout, Err: p,
 	}
 	if own && p.ErrCode == ca.CodeLoginRefused && a.c.LoginPause > 0 {
@@ -296,9 +296,9 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 	return e
 }
 
-// remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
+// Remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
 // itself.
-func remedy(p *certsrv.Problem) string {
+func Remedy(p *certsrv.Problem) string {
 	keys := ""
 	if p.Timeout {
 		return p.Fix + " (" + timeoutKey(p) + ")"

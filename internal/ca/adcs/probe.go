@@ -229,7 +229,7 @@ func (p *Probe) try(ctx context.Context, t *Trial, key *rsa.PrivateKey, now time
 
 // failed records why there is no word of the CA.
 func (p *Probe) failed(t *Trial, problem *certsrv.Problem) (hopeless bool) {
-	e := &ca.Error{ErrCode: problem.ErrCode, Detail: "shape " + t.Shape.String(), Fix: remedy(problem), Timeout: problem.Timeout, Err: problem}
+	e := &ca.Error{ErrCode: problem.ErrCode, Detail: "shape " + t.Shape.String(), Fix: Remedy(problem), Timeout: problem.Timeout, Err: problem}
 	t.Err = e
 	if problem.AnswerLost {
 		e.Fix = fmt.Sprintf("the CA may have issued all the same: look in the CA console for the subject %s, and revoke what is there", t.Subject)
