@@ -79,7 +79,7 @@ func (k *checker) reported(name string) bool {
 // webEnrollment makes the client that a running server would have. It is nil, and step or the file says why, when section
 // [adcs] cannot be used.
 func (k *checker) webEnrollment(step string) *certsrv.Client {
-	if k.lacks("adcs.password_file", "adcs.ca_file") {
+	if k.lacks("adcs.password_file", "adcs.keytab_file", "adcs.krb5_file", "adcs.ca_file", "adcs.client_certificate_file", "adcs.client_key_file") {
 		return nil // the file was reported
 	}
 	client, err := k.build.newCertsrv()
