@@ -51,7 +51,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 
 	c := s.present()
-	l, rep := s.answer(w, r, c, file) //nolint:contextcheck // the context is that of r
+	l, rep := s.answer(w, r, c, file)
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
@@ -90,7 +90,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c Conditions, fi
 	case c.Refusal == RefuseNoClientCert:
 		return login{substatus: 7}, forbidden(7)
 	}
-	l := s.authenticate(r, c)
+	l := s.authenticate(r, c) //nolint:contextcheck // the context is that of r
 	for _, h := range l.headers {
 		w.Header().Add("WWW-Authenticate", h)
 	}
