@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -124,21 +125,27 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 		k.failed(handshake, client.URL, err)
 		return g, false
 	}
-	host, port := client.URL, ""
-	if u, err := url.Parse(client.URL); err == nil {
-		host, port = u.Hostname(), u.Port()
+	t := probe.Target{Address: addressOf(client.URL), ConnectTo: k.c.ADCS.ConnectTo, Timeout: max(client.ConnectTimeout, leastGreeting)}
+	connected := func(remote string) {
+		if tcp != handshake {
+			k.ok(tcp, client.URL, "%s", remote)
+		}
 	}
-	if port == "" {
-		port = "443"
-	}
-	g.Presented, err = probe.Handshake(ctx, probe.Target{
-		Address: net.JoinHostPort(host, port), ConnectTo: k.c.ADCS.ConnectTo, Timeout: max(client.ConnectTimeout, leastGreeting),
-	})
-	if e, ok := errors.AsType[*probe.Error](err); ok && (e.ErrCode == probe.CodeCannotConnect || e.ErrCode == probe.CodeTimeout && !e.Connected) {
+	g.Presented, err = probe.Handshake(ctx, t)
+	e, told := errors.AsType[*probe.Error](err)
+	switch {
+	case err == nil:
+		connected(g.Remote)
+	case told && (e.ErrCode == probe.CodeCannotConnect || e.ErrCode == probe.CodeTimeout && !e.Connected):
 		k.fail(tcp, client.URL, codeUnreachable, e.Error(), e.Fix+"; see for yourself: curl -vk "+client.URL)
 		return g, false
-	}
-	if err != nil {
+	case told && !e.Connected:
+		k.failed(tcp, client.URL, err)
+		return g, false
+	default:
+		if told {
+			connected(cmp.Or(t.ConnectTo, t.Address))
+		}
 		k.failed(handshake, client.URL, err)
 		return g, false
 	}
@@ -151,6 +158,15 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 		return g, false
 	}
 	return g, true
+}
+
+// addressOf is the HOST:PORT of an https URL.
+func addressOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return rawURL
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
 }
 
 // answerHeader is how a web server answers a request without credentials.
