@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (k *checker) reported(name string) bool {
 // webEnrollment makes the client that a running server would have. It is nil, and step or the file says why, when section
 // [adcs] cannot be used.
 func (k *checker) webEnrollment(step string) *certsrv.Client {
-	if k.lacks("adcs.password_file", "adcs.ca_file") {
+	if k.lacks("adcs.password_file", "adcs.keytab_file", "adcs.krb5_file", "adcs.ca_file", "adcs.client_certificate_file", "adcs.client_key_file") {
 		return nil // the file was reported
 	}
 	client, err := k.build.newCertsrv()
@@ -153,7 +154,17 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 	if k.refused(server{handshake, client.URL, "adcs.url", certsrv.CodeUntrusted, certsrv.CodeWrongName}, g.Err()) {
 		return g, false
 	}
-	if g.Incomplete != nil { // it demands a client certificate, say
+	demanded := g.ClientCertificate == probe.Demanded
+	switch {
+	case demanded && client.TLS.GetClientCertificate == nil:
+		k.fail(handshake, client.URL, certsrv.CodeTLSFailed, "the web server demands a client certificate, and adcs.client_certificate_file is not set",
+			"name a certificate for client authentication in adcs.client_certificate_file and its key in adcs.client_key_file, or set SSL Settings, Client certificates to Ignore for certsrv in IIS")
+		return g, false
+	case g.Version < tls.VersionTLS12:
+		k.fail(handshake, client.URL, certsrv.CodeTLSFailed, fmt.Sprintf("the web server speaks %s, and TLS 1.2 is the least that is spoken here", tls.VersionName(g.Version)),
+			"switch TLS 1.2 on for the web server (Windows: SCHANNEL, Protocols, TLS 1.2, Server, Enabled)")
+		return g, false
+	case g.Incomplete != nil && !demanded:
 		k.failed(handshake, client.URL, g.Incomplete)
 		return g, false
 	}

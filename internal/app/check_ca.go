@@ -78,6 +78,9 @@ func (k *checker) ca(ctx context.Context, o CAOptions) {
 		steps = append(steps, stepEnroll)
 	}
 	skip := k.skipper(steps, c.URL)
+	if c.ClientCertificateFile != "" {
+		k.pair(certificateKeys{"adcs client", "adcs.client_certificate_file", "adcs.client_key_file", c.ClientCertificateFile, c.ClientKeyFile}, clientUsage)
+	}
 	client := k.webEnrollment(steps[0])
 	if client == nil {
 		skip(0, "section [adcs] cannot be used")
