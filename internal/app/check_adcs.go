@@ -143,10 +143,11 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 	case told && !e.Connected:
 		k.failed(tcp, client.URL, err)
 		return g, false
+	case told:
+		connected(cmp.Or(t.ConnectTo, t.Address))
+		k.fail(handshake, client.URL, e.ErrCode, e.Error(), e.Fix+" (adcs.url)")
+		return g, false
 	default:
-		if told {
-			connected(cmp.Or(t.ConnectTo, t.Address))
-		}
 		k.failed(handshake, client.URL, err)
 		return g, false
 	}

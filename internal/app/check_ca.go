@@ -93,7 +93,7 @@ func (k *checker) ca(ctx context.Context, o CAOptions) {
 	}
 	g, ok := k.greet(ctx, steps[0], steps[1], client)
 	if !ok {
-		skip(1, "there was no connection")
+		skip(1, "there was no TLS connection")
 		return
 	}
 	k.presented(steps[1], client.URL, g)

@@ -299,7 +299,11 @@ func (e *env) tellSettings(trials []adcs.Trial, settings []adcs.Setting) {
 		fmt.Fprintln(e.out, "\nWrite into section [adcs]:")
 		for _, s := range settings {
 			fmt.Fprintf(e.out, "  %s = %q\n", strings.TrimPrefix(s.Key, "adcs."), s.Value)
+			if s.Key == "adcs.requester" {
+				fmt.Fprintln(e.out, "and let adcs.requester_names match the names of devices that have an account, and no others.")
+			}
 		}
+		e.hint("then: %s\n", e.toCopy("callsign reload"))
 	}
 	refused := false
 	for i := range trials {
