@@ -1,152 +1,144 @@
 package certsrvtest
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
+	"time"
 )
-
-// connState is the login of one TCP connection. IIS authenticates the connection: later requests on it carry no header.
-// The lock is for http.Servers that would serve two requests of a connection at once; HTTP/1.1 does not.
-type connState struct {
-	mu           sync.Mutex
-	user         string // logged in by NTLM; empty: nobody
-	negotiate    []byte // Type 1 of a login that has begun
-	challengeMsg []byte // our Type 2
-	challenge    [8]byte
-}
-
-// reset forgets the login and whatever handshake has begun.
-func (c *connState) reset() { c.user, c.negotiate, c.challengeMsg = "", nil, nil }
 
 // login is the result of authentication: a user, or the 401 to answer.
 type login struct {
 	user      string   // `DOMAIN\user` when logged in; with a refusal the name that IIS logs, mostly none
 	headers   []string // WWW-Authenticate of the 401; nil when logged in
+	final     string   // WWW-Authenticate of the answer to a login that has succeeded; may be empty
 	substatus int
 	win32     uint32
 }
 
-// authenticate logs a request in. Each scheme is one case; Negotiate will be another.
-func (s *Server) authenticate(r *http.Request) login {
-	conn, _ := r.Context().Value(connKey{}).(*connState)
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	switch {
-	case scheme == "":
-		if conn != nil {
-			conn.mu.Lock()
-			defer conn.mu.Unlock()
-			if conn.user != "" {
-				return login{user: conn.user}
-			}
-			conn.reset()
-		}
-		return s.refuse(r, "", 2, win32AccessDenied)
-	case strings.EqualFold(scheme, "NTLM") && s.cfg.NTLM:
-		return s.ntlm(r, conn, strings.TrimSpace(token))
-	case strings.EqualFold(scheme, "Basic") && s.cfg.Basic:
-		return s.basic(r)
+// authenticate logs a request in.
+func (s *Server) authenticate(r *http.Request, c Conditions) login {
+	conn := connOf(r)
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if c.Split {
+		conn.reset() // this server has not seen the connection before
 	}
-	return s.refuse(r, "", 2, win32AccessDenied)
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	offered := s.schemes(c)
+	a := &attempt{s: s, r: r, conn: conn, conditions: c, offered: offered}
+	switch {
+	case scheme == "" && conn.user != "":
+		return login{user: conn.user}
+	case scheme == "":
+		conn.reset()
+	case strings.EqualFold(scheme, "NTLM") && offered.has(schemeNTLM):
+		return a.ntlm(token)
+	case strings.EqualFold(scheme, "Negotiate") && (offered.has(schemeNegotiate) || offered.has(schemeKerberos)):
+		return a.negotiate(token)
+	case strings.EqualFold(scheme, "Basic") && offered.has(schemeBasic):
+		return a.basic()
+	}
+	return a.refuse("", 2, win32AccessDenied)
+}
+
+// attempt is a request that logs in, with the lock of its connection held.
+type attempt struct {
+	s          *Server
+	r          *http.Request
+	conn       *connState
+	conditions Conditions
+	offered    Schemes
 }
 
 // refuse makes a 401 that offers every scheme.
-func (s *Server) refuse(r *http.Request, user string, substatus int, win32 uint32) login {
-	l := login{user: user, substatus: substatus, win32: win32}
-	if s.cfg.NTLM {
-		l.headers = append(l.headers, "NTLM")
-	}
-	if s.cfg.Basic {
-		l.headers = append(l.headers, `Basic realm="`+strings.NewReplacer(`"`, "", `\`, "").Replace(s.host(r))+`"`)
-	}
-	return l
+func (a *attempt) refuse(user string, substatus int, win32 uint32) login {
+	headers := a.offered.offers(a.s.host(a.r))
+	return login{user: user, headers: headers, substatus: substatus, win32: win32}
 }
 
-// ntlm goes one leg of an NTLM login.
-func (s *Server) ntlm(r *http.Request, conn *connState, token string) login {
+// denied is refuse for credentials that were judged and did not do.
+func (a *attempt) denied(user string, win32 uint32) login {
+	a.conn.reset()
+	a.s.log.Info("login refused", slog.String("user", user), slog.String("peer", a.r.RemoteAddr), slog.Uint64("win32", uint64(win32)))
+	return a.refuse("", 1, win32)
+}
+
+// admit is a login that succeeded; with it the connection is logged in, unless that was switched off.
+func (a *attempt) admit(user, final string) login {
+	a.conn.reset()
+	if !a.conditions.Reauth {
+		a.conn.user = user
+	}
+	return login{user: user, final: final}
+}
+
+// slow waits as long as credentials are to take. It fails when the client gives up meanwhile.
+func (a *attempt) slow() error {
+	return a.s.pause(a.r.Context(), a.conditions.SlowLogin)
+}
+
+// pause is wait for a duration that may be 0, for no time.
+func (s *Server) pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	return s.wait(ctx, d)
+}
+
+// ntlm goes one leg of a login with the scheme NTLM.
+func (a *attempt) ntlm(token string) login {
 	msg, err := base64.StdEncoding.DecodeString(token)
-	kind := ntlmType(msg)
-	if conn == nil || err != nil || (kind != 1 && kind != 3) {
-		return s.refuse(r, "", 1, secInvalidToken)
+	if err != nil || ntlmType(msg) == 0 {
+		a.conn.reset()
+		return a.refuse("", 1, secInvalidToken)
 	}
-	conn.mu.Lock()
-	defer conn.mu.Unlock()
-	if kind == 1 {
-		return s.ntlmChallenge(r, conn, msg)
-	}
-	negotiate, challengeMsg := conn.negotiate, conn.challengeMsg
-	conn.reset() // a challenge is good for one answer
-	if negotiate == nil {
-		return s.refuse(r, "", 1, secInvalidToken)
-	}
-	a, err := parseAuthenticate(msg)
-	if err != nil {
-		return s.refuse(r, "", 1, secInvalidToken)
-	}
-	u := s.findUser(a.domain, a.user)
-	password := ""
-	if u != nil {
-		password = u.Password
-	}
-	err = a.verify(password, conn.challenge, negotiate, challengeMsg, msg)
+	step := a.ntlmStep(msg)
 	switch {
-	case errors.Is(err, errNTLMMalformed):
-		return s.refuse(r, "", 1, secInvalidToken)
-	case err != nil || u == nil || u.State != AccountOK:
-		s.log.Info("login refused", slog.String("user", a.domain+`\`+a.user), slog.String("peer", r.RemoteAddr))
-		return s.refuse(r, "", 1, secLogonDenied)
+	case step.win32 != 0:
+		return a.denied(step.user, step.win32)
+	case step.challenge != nil:
+		return challengeLogin("NTLM", step.challenge)
 	}
-	conn.user = s.canonical(u)
-	return login{user: conn.user}
+	return a.admit(step.user, "")
 }
 
-// ntlmChallenge answers Type 1 with Type 2: the 401 that IIS logs once per login.
-func (s *Server) ntlmChallenge(r *http.Request, conn *connState, msg []byte) login {
-	conn.reset()
-	flags, err := negotiateFlags(msg)
-	if err != nil {
-		return s.refuse(r, "", 1, secInvalidToken)
-	}
-	if err := s.read(conn.challenge[:]); err != nil {
-		s.log.Error("no randomness", slog.Any("err", err))
-		return s.refuse(r, "", 1, secInvalidToken)
-	}
-	names := ntlmNames{domain: s.cfg.Domain, computer: s.cfg.Computer, dnsDomain: s.cfg.DNSDomain}
-	conn.negotiate = msg
-	conn.challengeMsg = challengeMessage(flags, conn.challenge, names, s.now())
-	return login{
-		headers: []string{"NTLM " + base64.StdEncoding.EncodeToString(conn.challengeMsg)}, substatus: 1, win32: secNoCredentials,
-	}
+// challengeLogin is the 401 that IIS logs once per login: a leg is in progress.
+func challengeLogin(scheme string, token []byte) login {
+	return login{headers: []string{scheme + " " + base64.StdEncoding.EncodeToString(token)}, substatus: 1, win32: secNoCredentials}
 }
 
 // basic checks name and password of one request. IIS logs the name as it was typed.
-func (s *Server) basic(r *http.Request) login {
-	name, password, ok := r.BasicAuth()
+func (a *attempt) basic() login {
+	name, password, ok := a.r.BasicAuth()
 	if !ok {
-		return s.refuse(r, "", 2, win32AccessDenied)
+		return a.refuse("", 2, win32AccessDenied)
+	}
+	if a.slow() != nil {
+		return a.refuse(name, 1, win32LogonFailure)
 	}
 	domain, user, qualified := strings.Cut(name, `\`)
 	if !qualified {
 		domain, user = "", name
 	}
-	u := s.findUser(domain, user)
-	if u == nil || subtle.ConstantTimeCompare([]byte(u.Password), []byte(password)) != 1 {
-		return s.refuse(r, name, 1, win32LogonFailure)
+	u := a.s.findUser(domain, user)
+	if u == nil || subtle.ConstantTimeCompare([]byte(u.Password), []byte(password)) != 1 || a.conditions.Refusal == RefuseLogin {
+		return a.refuse(name, 1, win32LogonFailure)
 	}
 	switch u.State {
 	case AccountOK:
-		return login{user: s.canonical(u)}
+		return login{user: a.s.canonical(u)}
 	case AccountMustChange:
-		return s.refuse(r, name, 1, win32MustChange)
+		return a.refuse(name, 1, win32MustChange)
 	case AccountLocked:
-		return s.refuse(r, name, 1, win32LockedOut)
+		return a.refuse(name, 1, win32LockedOut)
 	case AccountDisabled:
 	}
-	return s.refuse(r, name, 1, win32Disabled)
+	return a.refuse(name, 1, win32Disabled)
 }
 
 // findUser looks an account up by `DOMAIN\user`, by user@dns.domain (also with an empty domain, as clients send it), or by

@@ -29,6 +29,12 @@ const (
 	Hang
 	// Drop issues, then breaks the connection: the answer is lost.
 	Drop
+	// Truncate issues and ends the connection in the middle of the answer.
+	Truncate
+	// Reset issues and resets the connection (RST) in the middle of the answer.
+	Reset
+	// OtherKey issues a certificate for a key that is not that of the request.
+	OtherKey
 )
 
 // Behaviour is how the server treats requests. The zero value issues at once.
@@ -50,37 +56,26 @@ func (b Behaviour) IsZero() bool { return b == Behaviour{} }
 
 func (b Behaviour) check() error {
 	switch {
-	case b.Answer < Default || b.Answer > Drop:
+	case b.Answer < Default || b.Answer > OtherKey:
 		return fmt.Errorf("unknown answer %d", b.Answer)
+	case b.Answer != Deny && b.HResult != 0:
+		return errors.New("a status code without a denial")
+	case b.HResult != 0 && b.HResult&0x8000_0000 == 0:
+		return fmt.Errorf("0x%x is no HRESULT of an error (0x8.......)", b.HResult)
 	case b.Delay < 0 || b.ApproveAfter < 0 || b.Times < 0:
 		return errors.New("negative delay or count")
-	case b.Lang != "" && b.Lang != English && b.Lang != French:
-		return fmt.Errorf("unknown language %q (en, fr)", b.Lang)
 	}
-	return nil
+	return b.Lang.check()
 }
 
 var answerWords = [...]string{
 	Default: "", Issue: "issue", Pending: "pending", Deny: "deny", RPCDown: "rpc-down", ASPError: "500", Hang: "hang", Drop: "drop",
+	Truncate: "truncate", Reset: "reset", OtherKey: "other-key",
 }
 
 // String returns the form that [ParseBehaviour] reads; "issue" for the zero value.
 func (b Behaviour) String() string {
-	var words []string
-	if b.Delay > 0 {
-		words = append(words, "slow="+b.Delay.String())
-	}
-	if b.Answer == Deny && b.HResult != 0 {
-		words = append(words, fmt.Sprintf("deny=0x%08X", b.HResult))
-	} else if b.Answer > Default && b.Answer <= Drop {
-		words = append(words, answerWords[b.Answer])
-	}
-	if b.ApproveAfter > 0 {
-		words = append(words, "approve="+b.ApproveAfter.String())
-	}
-	if b.Times > 0 {
-		words = append(words, "times="+strconv.Itoa(b.Times))
-	}
+	words := b.words()
 	if b.Lang != "" {
 		words = append(words, "lang="+string(b.Lang))
 	}
@@ -90,62 +85,35 @@ func (b Behaviour) String() string {
 	return strings.Join(words, ",")
 }
 
-// ParseBehaviour reads comma-separated words: at most one of issue, pending, deny or deny=0xHRESULT, rpc-down, 500,
-// hang, drop; and slow=DURATION, approve=DURATION (of pending requests), times=N (the first N requests), lang=en|fr.
-// "issue" is an answer of its own (it overrides a standalone CA's pending); the empty string is the zero Behaviour.
-func ParseBehaviour(s string) (Behaviour, error) {
-	var b Behaviour
-	if strings.TrimSpace(s) == "" {
-		return b, nil
+// words are those of b, the language aside.
+func (b Behaviour) words() []string {
+	var words []string
+	if b.Delay > 0 {
+		words = append(words, "slow="+b.Delay.String())
 	}
-	for word := range strings.SplitSeq(s, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(word), "=")
-		var err error
-		switch name {
-		case "slow":
-			b.Delay, err = time.ParseDuration(value)
-		case "approve":
-			b.ApproveAfter, err = time.ParseDuration(value)
-		case "times":
-			if b.Times, err = strconv.Atoi(value); err == nil && b.Times == 0 {
-				err = errors.New("times=0 means nothing")
-			}
-		case "lang":
-			b.Lang = Lang(value)
-		default:
-			err = b.setAnswer(name, value)
-		}
-		if err != nil {
-			return Behaviour{}, fmt.Errorf("behaviour %q: %w", word, err)
-		}
+	if b.Answer == Deny && b.HResult != 0 {
+		words = append(words, fmt.Sprintf("deny=0x%08X", b.HResult))
+	} else if b.Answer > Default && int(b.Answer) < len(answerWords) {
+		words = append(words, answerWords[b.Answer])
 	}
-	if err := b.check(); err != nil {
-		return Behaviour{}, fmt.Errorf("behaviour %q: %w", s, err)
+	if b.ApproveAfter > 0 {
+		words = append(words, "approve="+b.ApproveAfter.String())
 	}
-	return b, nil
+	if b.Times > 0 {
+		words = append(words, "times="+strconv.Itoa(b.Times))
+	}
+	return words
 }
 
-func (b *Behaviour) setAnswer(name, value string) error {
-	for a, word := range answerWords {
-		if word == "" || word != name {
-			continue
-		}
-		if b.Answer != Default {
-			return fmt.Errorf("more than one answer (%s and %s)", answerWords[b.Answer], name)
-		}
-		b.Answer = Answer(a)
-		if value == "" {
-			return nil
-		}
-		if b.Answer != Deny {
-			return fmt.Errorf("%s takes no value", name)
-		}
-		h, err := strconv.ParseUint(value, 0, 32)
-		if err != nil || h&0x8000_0000 == 0 {
-			return fmt.Errorf("%q is no HRESULT of an error (0x8.......)", value)
-		}
-		b.HResult = uint32(h)
-		return nil
+// ParseBehaviour reads the words of [ParseScenario] that concern requests, lang among them, which here is the language of the
+// answer. "issue" is an answer of its own (it overrides a standalone CA's pending); the empty string is the zero
+// Behaviour. Errors are *[WordError], also for words that concern the whole server.
+func ParseBehaviour(s string) (Behaviour, error) {
+	sc, err := parseWords(s, true)
+	if err != nil {
+		return Behaviour{}, err
 	}
-	return errors.New("unknown word (issue, pending, deny, rpc-down, 500, hang, drop, slow=, approve=, times=, lang=)")
+	b := sc.Behaviour
+	b.Lang = sc.Conditions.Lang
+	return b, nil
 }

@@ -103,6 +103,13 @@ const (
 	French  Lang = "fr"
 )
 
+func (l Lang) check() error {
+	if l != "" && l != English && l != French {
+		return fmt.Errorf("unknown language %q (en, fr)", string(l))
+	}
+	return nil
+}
+
 // Config is what [New] makes a [Server] of. CA is required; the zero value of every other field is described with it.
 type Config struct {
 	CA     CA
@@ -114,6 +121,13 @@ type Config struct {
 	Users []User
 	Basic bool // offer Basic
 	NTLM  bool // offer NTLM. Neither Basic nor NTLM: NTLM, as on a fresh IIS role
+	// Negotiate offers SPNEGO, with Kerberos in it where there is a Keytab, and NTLM. Neither Basic nor NTLM, but a Keytab: it
+	// is offered before NTLM. For Negotiate alone see Conditions.Auth.
+	Negotiate bool
+	// Keytab is a keytab file with the keys of the service HTTP/host; empty: no Kerberos. A principal user@REALM logs in as
+	// `DOMAIN\user`, also one that is not in Users. Of Users only State counts for Kerberos.
+	Keytab []byte
+	EPA    EPA // Extended Protection of logins over TLS; empty: off
 	// RequireTLS answers plain HTTP with 403.4, as the role does once "Require SSL" is set.
 	RequireTLS bool
 	Domain     string
@@ -125,6 +139,9 @@ type Config struct {
 	Lang       Lang // empty: English
 	// Behaviour applies to every request whose template has none of its own.
 	Behaviour Behaviour
+	// Conditions replace some of the settings above and add what does not belong to a healthy server; see also
+	// [Scenario.Apply] and [Server.SetConditions].
+	Conditions Conditions
 
 	// AgentAnchors are the roots to which enrollment agents must chain; nil: the certificates of the CA.
 	AgentAnchors []*x509.Certificate
@@ -160,8 +177,10 @@ func (c *Config) check() error {
 	} else if chains := c.CA.Certificates(); len(chains) == 0 || slices.ContainsFunc(chains, func(ch []*x509.Certificate) bool { return len(ch) == 0 }) {
 		errs = append(errs, errors.New("the CA has no certificate, or an empty chain"))
 	}
-	if c.Lang != "" && c.Lang != English && c.Lang != French {
-		errs = append(errs, fmt.Errorf("unknown language %q (en, fr)", c.Lang))
+	for _, err := range []error{c.Lang.check(), c.EPA.check(), c.Conditions.check(), c.canOffer(c.Conditions.Auth)} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	seen := map[string]bool{}
 	for _, t := range c.Templates {
@@ -188,4 +207,12 @@ func (c *Config) check() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// canOffer tells whether the server has what it needs for these ways to log in.
+func (c *Config) canOffer(auth Schemes) error {
+	if auth.has(schemeKerberos) && len(c.Keytab) == 0 {
+		return errors.New("kerberos cannot be offered without a keytab (Config.Keytab)")
+	}
+	return nil
 }

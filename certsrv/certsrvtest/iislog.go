@@ -27,6 +27,10 @@ const (
 	secInvalidToken    = 0x80090308
 	secLogonDenied     = 0x8009030C
 	secNoCredentials   = 0x8009030E
+	secMessageAltered  = 0x8009030F
+	secContextExpired  = 0x80090317
+	secTimeSkew        = 0x80090324
+	secBadBindings     = 0x80090346
 	iisTimestampLayout = "2006-01-02 15:04:05"
 )
 

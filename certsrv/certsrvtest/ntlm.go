@@ -13,8 +13,7 @@ import (
 	"golang.org/x/crypto/md4" //nolint:staticcheck,gosec // the NT hash is MD4 (MS-NLMP 3.3.1)
 )
 
-// The server half of NTLM, MS-NLMP. Only NTLMv2 is accepted. No binding is looked at yet: extended protection comes later
-// and belongs into verify, which has the AV pairs at hand.
+// The server half of NTLM, MS-NLMP. Only NTLMv2 is accepted.
 
 const ntlmSignature = "NTLMSSP\x00"
 
@@ -45,6 +44,7 @@ const (
 	avDNSDomain    = 4
 	avFlags        = 6
 	avTimestamp    = 7
+	avBindings     = 10
 	avFlagsWithMIC = 0x2
 )
 
@@ -178,71 +178,94 @@ func ntlmText(b []byte, flags uint32) (string, error) {
 	return string(utf16.Decode(units)), nil
 }
 
+// ntlmProof is what a Type 3 message proves besides the password.
+type ntlmProof struct {
+	sessionKey []byte // exported session key
+	binding    []byte // 16 octets of channel binding; nil when the client sends none
+}
+
 // verify checks the NTLMv2 proof of a, parsed from msg, against password; and the MIC over the three messages when the
 // client said that it sends one. negotiate and challengeMsg are the earlier messages of the connection.
-func (a *authenticate) verify(password string, challenge [8]byte, negotiate, challengeMsg, msg []byte) error {
+func (a *authenticate) verify(password string, challenge [8]byte, negotiate, challengeMsg, msg []byte) (*ntlmProof, error) {
 	if len(a.nt) < 16+28 { // 24 octets are NTLMv1; none is LM alone or anonymous
-		return errNTLMRefused
+		return nil, errNTLMRefused
 	}
 	proof, blob := a.nt[:16], a.nt[16:]
 	if blob[0] != 1 || blob[1] != 1 {
-		return errNTLMRefused
+		return nil, errNTLMRefused
 	}
-	micFollows, err := announcesMIC(blob[28:])
+	pairs, err := parsePairs(blob[28:])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := ntowfv2(password, a.user, a.domain)
 	if !hmac.Equal(proof, hmacMD5(key, challenge[:], blob)) {
-		return errNTLMRefused
-	}
-	if !micFollows {
-		return nil
-	}
-	if len(msg) < 88 || a.payload < 88 {
-		return errNTLMRefused
+		return nil, errNTLMRefused
 	}
 	exported := hmacMD5(key, proof) // SessionBaseKey, which with NTLMv2 is the key exchange key
 	if a.flags&flagKeyExchange != 0 {
 		if len(a.sessionKey) != 16 {
-			return errNTLMRefused
+			return nil, errNTLMRefused
 		}
-		c, err := rc4.NewCipher(exported) //nolint:gosec // MS-NLMP 3.1.5.1.2
-		if err != nil {
-			return err
+		exported = rc4Once(exported, a.sessionKey)
+	}
+	if pairs.mic {
+		if len(msg) < 88 || a.payload < 88 {
+			return nil, errNTLMRefused
 		}
-		exported = make([]byte, 16)
-		c.XORKeyStream(exported, a.sessionKey)
+		blank := append([]byte(nil), msg...)
+		clear(blank[72:88])
+		if !hmac.Equal(msg[72:88], hmacMD5(exported, negotiate, challengeMsg, blank)) {
+			return nil, errNTLMRefused
+		}
 	}
-	blank := append([]byte(nil), msg...)
-	clear(blank[72:88])
-	if !hmac.Equal(msg[72:88], hmacMD5(exported, negotiate, challengeMsg, blank)) {
-		return errNTLMRefused
-	}
-	return nil
+	return &ntlmProof{sessionKey: exported, binding: pairs.binding}, nil
 }
 
-// announcesMIC reads the AV pairs of a client's blob.
-func announcesMIC(pairs []byte) (bool, error) {
-	var mic bool
+// rc4Once encrypts or decrypts b with the key stream from its beginning (MS-NLMP 3.1.5.1.2). The key has 16 octets or less.
+func rc4Once(key, b []byte) []byte {
+	c, err := rc4.NewCipher(key) //nolint:gosec // as MS-NLMP has it
+	if err != nil {
+		panic("certsrvtest: RC4 takes keys of 1 to 256 octets: " + err.Error())
+	}
+	out := make([]byte, len(b))
+	c.XORKeyStream(out, b)
+	return out
+}
+
+// avPairs is what a client's blob says besides the proof.
+type avPairs struct {
+	mic     bool   // it sends a MIC
+	binding []byte // nil: no channel binding
+}
+
+// parsePairs reads the AV pairs of a client's blob.
+func parsePairs(pairs []byte) (avPairs, error) {
+	var found avPairs
 	for len(pairs) >= 4 {
 		id, length := binary.LittleEndian.Uint16(pairs), int(binary.LittleEndian.Uint16(pairs[2:]))
 		if id == avEOL {
-			return mic, nil
+			return found, nil
 		}
 		if len(pairs) < 4+length {
-			return false, errNTLMMalformed
+			return avPairs{}, errNTLMMalformed
 		}
 		value := pairs[4 : 4+length]
-		if id == avFlags {
+		switch id {
+		case avFlags:
 			if length != 4 {
-				return false, errNTLMMalformed
+				return avPairs{}, errNTLMMalformed
 			}
-			mic = binary.LittleEndian.Uint32(value)&avFlagsWithMIC != 0
+			found.mic = binary.LittleEndian.Uint32(value)&avFlagsWithMIC != 0
+		case avBindings:
+			if length != 16 {
+				return avPairs{}, errNTLMMalformed
+			}
+			found.binding = value
 		}
 		pairs = pairs[4+length:]
 	}
-	return false, errNTLMMalformed
+	return avPairs{}, errNTLMMalformed
 }
 
 // ntowfv2 is NTOWFv2 (MS-NLMP 3.3.2): the upper-cased user is hashed, the domain as the client wrote it.

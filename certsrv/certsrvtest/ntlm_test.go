@@ -359,10 +359,10 @@ func TestPasswordsAreNotCompared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.verify("p", [8]byte{1}, t1, t2, msg); err != nil {
+	if _, err := a.verify("p", [8]byte{1}, t1, t2, msg); err != nil {
 		t.Error(err)
 	}
-	if err := a.verify("p", [8]byte{2}, t1, t2, msg); err == nil {
+	if _, err := a.verify("p", [8]byte{2}, t1, t2, msg); err == nil {
 		t.Error("replayed proof is accepted")
 	}
 	if !hmac.Equal(a.nt[:16], hmacMD5(ntowfv2("p", "ra", "LAB"), []byte{1, 0, 0, 0, 0, 0, 0, 0}, a.nt[16:])) {

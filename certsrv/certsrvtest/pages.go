@@ -152,7 +152,7 @@ func (s *Server) statusPage(l Lang, st status) []byte {
 }
 
 func (s *Server) welcomePage() []byte {
-	p := s.newPage(s.cfg.Lang, s.cfg.Lang.words().welcome)
+	p := s.newPage(s.lang(), s.lang().words().welcome)
 	for _, link := range []string{"certrqus.asp", "certckpn.asp", "certcarc.asp"} {
 		p.linef(`<A Href="%s">%s</A>`, link, link)
 	}
@@ -161,7 +161,7 @@ func (s *Server) welcomePage() []byte {
 
 // menuPage is a page that only browsers use: it leads on.
 func (s *Server) menuPage(links ...string) []byte {
-	p := s.newPage(s.cfg.Lang, s.cfg.Lang.words().submit)
+	p := s.newPage(s.lang(), s.lang().words().submit)
 	for _, link := range links {
 		p.linef(`<A Href="%s">%s</A>`, link, link)
 	}
@@ -170,13 +170,13 @@ func (s *Server) menuPage(links ...string) []byte {
 
 // requestPage is certrqxt.asp (and certrqma.asp): the form, and on an enterprise CA the templates that user may enroll.
 func (s *Server) requestPage(user string) []byte {
-	p := s.newPage(s.cfg.Lang, s.cfg.Lang.words().submit)
+	p := s.newPage(s.lang(), s.lang().words().submit)
 	p.line(`<Form Action="certfnsh.asp" Method=Post>`)
 	for _, hidden := range [][2]string{{"Mode", "newreq"}, {"FriendlyType", ""}, {"ThumbPrint", ""}, {"TargetStoreFlags", "0"}, {"SaveCert", "yes"}} {
 		p.linef(`<Input Type=Hidden Name=%s Value="%s">`, hidden[0], hidden[1])
 	}
 	p.line(`<TextArea ID=locTaRequest Name=CertRequest Rows=10 Cols=64></TextArea>`)
-	if !s.cfg.Standalone {
+	if !s.standalone() {
 		p.line(`<Select Name=lbCertTemplate ID=lbCertTemplateID>`)
 		for i := range s.cfg.Templates {
 			if t := &s.cfg.Templates[i]; !t.MachineType && s.mayEnroll(t, user) {
@@ -213,7 +213,7 @@ func (t *Template) display() string {
 
 // caPage is certcarc.asp. Its list counts backwards: 0 is the CA certificate in use.
 func (s *Server) caPage() []byte {
-	p := s.newPage(s.cfg.Lang, s.cfg.Lang.words().caCerts)
+	p := s.newPage(s.lang(), s.lang().words().caCerts)
 	p.line(`<Select Name=lbCaInstance ID=lbCaID>`)
 	newest := s.renewals()
 	for i := 0; i <= newest; i++ {
@@ -227,21 +227,6 @@ func (s *Server) caPage() []byte {
 	p.line(`<Script>`)
 	p.linef("\tvar nRenewals=%d;", newest)
 	p.line(`</Script>`)
-	return p.end()
-}
-
-// pendingListPage is certckpn.asp: real servers list what a browser's cookie remembers, never the CA's requests.
-func (s *Server) pendingListPage() []byte {
-	w := s.cfg.Lang.words()
-	p := s.newPage(s.cfg.Lang, w.pendingList)
-	p.line(`<P ID=locNoPending>`, w.noRequests, `</P>`)
-	return p.end()
-}
-
-func (s *Server) removedPage() []byte {
-	w := s.cfg.Lang.words()
-	p := s.newPage(s.cfg.Lang, w.pendingList)
-	p.line(`<P ID=locRemoved>`, w.removed, `</P>`)
 	return p.end()
 }
 

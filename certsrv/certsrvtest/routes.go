@@ -24,14 +24,18 @@ type reply struct {
 	contentType string
 	location    string
 	body        []byte
-	asp         bool // answered by an ASP page: session cookie, Cache-Control
+	asp         bool   // answered by an ASP page: session cookie, Cache-Control
+	cookie      string // set beside the session's
 	win32       uint32
-	abort       bool // break the connection in place of answering
+	breakage    breakage
+	data        bool // a certificate, a chain or a CRL
+	notIIS      bool // answered by something in front of IIS, which then logs nothing
 }
 
 const (
-	htmlType = "text/html"
-	maxHits  = 64 // distinct paths that are counted; there are fewer pages
+	htmlType     = "text/html"
+	redirectType = "text/html; charset=UTF-8"
+	maxHits      = 64 // distinct paths that are counted; there are fewer pages
 )
 
 func htmlReply(body []byte) reply { return reply{contentType: htmlType, body: body, asp: true} }
@@ -50,68 +54,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 
-	var l login
-	var rep reply
-	if s.cfg.RequireTLS && r.TLS == nil {
-		l.substatus, rep = 4, iisReply(http.StatusForbidden, win32AccessDenied)
-	} else if l = s.authenticate(r); l.headers != nil {
-		for _, h := range l.headers {
-			w.Header().Add("WWW-Authenticate", h)
-		}
-		rep = iisReply(http.StatusUnauthorized, l.win32)
-	} else {
-		rep = s.route(r, file, l.user)
-	}
+	c := s.present()
+	l, rep := s.answer(r, file, c)
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
 	now := s.now()
-	if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
-		s.log.Error("IIS log not written", slog.Any("err", err))
-	}
-	if rep.abort {
-		panic(http.ErrAbortHandler)
-	}
-	s.write(w, r, rep)
-}
-
-// write sends rep with the headers of IIS and, for pages, of ASP.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, rep reply) {
-	h := w.Header()
-	h.Set("Server", "Microsoft-IIS/10.0")
-	h.Set("X-Powered-By", "ASP.NET")
-	h.Set("Content-Type", rep.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
-	if rep.location != "" {
-		h.Set("Location", rep.location)
-	}
-	if rep.asp {
-		h.Set("Cache-Control", "private")
-		if !strings.Contains(r.Header.Get("Cookie"), "ASPSESSIONID") {
-			s.setSession(h, r.TLS != nil)
+	if !rep.notIIS {
+		if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
+			s.log.Error("IIS log not written", slog.Any("err", err))
 		}
 	}
-	w.WriteHeader(rep.code)
-	if _, err := w.Write(rep.body); err != nil {
-		s.log.Debug("answer not written", slog.String("peer", r.RemoteAddr), slog.Any("err", err))
-	}
+	s.write(w, r, rep, l, c)
 }
 
-// setSession gives a new client ASP's session cookie: letters only, nothing that the server would ask for again.
-func (s *Server) setSession(h http.Header, secure bool) {
-	var random [32]byte
-	if err := s.read(random[:]); err != nil {
-		s.log.Error("no randomness", slog.Any("err", err))
-		return
+// answer authenticates a request and answers it. file is the path in lower case: IIS does not distinguish.
+func (s *Server) answer(r *http.Request, file string, c Conditions) (login, reply) {
+	if l, rep, refused := s.before(r, c); refused {
+		return l, rep
 	}
-	for i := range random {
-		random[i] = 'A' + random[i]%26
+	l := s.authenticate(r, c)
+	switch {
+	case l.headers != nil:
+		return l, iisReply(http.StatusUnauthorized, l.win32)
+	case c.Refusal == RefuseACL:
+		l.substatus, l.headers = 3, s.schemes(c).offers(s.host(r))
+		return l, iisReply(http.StatusUnauthorized, win32AccessDenied)
+	case c.Redirect != "":
+		return l, reply{code: http.StatusFound, contentType: redirectType, location: c.Redirect, body: movedBody(c.Redirect)}
 	}
-	cookie := "ASPSESSIONID" + string(random[:8]) + "=" + string(random[8:]) + "; "
-	if secure {
-		cookie += "secure; "
-	}
-	h.Set("Set-Cookie", cookie+"path=/")
+	rep := s.route(r, file, l.user)
+	return l, c.spoil(file, rep)
 }
 
 // route answers an authenticated request. file is the path in lower case: IIS does not distinguish.
@@ -145,9 +118,9 @@ func (s *Server) route(r *http.Request, file, user string) reply {
 		}
 		return htmlReply(s.caPage())
 	case "/certsrv/certckpn.asp":
-		return htmlReply(s.pendingListPage())
+		return htmlReply(s.pendingListPage(remembered(r)))
 	case "/certsrv/certrmpn.asp":
-		return htmlReply(s.removedPage())
+		return s.forget(r, query)
 	}
 	return iisReply(http.StatusNotFound, win32FileNotFound)
 }
@@ -158,13 +131,13 @@ func (s *Server) moved(r *http.Request) reply {
 		scheme = "http"
 	}
 	location := scheme + "://" + s.host(r) + "/certsrv/"
-	return reply{code: http.StatusMovedPermanently, contentType: "text/html; charset=UTF-8", location: location, body: movedBody(location)}
+	return reply{code: http.StatusMovedPermanently, contentType: redirectType, location: location, body: movedBody(location)}
 }
 
 // unreachable is the page of a web server that cannot reach its CA.
 func (s *Server) unreachable(l Lang, mode string) reply {
 	if l == "" {
-		l = s.cfg.Lang
+		l = s.lang()
 	}
 	return htmlReply(s.statusPage(l, status{mode: mode, disposition: DispositionError, result: eRPCUnavailable, last: eRPCUnavailable}))
 }
@@ -226,8 +199,8 @@ func (s *Server) requested(ctx context.Context, query url.Values, user string) (
 		return nil, &p
 	}
 	if e.Disposition != DispositionIssued {
-		p := htmlReply(s.statusPage(s.cfg.Lang, status{
-			disposition: e.Disposition, message: e.message(s.cfg.Lang), last: e.HResult, comInfo: "",
+		p := htmlReply(s.statusPage(s.lang(), status{
+			disposition: e.Disposition, message: e.message(s.lang()), last: e.HResult, comInfo: "",
 		}))
 		return nil, &p
 	}
@@ -253,13 +226,13 @@ func (s *Server) issuers(leaf *x509.Certificate) []*x509.Certificate {
 
 // emptyProperty is the answer for an id or an index that does not exist.
 func (s *Server) emptyProperty() reply {
-	return htmlReply(s.statusPage(s.cfg.Lang, status{disposition: DispositionError, result: ePropertyEmpty, last: ePropertyEmpty}))
+	return htmlReply(s.statusPage(s.lang(), status{disposition: DispositionError, result: ePropertyEmpty, last: ePropertyEmpty}))
 }
 
 // notYours is the answer for a request that another account made.
 func (s *Server) notYours(mode string) reply {
-	return htmlReply(s.statusPage(s.cfg.Lang, status{
-		mode: mode, disposition: DispositionDenied, message: s.cfg.Lang.words().notYours, result: eAccessDenied, last: eAccessDenied,
+	return htmlReply(s.statusPage(s.lang(), status{
+		mode: mode, disposition: DispositionDenied, message: s.lang().words().notYours, result: eAccessDenied, last: eAccessDenied,
 	}))
 }
 
@@ -303,7 +276,7 @@ func (s *Server) crl(ctx context.Context, query url.Values) reply {
 
 // encoded answers DER for Enc=bin and PEM for everything else.
 func encoded(query url.Values, kind, contentType string, der []byte) reply {
-	rep := reply{contentType: contentType, body: der, asp: true}
+	rep := reply{contentType: contentType, body: der, asp: true, data: true}
 	if !strings.EqualFold(query.Get("enc"), "bin") {
 		rep.body = pemCRLF(kind, der)
 	}

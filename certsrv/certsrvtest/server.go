@@ -1,9 +1,9 @@
 package certsrvtest
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +24,10 @@ type Server struct {
 	db     *database
 	closed chan struct{}
 
+	kerberos *acceptor // nil without a keytab
+
 	mu         sync.Mutex
+	conditions Conditions
 	behaviour  Behaviour            // of templates without one
 	behaviours map[string]Behaviour // by lower-case template name
 	treated    map[string]int       // requests that a Behaviour with Times has had, by lower-case template name
@@ -49,7 +52,12 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		cfg: c, log: c.Log, db: db, closed: make(chan struct{}),
 		iis:       &iisLog{w: c.IISLog, dir: c.LogDir},
-		behaviour: c.Behaviour, behaviours: map[string]Behaviour{}, treated: map[string]int{}, hits: map[string]int{},
+		behaviour: c.Behaviour, conditions: c.Conditions, behaviours: map[string]Behaviour{}, treated: map[string]int{}, hits: map[string]int{},
+	}
+	if len(c.Keytab) > 0 {
+		if s.kerberos, err = newAcceptor(c.Keytab, s.read); err != nil {
+			return nil, errors.Join(fmt.Errorf("simulated AD CS: %w", err), db.close())
+		}
 	}
 	for _, t := range c.Templates {
 		if !t.Behaviour.IsZero() {
@@ -66,6 +74,10 @@ func (c *Config) setDefaults() {
 	}
 	if !c.Basic && !c.NTLM {
 		c.NTLM = true
+		c.Negotiate = c.Negotiate || len(c.Keytab) > 0
+	}
+	if c.EPA == "" {
+		c.EPA = EPAOff
 	}
 	if c.Domain == "" {
 		c.Domain = "LAB"
@@ -100,37 +112,6 @@ func (c *Config) setDefaults() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-}
-
-type connKey struct{}
-
-// ConnContext gives each connection its own login state. It is the ConnContext of an http.Server that runs s; without
-// it NTLM logins fail as they do behind a load balancer that splits connections.
-func (s *Server) ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, &connState{})
-}
-
-// HTTPServer returns an http.Server for s: HTTP/1.1 only, [Server.ConnContext] set, conf for its ServeTLS (nil: plain
-// HTTP by Serve). [Server.Close] closes it too.
-func (s *Server) HTTPServer(conf *tls.Config) *http.Server {
-	if conf != nil {
-		conf = conf.Clone()
-		conf.NextProtos = []string{"http/1.1"}
-	}
-	srv := &http.Server{
-		Handler:           s,
-		ConnContext:       s.ConnContext,
-		TLSConfig:         conf,
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		ReadHeaderTimeout: time.Minute,
-		IdleTimeout:       2 * time.Minute, // as IIS
-		MaxHeaderBytes:    64 << 10,        // IIS: 16 KiB by default, tens of KiB where Kerberos tokens are large
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.servers = append(s.servers, srv)
-	return srv
 }
 
 // Serve answers on l until [Server.Close] and then returns http.ErrServerClosed. With conf nil it speaks plain HTTP,
@@ -172,61 +153,12 @@ func (s *Server) Close() error {
 	return err
 }
 
-// SetBehaviour replaces the behaviour of one template, or of all templates without one when template is empty, from the
-// next request on; a count of Times starts anew.
-func (s *Server) SetBehaviour(template string, b Behaviour) error {
-	if err := b.check(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := strings.ToLower(template)
-	delete(s.treated, key)
-	switch {
-	case key == "":
-		s.behaviour = b
-	case s.template(key) == nil:
-		return fmt.Errorf("no template %q", template)
-	case b.IsZero():
-		delete(s.behaviours, key)
-	default:
-		s.behaviours[key] = b
-	}
-	return nil
-}
-
 // Hits returns how many requests each page has had, 401 answers included, by lower-case path ("/certsrv/certfnsh.asp"). The
 // welcome page "/certsrv/" counts as "/certsrv". At most 64 different paths are counted.
 func (s *Server) Hits() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.hits)
-}
-
-// behaviourFor returns what happens to the next request of a template (lower case, empty on a standalone CA) and counts
-// it.
-func (s *Server) behaviourFor(template string) Behaviour {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := template
-	b, own := s.behaviours[key]
-	if !own || template == "" {
-		key, b = "", s.behaviour
-	}
-	if b.Times > 0 {
-		s.treated[key]++
-		if s.treated[key] > b.Times {
-			return Behaviour{}
-		}
-	}
-	return b
-}
-
-// rpcDown tells whether the whole CA is unreachable.
-func (s *Server) rpcDown() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.behaviour.Answer == RPCDown && (s.behaviour.Times == 0 || s.treated[""] < s.behaviour.Times)
 }
 
 // template returns the template with this name in any case, or nil.

@@ -2,6 +2,9 @@ package certsrvtest
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -39,12 +42,12 @@ func (s *Server) finish(r *http.Request, user string) reply {
 	case mode == "newreq" || strings.HasPrefix(mode, "newreq "):
 		return s.submit(r, form, user, agent)
 	}
-	return htmlReply(s.statusPage(s.cfg.Lang, status{disposition: DispositionError, result: eInvalidArg, last: eInvalidArg}))
+	return htmlReply(s.statusPage(s.lang(), status{disposition: DispositionError, result: eInvalidArg, last: eInvalidArg}))
 }
 
 // checkPending is Mode=chkpnd.
 func (s *Server) checkPending(ctx context.Context, reqID, user string, agent layout) reply {
-	mode := s.cfg.Lang.words().checkPending
+	mode := s.lang().words().checkPending
 	if s.rpcDown() {
 		return s.unreachable("", mode)
 	}
@@ -59,7 +62,7 @@ func (s *Server) checkPending(ctx context.Context, reqID, user string, agent lay
 	case e.Requester != user:
 		return s.notYours(mode)
 	}
-	return s.outcome(e, s.cfg.Lang, mode, agent)
+	return s.outcome(e, s.lang(), mode, agent)
 }
 
 // outcome renders what became of a request.
@@ -84,7 +87,7 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 	req, tmpl, readErr := s.examine(form.Get("certrequest"), attributes, &e)
 
 	b := s.behaviourFor(behaviourKey(req, tmpl, attributes))
-	l := s.cfg.Lang
+	l := s.lang()
 	if b.Lang != "" {
 		l = b.Lang
 	}
@@ -100,7 +103,7 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 		return iisReply(http.StatusInternalServerError, 0)
 	case RPCDown:
 		return s.unreachable(l, mode)
-	case Default, Issue, Pending, Deny, Drop:
+	case Default, Issue, Pending, Deny, Drop, Truncate, Reset, OtherKey:
 	}
 	if readErr == nil {
 		readErr = s.dispose(ctx, req, tmpl, b, &e)
@@ -116,14 +119,24 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 	e.ID = id
 	s.log.Info("certificate request handled", slog.String("request_id", strconv.Itoa(id)), slog.String("template", e.Template),
 		slog.String("subject", e.Subject), slog.String("outcome", e.Disposition.String()), slog.String("code", fmt.Sprintf("0x%08x", e.HResult)))
-	if b.Answer == Drop {
+	rep := s.outcome(e, l, mode, agent)
+	switch b.Answer {
+	case Drop:
 		return gone()
+	case Truncate:
+		rep.breakage, rep.win32 = truncated, win32NetnameGone
+	case Reset:
+		rep.breakage, rep.win32 = wasReset, win32NetnameGone
+	case Default, Issue, Pending, Deny, RPCDown, ASPError, Hang, OtherKey:
 	}
-	return s.outcome(e, l, mode, agent)
+	if e.Disposition == DispositionPending && agent != layoutText {
+		rep.cookie = remember(r, id)
+	}
+	return rep
 }
 
 // gone is the log line of a client that went away, and no answer.
-func gone() reply { return reply{code: http.StatusOK, win32: win32NetnameGone, abort: true} }
+func gone() reply { return reply{code: http.StatusOK, win32: win32NetnameGone, breakage: dropped} }
 
 // behaviourKey names the template whose behaviour counts: the one that the request names, even when it was refused.
 func behaviourKey(req *request, tmpl *Template, attributes map[string]string) string {
@@ -156,7 +169,7 @@ func (s *Server) examine(field string, attributes map[string]string, e *entry) (
 			return req, nil, &statusError{eInvalidData}
 		}
 	}
-	if s.cfg.Standalone {
+	if s.standalone() {
 		return req, nil, nil
 	}
 	req.addTemplate(attributes["certificatetemplate"])
@@ -245,7 +258,7 @@ func (s *Server) dispose(ctx context.Context, req *request, t *Template, b Behav
 		return err
 	}
 	answer := b.Answer
-	if answer == Default && s.cfg.Standalone {
+	if answer == Default && s.standalone() {
 		answer = Pending
 	}
 	switch answer {
@@ -260,9 +273,24 @@ func (s *Server) dispose(ctx context.Context, req *request, t *Template, b Behav
 		e.Disposition, e.Issuance, e.Approve = DispositionPending, issuance, b.ApproveAfter
 		e.Message = e.message(English)
 		return nil
-	case Default, Issue, RPCDown, ASPError, Hang, Drop:
+	case OtherKey:
+		return s.issueOther(ctx, issuance, e)
+	case Default, Issue, RPCDown, ASPError, Hang, Drop, Truncate, Reset:
 	}
 	return s.issue(ctx, issuance, e)
+}
+
+// issueOther issues for a key that nobody asked for.
+func (s *Server) issueOther(ctx context.Context, i *Issuance, e *entry) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return &constructingError{}
+	}
+	other := *i
+	if other.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
+		return &constructingError{}
+	}
+	return s.issue(ctx, &other, e)
 }
 
 func templateName(t *Template) string {
