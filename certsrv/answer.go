@@ -31,7 +31,7 @@ func (a Answer) Problem() *Problem {
 		p.Fix = "submit a new request"
 	case a.HResult == StatusPropertyEmpty || a.HResult == StatusNoRequest:
 		p.ErrCode, p.Detail = CodeUnknownRequest, "the CA has no request "+a.number()
-	case a.HResult == StatusRPCUnavailable:
+	case a.HResult == StatusRPCUnavailable, a.HResult == StatusRPCCallFailed:
 		p.ErrCode, p.Detail = CodeCAUnavailable, "the web server does not reach the CA"
 	default:
 		p.Detail = "the CA reports an error for request " + a.number()

@@ -17,6 +17,8 @@ const (
 	// maxRenewals bounds how many of a CA's certificates are read: a CA that was renewed every year for a life.
 	maxRenewals = 32
 	maxChain    = 10
+	// maxRenewalNumber is the highest number that certcarc.asp is believed.
+	maxRenewalNumber = 999999
 )
 
 var renewalsVar = regexp.MustCompile(`(?i)\bvar\s+nRenewals\s*=\s*(\d{1,6})\s*;`)
@@ -98,6 +100,18 @@ func (c *Client) renewals(ctx context.Context, s *session) (sets [][]*x509.Certi
 	return sets, newest, size, nil
 }
 
+// Renewals returns the number of the CA's newest certificate, which is how often the CA was renewed (certcarc.asp). 0 is the
+// number of its first one, and what a server without that page has. Errors are *Problem.
+func (c *Client) Renewals(ctx context.Context) (int, error) {
+	n := 0
+	err := c.alone(ctx, nil, func(s *session) error {
+		var err error
+		n, err = c.newestRenewal(ctx, s)
+		return err
+	})
+	return n, err
+}
+
 func (c *Client) newestRenewal(ctx context.Context, s *session) (int, error) {
 	resp, err := s.get(ctx, "cacerts", archivePath)
 	var p *Problem
@@ -109,18 +123,18 @@ func (c *Client) newestRenewal(ctx context.Context, s *session) (int, error) {
 	}
 	n, ok := parseRenewals(resp.Body)
 	if !ok {
-		return 0, unexpectedPage("cacerts", c.base.String()+archivePath, resp.Body)
+		return 0, insteadOfData("cacerts", c.base.String()+archivePath, resp.Body)
 	}
 	return n, nil
 }
 
 // parseRenewals returns the number of the newest CA certificate.
 func parseRenewals(body []byte) (int, bool) {
-	m := renewalsVar.FindSubmatch(body)
+	m := renewalsVar.FindStringSubmatch(decodeText(body))
 	if m == nil {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(m[1]))
+	n, err := strconv.Atoi(m[1])
 	return n, err == nil
 }
 
@@ -149,13 +163,7 @@ func (c *Client) caData(ctx context.Context, s *session, path string) ([]*x509.C
 	}
 	url := c.base.String() + path
 	if isPage(resp.Body) {
-		a, ok := classify(resp.Body)
-		p := a.Problem()
-		if !ok || p == nil {
-			p = unexpectedPage("cacerts", url, resp.Body)
-		}
-		p.Op, p.URL = "cacerts", url
-		return nil, 0, p
+		return nil, 0, insteadOfData("cacerts", url, resp.Body)
 	}
 	certs, err := decodeCertificates(resp.Body)
 	if err != nil {
@@ -166,6 +174,17 @@ func (c *Client) caData(ctx context.Context, s *session, path string) ([]*x509.C
 		}
 	}
 	return certs, len(resp.Body), nil
+}
+
+// insteadOfData explains a page that came where something else was asked for: it may be the CA's word.
+func insteadOfData(op, url string, page []byte) *Problem {
+	a, ok := classify(page)
+	p := a.Problem()
+	if !ok || p == nil {
+		p = unexpectedPage(op, url, page)
+	}
+	p.Op, p.URL = op, url
+	return p
 }
 
 // publish orders what was read; sets is not empty, and no set is.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -38,6 +37,10 @@ type Client struct {
 	URL string
 	// Auth is the account that submits and fetches.
 	Auth winauth.Credentials
+	// SPN names the web server to domain controllers, with NTLM and Kerberos; empty means HTTP/ and the host of URL.
+	SPN string
+	// NoChannelBinding leaves out what ties a login to the TLS connection. Only for a proxy that ends TLS in between.
+	NoChannelBinding bool
 	// TLS says how the server's certificate is verified; nil for the system's roots. It is cloned. A check of the caller's
 	// own (InsecureSkipVerify with VerifyConnection) explains what is wrong by returning a CertificateFault.
 	TLS *tls.Config
@@ -89,8 +92,8 @@ func (c *Client) Forget() {
 	clear(c.offered)
 }
 
-// Close closes the idle connections; those in use are closed when their call ends. Later calls fail. It returns the
-// first error of closing.
+// Close closes the idle connections, and the Kerberos tickets of Auth; connections in use are closed when their call ends.
+// Later calls fail. It returns the first error of closing.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	idle := c.idle
@@ -99,6 +102,11 @@ func (c *Client) Close() error {
 	var first error
 	for _, conn := range idle {
 		if err := conn.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	if c.Auth.Kerberos != nil {
+		if err := c.Auth.Kerberos.Close(); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -153,7 +161,7 @@ func (c *Client) dialer() winauth.Dialer {
 		agent = DefaultUserAgent
 	}
 	return winauth.Dialer{
-		DialContext: c.DialContext, TLS: c.TLS, UserAgent: agent,
+		DialContext: c.DialContext, TLS: c.TLS, UserAgent: agent, SPN: c.SPN, NoChannelBinding: c.NoChannelBinding,
 		ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,
 	}
 }
@@ -177,16 +185,4 @@ func orDefault(d, fallback time.Duration) time.Duration {
 		return d
 	}
 	return fallback
-}
-
-// okStatus tells whether a login's answer is one: the redirect to /certsrv/ of IIS, or the page itself.
-func okLogin(resp *winauth.Response, base *url.URL) bool {
-	switch resp.Status {
-	case http.StatusOK:
-		return true
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		to, err := base.Parse(resp.Header.Get("Location"))
-		return err == nil && strings.EqualFold(strings.TrimRight(to.Path, "/"), loginPath)
-	}
-	return false
 }

@@ -23,6 +23,9 @@ var (
 // isPage tells an HTML page from data by its first octet. The content type is no help: servers send a wrong one to user
 // agents that they do not know.
 func isPage(body []byte) bool {
+	if utf16Order(body) != nil {
+		body = []byte(decodeText(body))
+	}
 	b := trimStart(body)
 	return len(b) == 0 || b[0] == '<'
 }

@@ -99,7 +99,9 @@ func curlOf(err error, now time.Time) curlResult {
 		r.code, r.text = curlAborted, "Operation was aborted by an application callback"
 	case winauth.KindTooLarge:
 		r.code, r.text = curlTooLarge, "Maximum file size exceeded"
-	case winauth.KindCredentials:
+	case winauth.KindCredentials, winauth.KindKeytab, winauth.KindKDC, winauth.KindKDCRefused, winauth.KindWrongPassword, winauth.KindUnknownUser,
+		winauth.KindAccountUnusable, winauth.KindPasswordExpired, winauth.KindClockSkew, winauth.KindUnknownService, winauth.KindNoEncryption:
+		// Nothing was sent to the web server: libcurl has this code for every failure to make a login.
 		r.code, r.text = curlLoginDenied, "Login denied"
 	case winauth.KindNotAuthenticated, winauth.KindForbidden, winauth.KindNotAsked, winauth.KindProtocol:
 		r.code, r.text = curlHTTPStatus, fmt.Sprintf("The requested URL returned error: %d", w.Status)

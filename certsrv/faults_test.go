@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 		"404":              {func(seen) reply { return reply{status: 404} }, CodeNotFound, CodeNotFound, false, 3, false, "404"},
 		"500":              {func(seen) reply { return reply{status: 500} }, CodeServerError, CodeServerError, true, 3, true, "500"},
 		"503":              {func(seen) reply { return reply{status: 503} }, CodeServerError, CodeServerError, false, 3, true, "503"},
-		"sign-in redirect": {func(seen) reply { return reply{status: 302, header: []string{"Location: https://login.example/"}} }, CodeUnexpectedPage, CodeUnexpectedPage, false, 3, false, "302"},
+		"sign-in redirect": {func(seen) reply { return reply{status: 302, header: []string{"Location: https://login.example/"}} }, CodeRedirected, CodeRedirected, false, 3, false, "302"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestLoginFaults(t *testing.T) {
 				return &reply{status: 302, header: []string{"Location: https://login.example/adfs"}}
 			}
 			return nil
-		}, CodeUnexpectedPage, 2, "curl_code=61"},
+		}, CodeRedirected, 2, "curl_code=61"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

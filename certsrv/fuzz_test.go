@@ -1,11 +1,14 @@
 package certsrv
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"callsign/certsrv/winauth"
 )
 
 func seed(f *testing.F) {
@@ -96,6 +99,31 @@ func FuzzFetched(f *testing.F) {
 			t.Error("neither outcome nor problem")
 		case a.Certificate != nil && a.Outcome != Issued:
 			t.Errorf("certificate with outcome %v", a.Outcome)
+		}
+	})
+}
+
+// FuzzCRL: a body of certcrl.crl ends in a CRL of the kind that was asked for, or in a problem.
+func FuzzCRL(f *testing.F) {
+	seed(f)
+	ca := newTestCA(f, "Root")
+	for _, der := range [][]byte{ca.crl(f, 1, 2, false), ca.crl(f, 2, 1, true)} {
+		f.Add(der)
+		f.Add(crlPEM(der))
+		f.Add([]byte(base64.StdEncoding.EncodeToString(der)))
+	}
+	f.Add(ca.cert.Raw)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, delta := range []bool{false, true} {
+			list, p := readCRL("https://h/", &winauth.Response{Status: 200, Body: body}, 0, delta)
+			switch {
+			case p != nil:
+				if p.Code() == "" || p.Remedy() == "" || p.Detail == "" {
+					t.Errorf("problem without code, remedy or words: %+v", p)
+				}
+			case list == nil || isDelta(list) != delta:
+				t.Errorf("delta %v: %v", delta, list)
+			}
 		}
 	})
 }

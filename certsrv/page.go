@@ -2,10 +2,12 @@ package certsrv
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/net/html"
@@ -78,9 +80,11 @@ var (
 	issuedLink  = regexp.MustCompile(`(?i)certnew\.cer\?ReqID=(\d{1,18})&`)
 	trailingHex = regexp.MustCompile(`(?:^|[^0-9A-Za-z])(?:0[xX])?([0-9a-fA-F]{1,8})\s*$`)
 	hexStatus   = regexp.MustCompile(`\b0[xX]([0-9a-fA-F]{8})\b`)
-	integer     = regexp.MustCompile(`\d+`)
-	englishID   = regexp.MustCompile(`(?i)Your Request Id is (\d{1,18})`)
-	english     = []struct {
+	// anyStatus also finds a code by its number in another facility: "0x5 (WIN32: 5 ERROR_ACCESS_DENIED)".
+	anyStatus = regexp.MustCompile(`\b0[xX]([0-9a-fA-F]{8})\b|\(\s*(WIN32|ASN)\s*:\s*(\d{1,5})\b`)
+	integer   = regexp.MustCompile(`\d+`)
+	englishID = regexp.MustCompile(`(?i)Your Request Id is (\d{1,18})`)
+	english   = []struct {
 		text    string
 		outcome Outcome
 	}{
@@ -209,9 +213,17 @@ func trailingDisposition(text string) Disposition {
 	return Disposition(n)
 }
 
-// decodeText returns body as UTF-8. Pages declare UTF-8; the web server's own error pages are Latin-1.
+// decodeText returns body as UTF-8. Pages declare UTF-8; the web server's own error pages are Latin-1, and what an
+// administrator saved with a Windows editor may be UTF-16.
 func decodeText(body []byte) string {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	if order := utf16Order(body); order != nil {
+		units := make([]uint16, len(body)/2)
+		for i := range units {
+			units[i] = order.Uint16(body[2*i:])
+		}
+		return strings.TrimPrefix(string(utf16.Decode(units)), "\ufeff")
+	}
 	if utf8.Valid(body) {
 		return string(body)
 	}
@@ -220,6 +232,21 @@ func decodeText(body []byte) string {
 		b.WriteRune(rune(c))
 	}
 	return b.String()
+}
+
+// utf16Order returns the order of octets of a text in UTF-16: by its mark, or by how it begins, which of a page is in ASCII;
+// nil for every other text.
+func utf16Order(body []byte) binary.ByteOrder {
+	if len(body) < 4 {
+		return nil
+	}
+	switch {
+	case body[0] == 0xff && body[1] == 0xfe, body[0] != 0 && body[1] == 0 && body[2] != 0 && body[3] == 0:
+		return binary.LittleEndian
+	case body[0] == 0xfe && body[1] == 0xff, body[0] == 0 && body[1] != 0 && body[2] == 0 && body[3] != 0:
+		return binary.BigEndian
+	}
+	return nil
 }
 
 // classify reads the outcome out of a page of certfnsh.asp, certnew.cer or certnew.p7b; false when the page tells none.
@@ -337,9 +364,17 @@ func deniedWords(s string) (id, message string) {
 // lastStatus returns the last failing status code in s: the earlier ones are the road to it.
 func lastStatus(s string) HResult {
 	var h HResult
-	for _, m := range hexStatus.FindAllStringSubmatch(s, -1) {
-		if n, err := strconv.ParseUint(m[1], 16, 32); err == nil && n&0x80000000 != 0 {
-			h = HResult(n)
+	for _, m := range anyStatus.FindAllStringSubmatch(s, -1) {
+		switch n, err := strconv.ParseUint(m[3], 10, 16); {
+		case m[1] != "":
+			if n, err := strconv.ParseUint(m[1], 16, 32); err == nil && n&0x80000000 != 0 {
+				h = HResult(n)
+			}
+		case err != nil || n == 0: // (WIN32: 0) is success
+		case m[2] == "WIN32":
+			h = facilityWin32 + HResult(n)
+		case facilityASN+HResult(n) <= asnLast:
+			h = facilityASN + HResult(n)
 		}
 	}
 	return h

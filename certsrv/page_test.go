@@ -187,7 +187,7 @@ func TestParseRenewals(t *testing.T) {
 
 func TestHResults(t *testing.T) {
 	t.Parallel()
-	retryable := map[HResult]bool{0x800706BA: true, 0x80094006: true, 0x8009400F: true}
+	retryable := map[HResult]bool{0x800706BA: true, 0x800706BE: true, 0x80094006: true, 0x8009400F: true}
 	seen := make(map[HResult]bool)
 	for _, s := range Statuses() {
 		if s.Name == "" || s.Meaning == "" || s.Remedy == "" {
@@ -208,8 +208,57 @@ func TestHResults(t *testing.T) {
 	if s, ok := LookupHResult(0x80094012); !ok || s.Name != "CERTSRV_E_TEMPLATE_DENIED" {
 		t.Errorf("LookupHResult(0x80094012) = %+v, %v", s, ok)
 	}
-	if s, ok := LookupHResult(0x8000FFFF); ok || s.Remedy == "" || s.Name != "0x8000ffff" {
-		t.Errorf("LookupHResult of an unknown code = %+v, %v", s, ok)
+	unknown := map[HResult]string{
+		0x8000FFFF: "not known here", 0x80070713: "Windows error 1811", 0x80093123: "ASN.1", 0x8009481A: "template", 0x80094018: "CA refuses",
+		0x80090322: "login", 0x80090029: "cryptography", 0x800B0110: "not trusted",
+	}
+	for h, words := range unknown {
+		if s, ok := LookupHResult(h); ok || s.Remedy == "" || s.Name != h.String() || !strings.Contains(s.Meaning, words) {
+			t.Errorf("LookupHResult of the unknown code %s = %+v, %v", h, s, ok)
+		}
+	}
+	for h, want := range map[HResult]string{
+		0x80094800: "0x80094800 (-2146875392 CERTSRV_E_UNSUPPORTED_CERT_TYPE)",
+		0x800706BA: "0x800706ba (WIN32: 1722 RPC_S_SERVER_UNAVAILABLE)",
+		0x80070005: "0x80070005 (WIN32: 5 ERROR_ACCESS_DENIED)",
+		0x8009310B: "0x8009310b (ASN: 267 CRYPT_E_ASN1_BADTAG)",
+		0x80093005: "0x80093005 (ASN: 5 OSS_DATA_ERROR)",
+		0x80070713: "0x80070713 (WIN32: 1811)",
+		0x8000FFFF: "0x8000ffff (-2147418113)",
+	} {
+		if got := h.Full(); got != want {
+			t.Errorf("Full = %q, want %q", got, want)
+		}
+	}
+}
+
+// TestEveryStatus: each code is found on a status page in the form in which Windows prints it, and by its number in another
+// facility alone.
+func TestEveryStatus(t *testing.T) {
+	t.Parallel()
+	page := strings.ReplaceAll(string(fixture(t, "fr-error-ca-down.html")), "0x800706ba (WIN32: 1722 RPC_S_SERVER_UNAVAILABLE)", "STATUS")
+	if n := strings.Count(page, "STATUS"); n == 0 {
+		t.Fatal("the fixture has no status to replace")
+	}
+	for _, s := range Statuses() {
+		full := s.HResult.Full()
+		forms := []string{full, "earlier 0x80070490 (WIN32: 1168 ERROR_NOT_FOUND) " + full}
+		if _, number, ok := strings.Cut(full, "("); ok && !strings.HasPrefix(number, "-") {
+			forms = append(forms, "0x5 ("+number, "("+strings.Replace(number, ":", " :", 1))
+		}
+		for _, form := range forms {
+			a, ok := classify([]byte(strings.ReplaceAll(page, "STATUS", form)))
+			if !ok || a.Outcome != Failed || a.HResult != s.HResult {
+				t.Errorf("%q: %+v, %v", form, a, ok)
+			}
+		}
+		p := Answer{Outcome: Denied, RequestID: "7", HResult: s.HResult}.Problem()
+		if !strings.Contains(p.Error(), s.Name) || p.Remedy() != s.Remedy || p.Retryable != s.Retryable {
+			t.Errorf("%s: %+v", s.HResult, p)
+		}
+	}
+	if a, ok := classify([]byte("<dt id=locDispMsgLabel></dt><dd>x</dd><dt id=locLastStatLabel></dt><dd>0x0 (WIN32: 0)</dd>")); !ok || a.HResult != 0 {
+		t.Errorf("success counts as a status: %+v, %v", a, ok)
 	}
 }
 

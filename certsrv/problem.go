@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"callsign/certsrv/winauth"
@@ -23,10 +22,14 @@ const (
 	CodeTimeout            = "certsrv.timeout"              // no answer in time; nothing was submitted
 	CodeConnectionLost     = "certsrv.connection-lost"      // the connection broke; nothing was submitted
 	CodeCancelled          = "certsrv.cancelled"            // the caller's context ended
+	CodeKDCUnreachable     = "certsrv.kdc-unreachable"      // no domain controller gives a ticket
+	CodeClockSkew          = "certsrv.clock-skew"           // Kerberos: this machine's clock is wrong, or the other's
+	CodeNoTicket           = "certsrv.no-ticket"            // Kerberos: a domain controller refuses a ticket for the web server
 	CodeAnswerLost         = "certsrv.answer-lost"          // submitted, and the CA's answer is not known
 	CodeNotAuthenticated   = "certsrv.not-authenticated"    // 401
 	CodeLoginNotAsked      = "certsrv.login-not-asked"      // the server lets anyone in
 	CodeForbidden          = "certsrv.forbidden"            // 403
+	CodeRedirected         = "certsrv.redirected"           // the answer leads elsewhere; nothing is followed
 	CodeNotFound           = "certsrv.role-missing"         // 404: no such page on this server
 	CodeServerError        = "certsrv.server-error"         // 5xx
 	CodeUnexpectedPage     = "certsrv.unexpected-page"      // nobody understands the page
@@ -37,6 +40,7 @@ const (
 	CodeFailed             = "certsrv.request-failed"       // the CA's error page
 	CodeCAUnavailable      = "certsrv.ca-unavailable"       // the web server does not reach the CA
 	CodeUnknownRequest     = "certsrv.unknown-request"      // no such request id
+	CodeNoCRL              = "certsrv.no-crl"               // the CA has no such CRL
 	CodeNotDelivered       = "certsrv.issued-not-delivered" // issued, but the certificate does not come
 )
 
@@ -47,7 +51,7 @@ var ErrAnswerLost = errors.New("the answer to the submitted request was lost")
 // Problem is a failure that a user can act on.
 type Problem struct {
 	ErrCode    string   // one of the Code constants
-	Op         string   // what was done: "login", "templates", "submit", "fetch", "cacerts"
+	Op         string   // what was done: "login", "templates", "submit", "fetch", "cacerts", "crl"
 	URL        string   // of the request, with explicit port
 	Detail     string   // what happened, with names and values; the peer's words unchanged
 	Fix        string   // what to do
@@ -113,15 +117,35 @@ func transportProblem(op string, err error, posted bool) *Problem {
 		explainTLS(p, w)
 	case winauth.KindTimeout:
 		p.ErrCode, p.Retryable, p.Timeout = CodeTimeout, true, true
+		if w.Phase == winauth.PhaseRequest {
+			p.Fix += "; the row 200 0 64 in the web server's log means that it answered after this program had gone"
+		}
 	case winauth.KindCanceled:
 		p.ErrCode, p.Retryable = CodeCancelled, true
 	case winauth.KindNotAuthenticated:
 		p.ErrCode = CodeNotAuthenticated
+		if !strings.Contains(p.Fix, loginRows) {
+			p.Fix += "; " + loginRows
+		}
+	case winauth.KindWrongPassword, winauth.KindUnknownUser, winauth.KindAccountUnusable, winauth.KindPasswordExpired:
+		p.ErrCode = CodeNotAuthenticated
+	case winauth.KindKeytab:
+		p.ErrCode = CodeBadConfiguration
+	case winauth.KindKDC:
+		p.ErrCode, p.Retryable = CodeKDCUnreachable, true
+	case winauth.KindClockSkew:
+		p.ErrCode, p.Retryable = CodeClockSkew, true
+	case winauth.KindKDCRefused, winauth.KindUnknownService, winauth.KindNoEncryption:
+		p.ErrCode = CodeNoTicket
 	case winauth.KindForbidden:
 		p.ErrCode = CodeForbidden
-		p.Fix = forbiddenRemedy(w.Body)
+		p.Fix = refusalFix(http.StatusForbidden, w.Body)
 	case winauth.KindNotAsked:
 		p.ErrCode = CodeLoginNotAsked
+		if isRedirect(w.Status) && !leadsToPages(w.URL, w.Location) {
+			p = redirectProblem(op, w.URL, w.Status, w.Location)
+			p.Err = err
+		}
 	case winauth.KindTooLarge:
 		p.ErrCode = CodeTooLarge
 	case winauth.KindLost:
@@ -129,7 +153,7 @@ func transportProblem(op string, err error, posted bool) *Problem {
 	case winauth.KindProtocol:
 		p.ErrCode = CodeUnexpectedPage
 		if w.Status >= 300 {
-			p = statusProblem(op, w.URL, w.Status, w.Body)
+			p = statusProblem(op, w.URL, &winauth.Response{Status: w.Status, Body: w.Body})
 			p.Err = err
 		}
 	}
@@ -149,52 +173,34 @@ func (p *Problem) lost() {
 	p.Detail = "the request was sent and the CA's answer is not known: " + p.Detail
 	p.Fix = "look for the certificate by request id before anything is posted again"
 	if p.Timeout {
-		p.Fix += "; raise the submit timeout when the CA is slow"
+		p.Fix += "; raise the submit timeout when the CA is slow (the web server's log then has a row 200 0 64 for certfnsh.asp)"
 	}
 }
 
 // statusProblem explains an HTTP status that is not what a page of web enrollment comes with.
-func statusProblem(op, url string, status int, body []byte) *Problem {
+func statusProblem(op, url string, resp *winauth.Response) *Problem {
+	status := resp.Status
+	if isRedirect(status) {
+		return redirectProblem(op, url, status, resp.Header.Get("Location"))
+	}
 	p := &Problem{
 		Op: op, URL: url, HTTPStatus: status,
 		Detail: fmt.Sprintf("%s answered %d %s", url, status, http.StatusText(status)),
 	}
 	switch {
 	case status == http.StatusUnauthorized:
-		p.ErrCode = CodeNotAuthenticated
-		p.Fix = "the connection was logged in and the page refuses it: check that the web server keeps authentication for the connection (authPersistSingleRequest off), the page's permissions (401.3), and that no load balancer is between"
+		p.ErrCode, p.Fix = CodeNotAuthenticated, refusalFix(status, resp.Body)
 	case status == http.StatusForbidden:
-		p.ErrCode = CodeForbidden
-		p.Fix = forbiddenRemedy(body)
+		p.ErrCode, p.Fix = CodeForbidden, refusalFix(status, resp.Body)
 	case status == http.StatusNotFound:
-		p.ErrCode = CodeNotFound
-		p.Fix = "install the role service Certification Authority Web Enrollment on this server, or correct the URL"
+		p.ErrCode, p.Fix = CodeNotFound, refusalFix(status, resp.Body)
 	case status >= http.StatusInternalServerError:
-		p.ErrCode = CodeServerError
-		p.Retryable = true
-		p.Fix = "read the web server's event log; restart the application pool of certsrv when the error stays"
+		p.ErrCode, p.Fix, p.Retryable = CodeServerError, refusalFix(status, resp.Body), true
 	default:
 		p.ErrCode = CodeUnexpectedPage
-		p.Fix = "check that the URL is that of the web enrollment pages, and that nothing between redirects to a sign-in page"
+		p.Fix = "check that the URL is that of the web enrollment pages, and that no proxy is between"
 	}
 	return p
-}
-
-// forbiddenRemedy reads the substatus that IIS writes on its error page.
-func forbiddenRemedy(body []byte) string {
-	m := regexp.MustCompile(`\b403\.(\d{1,2})\b`).FindSubmatch(body)
-	if m == nil {
-		return "let the account use the pages: use https, check the permissions of the certsrv directory, and whether the site demands a client certificate"
-	}
-	switch string(m[1]) {
-	case "4", "5":
-		return "use an https URL: the certsrv directory requires SSL"
-	case "7":
-		return "the site demands a client certificate: set SSL Settings, Client certificates to Ignore for certsrv, or give one in the TLS settings"
-	case "13", "16", "17":
-		return "the client certificate is not trusted, expired or revoked: renew it, or import its issuer on the web server"
-	}
-	return "read about IIS status 403." + string(m[1]) + " and correct the permissions of the certsrv directory"
 }
 
 // oneLine makes a peer's words fit for a log line or an error: no control characters, single spaces, at most 600

@@ -78,9 +78,13 @@ func (s *session) close(ctx context.Context) {
 
 // open dials and logs in.
 func (c *Client) open(ctx context.Context, creds winauth.Credentials) (*session, error) {
+	return c.openBy(ctx, c.dialer(), creds)
+}
+
+func (c *Client) openBy(ctx context.Context, dialer winauth.Dialer, creds winauth.Credentials) (*session, error) {
 	c.evict(ctx)
 	url := c.base.String() + loginPath
-	conn, err := c.dialer().Dial(ctx, url)
+	conn, err := dialer.Dial(ctx, url)
 	if err != nil {
 		return nil, c.loginFailed(ctx, url, creds, err)
 	}
@@ -89,9 +93,9 @@ func (c *Client) open(ctx context.Context, creds winauth.Credentials) (*session,
 		return nil, c.loginFailed(ctx, url, creds, err)
 	}
 	s := &session{c: c, conn: conn}
-	if !okLogin(resp, c.base) {
+	if !okLogin(resp.Status, resp.Header.Get("Location"), c.base, creds.Method != winauth.Basic) {
 		s.close(ctx)
-		return nil, c.loginFailed(ctx, url, creds, statusProblem("login", url, resp.Status, resp.Body))
+		return nil, c.loginFailed(ctx, url, creds, statusProblem("login", url, resp))
 	}
 	c.log().LogAttrs(ctx, slog.LevelInfo, "logged in to web enrollment",
 		slog.String("event", "certsrv.login"), slog.String("url", url), slog.Int("bytes", len(resp.Body)),
@@ -214,7 +218,7 @@ func (c *Client) page(op, path string, resp *winauth.Response, err error) (*wina
 	case err != nil:
 		return nil, transportProblem(op, err, false)
 	case resp.Status != http.StatusOK:
-		return nil, statusProblem(op, c.base.String()+path, resp.Status, resp.Body)
+		return nil, statusProblem(op, c.base.String()+path, resp)
 	}
 	return resp, nil
 }

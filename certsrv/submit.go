@@ -99,17 +99,24 @@ func readSubmitted(url string, resp *winauth.Response, err error) (Answer, *Prob
 	case resp.Status == http.StatusOK:
 	case resp.Status >= http.StatusInternalServerError && resp.Status != http.StatusServiceUnavailable:
 		// The script may have failed before or after the CA was asked. 503 comes from the server in front of it.
-		p := statusProblem("submit", url, resp.Status, resp.Body)
+		p := statusProblem("submit", url, resp)
 		p.lost()
 		return Answer{}, p
 	default:
-		p := statusProblem("submit", url, resp.Status, resp.Body)
+		p := statusProblem("submit", url, resp)
 		p.Retryable = p.Retryable || resp.Status == http.StatusUnauthorized // the session was over; nothing was submitted
 		return Answer{}, p
 	}
 	a, ok := classify(resp.Body)
 	if !ok {
 		p := unexpectedPage("submit", url, resp.Body)
+		p.lost()
+		return Answer{}, p
+	}
+	if a.HResult == StatusRPCCallFailed && a.RequestID == "" {
+		// The web server lost the CA's answer, as we might have lost the web server's.
+		p := a.Problem()
+		p.Op, p.URL = "submit", url
 		p.lost()
 		return Answer{}, p
 	}

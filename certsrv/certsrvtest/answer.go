@@ -96,11 +96,25 @@ func (s *Server) before(r *http.Request, c Conditions) (login, reply, bool) {
 	case c.Refusal == RefuseSignIn:
 		return login{}, reply{contentType: redirectType, body: signInBody, notIIS: true}, true
 	case c.Refusal == RefuseNoTLS, s.cfg.RequireTLS && r.TLS == nil:
-		return login{substatus: 4}, iisReply(http.StatusForbidden, win32AccessDenied), true
+		return login{substatus: 4}, forbidden(4), true
 	case c.Refusal == RefuseNoClientCert:
-		return login{substatus: 7}, iisReply(http.StatusForbidden, win32AccessDenied), true
+		return login{substatus: 7}, forbidden(7), true
 	}
 	return login{}, reply{}, false
+}
+
+// deniedByACL is the page of 401.3.
+func deniedByACL() reply {
+	return reply{
+		code: http.StatusUnauthorized, contentType: htmlType, win32: win32AccessDenied,
+		body: iisBody("HTTP Error 401.3 - Unauthorized"),
+	}
+}
+
+// forbidden is a 403 with its substatus, which IIS writes on the page.
+func forbidden(substatus int) reply {
+	body := iisBody("HTTP Error 403." + strconv.Itoa(substatus) + " - Forbidden")
+	return reply{code: http.StatusForbidden, contentType: htmlType, win32: win32AccessDenied, body: body}
 }
 
 // signInBody is a page of a proxy that wants its own users to sign in.

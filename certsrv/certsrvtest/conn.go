@@ -26,12 +26,6 @@ type connState struct {
 // reset forgets the login and whatever handshake has begun.
 func (c *connState) reset() { c.user, c.ntlm, c.spnego = "", nil, nil }
 
-func (c *connState) certificate() *x509.Certificate {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cert
-}
-
 // abort makes the end of the connection a reset.
 func (c *connState) abort() {
 	conn := c.conn

@@ -79,7 +79,7 @@ func (s *Server) answer(r *http.Request, file string, c Conditions) (login, repl
 		return l, iisReply(http.StatusUnauthorized, l.win32)
 	case c.Refusal == RefuseACL:
 		l.substatus, l.headers = 3, s.schemes(c).offers(s.host(r))
-		return l, iisReply(http.StatusUnauthorized, win32AccessDenied)
+		return l, deniedByACL()
 	case c.Redirect != "":
 		return l, reply{code: http.StatusFound, contentType: redirectType, location: c.Redirect, body: movedBody(c.Redirect)}
 	}

@@ -40,6 +40,12 @@ type Dialer struct {
 	ConnectTimeout time.Duration
 	// LoginTimeout is for all legs of a login together; 0 means 10 s.
 	LoginTimeout time.Duration
+	// SPN names the web server to the domain controllers, with NTLM and Negotiate; empty means HTTP/ and the host of the URL.
+	SPN string
+	// NoChannelBinding leaves out what ties a login to the TLS connection (Extended Protection). Only for a proxy that ends
+	// TLS between here and the web server.
+	NoChannelBinding bool
+	alter            func(*target) // for tests of what must be refused
 	// MaxBody limits the body of one answer in octets; 0 means 1 MiB.
 	MaxBody int
 }
@@ -175,6 +181,26 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	}
 	s := tc.ConnectionState()
 	return &s
+}
+
+// target is what a login on this connection is bound to.
+func (c *Conn) target() target {
+	t := target{spn: c.d.SPN}
+	if t.spn == "" {
+		t.spn = "HTTP/" + strings.ToLower(c.base.Hostname())
+	}
+	state := c.TLS()
+	if state == nil || len(state.PeerCertificates) == 0 || c.d.NoChannelBinding {
+		return t
+	}
+	// A certificate for which no binding is defined goes without; a server that requires one cannot have that certificate.
+	if b, err := ChannelBinding(state.PeerCertificates[0]); err == nil {
+		t.binding = &b
+	}
+	if c.d.alter != nil {
+		c.d.alter(&t)
+	}
+	return t
 }
 
 // Idle returns for how long the connection has been silent since its last complete answer.

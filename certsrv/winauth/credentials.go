@@ -11,17 +11,20 @@ type Method int
 
 // The methods. The zero value is NTLM.
 const (
-	NTLM  Method = iota // NTLMv2 on the connection
-	Basic               // user name and password with every request, over TLS only
+	NTLM      Method = iota // NTLMv2 on the connection
+	Basic                   // user name and password with every request, over TLS only
+	Negotiate               // Kerberos in the scheme Negotiate, on the connection
 )
 
-// String returns "NTLM" or "Basic".
+// String returns "NTLM", "Basic" or "Negotiate".
 func (m Method) String() string {
 	switch m {
 	case NTLM:
 		return "NTLM"
 	case Basic:
 		return "Basic"
+	case Negotiate:
+		return "Negotiate"
 	}
 	return fmt.Sprintf("Method(%d)", int(m))
 }
@@ -70,6 +73,8 @@ type Credentials struct {
 	User     string
 	Password Password
 	Method   Method // zero: NTLM
+	// Kerberos gets the tickets, with Negotiate; Kerberos.Credentials fills all of these.
+	Kerberos *Kerberos
 }
 
 // String returns the user and the method, not the password.
@@ -95,7 +100,9 @@ func (c Credentials) Validate() error {
 		return &Error{Kind: KindCredentials, Phase: PhaseLogin, Err: fmt.Errorf("control character in user name %q", c.User)}
 	case c.Method == Basic && strings.Contains(c.User, ":"):
 		return &Error{Kind: KindCredentials, Phase: PhaseLogin, Err: fmt.Errorf("user name %q has a colon, which Basic cannot carry", c.User)}
-	case c.Method != NTLM && c.Method != Basic:
+	case c.Method == Negotiate && c.Kerberos == nil:
+		return &Error{Kind: KindCredentials, Phase: PhaseLogin, Err: fmt.Errorf("no Kerberos settings for user %q", c.User)}
+	case c.Method != NTLM && c.Method != Basic && c.Method != Negotiate:
 		return &Error{Kind: KindCredentials, Phase: PhaseLogin, Err: fmt.Errorf("unknown method %s", c.Method)}
 	}
 	return nil

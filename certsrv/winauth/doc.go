@@ -18,11 +18,14 @@
 //
 // # Methods
 //
-// NTLM (NTLMv2 only, [MS-NLMP]) in the scheme NTLM, or bare inside Negotiate where the server offers nothing else; and
-// Basic (RFC 7617), sent with every request and over TLS only. Kerberos and channel bindings (extended protection) are
-// not here yet; a server that requires either refuses the login, and the error says so.
+// NTLM (NTLMv2 only, [MS-NLMP], with MIC) in the scheme NTLM, or bare inside Negotiate where the server offers nothing else;
+// Negotiate with a Kerberos ticket ([Kerberos], by password or keytab), one request for a login; and Basic (RFC 7617), sent
+// with every request and over TLS only.
+//
+// NTLM and Kerberos logins carry the channel binding of the TLS connection ([ChannelBinding]), which Extended Protection of
+// IIS demands, unless [Dialer.NoChannelBinding] leaves it out.
 //
 // # Concurrency
 //
-// A Dialer may be used by several goroutines at once, a Conn by one at a time.
+// A Dialer and a Kerberos may be used by several goroutines at once, a Conn by one at a time.
 package winauth

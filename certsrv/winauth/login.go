@@ -5,7 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 )
 
 // Login authenticates the connection with a GET of r.Path; r has no body and no other method. The answer is that of the
@@ -15,7 +18,8 @@ import (
 // Errors are *Error: KindNotAuthenticated for a refused login, KindForbidden for 403, KindNotAsked when the server
 // answered an NTLM login without a challenge (so the password was never looked at), KindTimeout when all legs together
 // took longer than the LoginTimeout, KindProtocol with the Status when an NTLM login met 404 or a server error instead of
-// a challenge. The connection is closed after an error.
+// a challenge; with Negotiate also what keeps the domain controllers from giving a ticket (KindKDC to KindKeytab). The
+// connection is closed after an error.
 func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Response, error) {
 	if err := creds.Validate(); err != nil {
 		c.fail()
@@ -28,14 +32,17 @@ func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Respon
 	l := login{c: c, r: r, user: creds.User, start: time.Now()}
 	var resp *Response
 	var err error
-	if creds.Method == Basic {
+	switch creds.Method {
+	case Basic:
 		resp, err = l.basic(ctx, creds)
-	} else {
+	case Negotiate:
+		resp, err = l.kerberos(ctx, creds)
+	case NTLM:
 		resp, err = l.ntlm(ctx, creds)
 	}
 	if err != nil {
 		c.fail()
-		if e, ok := errors.AsType[*Error](err); ok {
+		if e, ok := errors.AsType[*Error](err); ok && e.User == "" {
 			e.User = creds.User
 		}
 		return nil, err
@@ -46,10 +53,15 @@ func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Respon
 var (
 	errBody      = errors.New("a login is a GET without body")
 	errPlain     = errors.New("Basic would send the password in the clear: use https")
+	errNoBasic   = errors.New("the server does not offer Basic")
 	errNoScheme  = errors.New("the server offers neither NTLM nor Negotiate")
 	errNoToken   = errors.New("the server sent no NTLM challenge")
 	errDisorder  = errors.New("the server closed the connection between the legs of the login")
 	errAnonymous = errors.New("the request was answered without a challenge")
+
+	errNoNegotiate   = errors.New("the server does not offer Negotiate, which Kerberos needs")
+	errWantsNTLM     = errors.New("the server wants NTLM inside Negotiate and no Kerberos ticket")
+	errTicketRefused = errors.New("the server refused the Kerberos ticket")
 )
 
 // login is one run of the handshake.
@@ -73,6 +85,14 @@ func (l *login) basic(ctx context.Context, creds Credentials) (*Response, error)
 	if err != nil {
 		return nil, err
 	}
+	if list := offers(resp.Header); resp.Status == http.StatusUnauthorized && len(list) > 0 {
+		if _, ok := find(list, "Basic"); !ok {
+			e := l.refusal(KindNotAuthenticated, resp, errNoBasic)
+			e.fix = "install the feature Basic Authentication on the web server (Web-Basic-Auth), which it has not by default, and switch it on for certsrv; or log in by one of the methods that it offers: " +
+				strings.Join(e.Offered, ", ")
+			return nil, e
+		}
+	}
 	if resp, err = l.verdict(resp); err != nil {
 		return nil, err
 	}
@@ -83,7 +103,7 @@ func (l *login) basic(ctx context.Context, creds Credentials) (*Response, error)
 // ntlm runs the three messages. It sends at most three requests: when the server turns the scheme NTLM down and offers
 // Negotiate alone, the first leg is repeated once in that scheme.
 func (l *login) ntlm(ctx context.Context, creds Credentials) (*Response, error) {
-	var m mechanism = ntlm{creds: creds}
+	m := ntlm{creds: creds, target: l.c.target()}
 	scheme := "NTLM"
 	token, err := m.first()
 	if err != nil {
@@ -120,6 +140,90 @@ func (l *login) ntlm(ctx context.Context, creds Credentials) (*Response, error) 
 	return l.verdict(resp)
 }
 
+// kerberos sends a ticket, once; and once more with a new one when the server says that it has expired.
+func (l *login) kerberos(ctx context.Context, creds Credentials) (*Response, error) {
+	t := l.c.target()
+	for again := false; ; again = true {
+		resp, expired, err := l.present(ctx, creds.Kerberos, t)
+		if expired && !again && !l.c.closed {
+			continue
+		}
+		return resp, err
+	}
+}
+
+// present shows a ticket to the web server.
+func (l *login) present(ctx context.Context, k *Kerberos, t target) (_ *Response, expired bool, _ error) {
+	bounded, cancel := context.WithDeadline(ctx, l.start.Add(l.c.d.loginTimeout()))
+	defer cancel()
+	tkt, err := k.ticket(bounded, t.spn)
+	if err != nil {
+		e, ok := errors.AsType[*Error](err)
+		if ok && e.URL == "" {
+			e.URL, e.Elapsed = l.c.URL(l.r.Path), time.Since(l.start)
+		}
+		return nil, false, err
+	}
+	proof := kerberosLogin{ticket: tkt}
+	token, err := proof.token(t.binding)
+	if err != nil {
+		return nil, false, l.refused(KindProtocol, nil, err)
+	}
+	resp, err := l.leg(ctx, "Negotiate "+token)
+	if err != nil {
+		return nil, false, err
+	}
+	o, offered := find(offers(resp.Header), "Negotiate")
+	var a answer
+	if o.token != "" {
+		b, err := decodeToken(o.token)
+		if err == nil {
+			a, err = parseAnswer(b)
+		}
+		if err != nil {
+			return nil, false, l.refused(KindProtocol, resp, errToken)
+		}
+	}
+	if resp.Status == http.StatusUnauthorized {
+		k.forget(t.spn, tkt) // a key of the web server may have changed since the ticket was made
+		e := l.notAccepted(resp, offered, a)
+		refusal := a.refusal()
+		return nil, refusal != nil && refusal.ErrorCode == errorcode.KRB_AP_ERR_TKT_EXPIRED, e
+	}
+	if resp, err = l.verdict(resp); err != nil {
+		return nil, false, err
+	}
+	// Without a token TLS alone says who the server is.
+	if a.message == tokenAPRep {
+		if err := proof.prove(a); err != nil {
+			return nil, false, l.refused(KindProtocol, resp, err)
+		}
+	}
+	return resp, false, nil
+}
+
+// notAccepted explains a 401 to a ticket.
+func (l *login) notAccepted(resp *Response, offered bool, a answer) error {
+	refusal := a.refusal()
+	switch {
+	case refusal != nil && (refusal.ErrorCode == errorcode.KRB_AP_ERR_SKEW || refusal.ErrorCode == errorcode.KRB_AP_ERR_TKT_NYV):
+		return l.refused(KindClockSkew, resp, skew("the web server", refusal.STime, time.Now()))
+	case refusal != nil && refusal.ErrorCode == errorcode.KRB_AP_ERR_MODIFIED:
+		e := l.refusal(KindNotAuthenticated, resp, errors.New(refusal.text()))
+		e.fix = "the web server cannot read the ticket: the service principal name belongs to another account than the one that its application pool runs as (setspn -Q " + l.c.target().spn + "), or the password of that account was changed on one domain controller only"
+		return e
+	case refusal != nil:
+		return l.refused(KindNotAuthenticated, resp, errors.New(refusal.text()))
+	case !offered:
+		return l.refused(KindNotAuthenticated, resp, errNoNegotiate)
+	case a.mechanism.Equal(oidNTLM):
+		return l.refused(KindNotAuthenticated, resp, errWantsNTLM)
+	}
+	e := l.refusal(KindNotAuthenticated, resp, errTicketRefused)
+	e.fix = "the domain controller gave a ticket, so the password is right: check that the account may log in to the web server, that Extended Protection and a proxy that ends TLS in between do not meet, and the clocks; IIS logs why (sc-win32-status: 2148074310 is a wrong channel binding, 2148074252 a refused account)"
+	return e
+}
+
 // challenge returns the server's token of the first leg's answer.
 func (l *login) challenge(resp *Response, scheme string) (string, error) {
 	switch {
@@ -152,11 +256,16 @@ func (l *login) verdict(resp *Response) (*Response, error) {
 }
 
 func (l *login) refused(kind Kind, resp *Response, err error) error {
+	return l.refusal(kind, resp, err)
+}
+
+func (l *login) refusal(kind Kind, resp *Response, err error) *Error {
 	e := &Error{Kind: kind, Phase: PhaseLogin, URL: l.c.URL(l.r.Path), User: l.user, Elapsed: time.Since(l.start), Err: err}
 	if resp != nil {
 		e.Sent = true
 		e.Status = resp.Status
 		e.Received = len(resp.Body)
+		e.Location = resp.Header.Get("Location")
 		e.Body = resp.Body[:min(len(resp.Body), maxErrorBody)]
 		e.Offered = schemes(offers(resp.Header))
 	}

@@ -134,7 +134,7 @@ func TestAuthenticateMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := [2]string{field(b, 28), field(b, 36)}; got != want {
+		if got := [2]string{text(b, 28), text(b, 36)}; got != want {
 			t.Errorf("%s: domain and user %q, want %q", user, got, want)
 		}
 		if strings.Contains(strings.ReplaceAll(string(b), "\x00", ""), "hunter2") {
@@ -143,7 +143,7 @@ func TestAuthenticateMessage(t *testing.T) {
 	}
 }
 
-func field(b []byte, at int) string {
+func text(b []byte, at int) string {
 	n, off := int(binary.LittleEndian.Uint16(b[at:])), int(binary.LittleEndian.Uint32(b[at+4:]))
 	return strings.ReplaceAll(string(b[off:off+n]), "\x00", "")
 }
@@ -181,11 +181,11 @@ func TestBadChallenges(t *testing.T) {
 		"too long":           append(challengeBytes(), make([]byte, maxChallenge)...),
 	}
 	for name, b := range tests {
-		if token, err := (ntlm{creds: creds("a")}).next(base64.StdEncoding.EncodeToString(b)); err == nil {
+		if token, err := (&ntlm{creds: creds("a")}).next(base64.StdEncoding.EncodeToString(b)); err == nil {
 			t.Errorf("%s: accepted, answered %s", name, token)
 		}
 	}
-	if _, err := (ntlm{creds: creds("a")}).next("%%%"); err == nil {
+	if _, err := (&ntlm{creds: creds("a")}).next("%%%"); err == nil {
 		t.Error("text that is not base64 accepted")
 	}
 }
@@ -397,7 +397,7 @@ func FuzzChallenge(f *testing.F) {
 	f.Add(base64.StdEncoding.EncodeToString(challengeBytes()))
 	f.Add("TlRMTVNTUAACAAAA")
 	f.Fuzz(func(t *testing.T, token string) {
-		out, err := ntlm{creds: creds(`L\a`)}.next(token)
+		out, err := (&ntlm{creds: creds(`L\a`)}).next(token)
 		if err != nil {
 			return
 		}

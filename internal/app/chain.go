@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"callsign/chain"
@@ -28,6 +29,9 @@ const (
 	firstAsk   = 50 * time.Millisecond
 	longestAsk = 30 * time.Second
 )
+
+// chainAgain is how often a known chain is asked for again: CAs are renewed.
+const chainAgain = 24 * time.Hour
 
 // announceIssuer tells the trace who signs, as the original does at its start.
 func (g *generation) announceIssuer(ctx context.Context) {
@@ -100,9 +104,8 @@ func (g *generation) learnChain(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
-	path := filepath.Join(g.app.Dir(), CAFile)
-	if err := certfile.WriteFile(path, certfile.EncodeCertificates(certs...), 0o644); err != nil {
-		return fmt.Errorf("write the CA's chain: %w", err)
+	if err := g.writeChain(certs); err != nil {
+		return err
 	}
 	if g.config.ServesCAPF() && g.config.CAPF.Issuer == config.IssuerOnlineCA {
 		p7, err := cmc.CertsOnly(certs...)
@@ -113,7 +116,43 @@ func (g *generation) learnChain(ctx context.Context) error {
 		g.log.InfoContext(ctx, "ready to enrol", slog.String("event", "capf.est_ready"))
 	}
 	g.app.chainKnown()
+	return follow(ctx, chainAgain, certs, g.chain, func(certs []*x509.Certificate) error {
+		g.log.InfoContext(ctx, "the certificates of the CA have changed", slog.String("event", "ca.renewed"), slog.String("issuer", certs[0].Subject.String()),
+			slog.Time("not_before", certs[0].NotBefore), slog.Int("count", len(certs)))
+		return g.writeChain(certs)
+	})
+}
+
+func (g *generation) writeChain(certs []*x509.Certificate) error {
+	path := filepath.Join(g.app.Dir(), CAFile)
+	if err := certfile.WriteFile(path, certfile.EncodeCertificates(certs...), 0o644); err != nil {
+		return fmt.Errorf("write the CA's chain: %w", err)
+	}
 	return nil
+}
+
+// follow asks again and again until ctx ends, and calls changed with every answer that is another than the one before. Who is
+// asked logs failures; what was known stays.
+func follow(ctx context.Context, every time.Duration, known []*x509.Certificate, ask func(context.Context) ([]*x509.Certificate, error),
+	changed func([]*x509.Certificate) error,
+) error {
+	again := time.NewTicker(every)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil // the way to stop
+		case <-again.C:
+		}
+		certs, err := ask(ctx)
+		if err != nil || len(certs) == 0 || slices.EqualFunc(certs, known, (*x509.Certificate).Equal) {
+			continue
+		}
+		known = certs
+		if err := changed(certs); err != nil {
+			return err
+		}
+	}
 }
 
 // notTrusted tells that the certificate of the RA is refused, which until then nobody would see before a phone calls.

@@ -332,6 +332,9 @@ func (k *checker) certificates() {
 	if c.EST.Listen != "" && len(c.RA.Vouchers) > 0 {
 		k.pair(certificateKeys{"ra responder", "ra.responder_certificate_file", "ra.responder_key_file", c.RA.ResponderCertificateFile, c.RA.ResponderKeyFile}, nil)
 	}
+	if c.UsesADCS() && c.ADCS.ClientCertificateFile != "" {
+		k.pair(certificateKeys{"adcs client", "adcs.client_certificate_file", "adcs.client_key_file", c.ADCS.ClientCertificateFile, c.ADCS.ClientKeyFile}, clientUsage)
+	}
 	if c.UsesADCS() && c.ADCS.AgentCertificateFile != "" {
 		k.pair(certificateKeys{"adcs agent", "adcs.agent_certificate_file", "adcs.agent_key_file", c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile}, agentUsage)
 	}

@@ -13,13 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"callsign/certsrv"
 	"callsign/chain"
 	"callsign/est"
 	"callsign/internal/ca/local"
@@ -30,10 +28,6 @@ var oidAgent = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 1}
 
 // largestPhoneRSA is the largest RSA key that phones take in an infrastructure certificate, in bits.
 const largestPhoneRSA = 2048
-
-// tolerated is how far the clocks of AD CS and of this machine may differ: beyond it certificates begin in somebody's
-// future.
-const tolerated = 5 * time.Minute
 
 // capfUsage is what phones demand of the certificate that they meet first.
 func capfUsage(k *checker, name, object string, c *x509.Certificate) bool {
@@ -74,6 +68,16 @@ func serverUsage(k *checker, name, object string, c *x509.Certificate) bool {
 	default:
 		return true
 	}
+	return false
+}
+
+// clientUsage is what a web server demands of the certificate of a client.
+func clientUsage(k *checker, name, object string, c *x509.Certificate) bool {
+	if len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return true
+	}
+	k.fail(name, object, codeUsage, fmt.Sprintf("%s is no client's certificate: its extended key usage has no clientAuth", c.Subject),
+		"request one from a template with the application policy Client Authentication, or remove adcs.client_certificate_file")
 	return false
 }
 
@@ -182,91 +186,6 @@ func (k *checker) resolve(ctx context.Context, name, rawURL, connectTo string) b
 	return true
 }
 
-// adcs asks web enrollment for everything but a certificate. Each step needs those before it.
-func (k *checker) adcs(ctx context.Context) {
-	c := k.c.ADCS
-	steps := []string{"adcs connect", "adcs login", "adcs template", "adcs chain"}
-	skip := func(from int, why string) {
-		for _, s := range steps[from:] {
-			k.skip(s, c.URL, why)
-		}
-	}
-	if k.lacks("adcs.password_file", "adcs.ca_file") {
-		skip(0, "a file of section [adcs] cannot be used")
-		return
-	}
-	client, err := k.build.newCertsrv()
-	if err != nil {
-		k.failed(steps[0], c.URL, err)
-		skip(1, "there was no connection")
-		return
-	}
-	defer func() { _ = client.Close() }() // idle connections
-	if !k.resolve(ctx, "adcs dns", c.URL, c.ConnectTo) {
-		skip(0, "the host has no address")
-		return
-	}
-	if !k.connect(ctx, steps[0], client) {
-		skip(1, "there was no connection")
-		return
-	}
-	if err := client.Login(ctx, nil); err != nil {
-		k.failed(steps[1], c.URL, err)
-		skip(2, "the login failed")
-		return
-	}
-	k.ok(steps[1], c.URL, "as %s", c.Username)
-	for _, template := range k.templates() {
-		if c.SkipTemplateCheck {
-			k.skip(steps[2], template, "adcs.skip_template_check is set")
-		} else if err := client.CheckTemplate(ctx, template); err != nil {
-			k.failed(steps[2], template, err)
-		} else {
-			k.ok(steps[2], template, "offered to %s", c.Username)
-		}
-	}
-	k.adcsChain(ctx, steps[3], client)
-}
-
-// connect makes one request without credentials: it shows the way to the server, its certificate and its clock.
-func (k *checker) connect(ctx context.Context, name string, client *certsrv.Client) bool {
-	ctx, cancel := context.WithTimeout(ctx, max(client.ConnectTimeout, 10*time.Second))
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, client.URL, nil)
-	if err != nil {
-		k.failed(name, client.URL, err)
-		return false
-	}
-	h := http.Client{
-		Transport:     &http.Transport{TLSClientConfig: client.TLS.Clone(), DialContext: client.DialContext, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	answer, err := h.Do(r)
-	if err != nil {
-		if k.refused(server{name, client.URL, "adcs.url", certsrv.CodeUntrusted, certsrv.CodeWrongName}, err) {
-			return false
-		}
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
-		}
-		k.fail(name, client.URL, codeUnreachable, err.Error(), "see whether the server runs and the way to it is open: curl -vk "+client.URL)
-		return false
-	}
-	_ = answer.Body.Close() // only the header was wanted
-	k.ok(name, client.URL, "TLS and web server answer, HTTP status %d", answer.StatusCode)
-	date, err := http.ParseTime(answer.Header.Get("Date"))
-	if err != nil {
-		return true // a server without a clock says nothing of ours
-	}
-	off := k.now().Sub(date).Round(time.Second)
-	if off.Abs() > tolerated {
-		k.warn("clock", client.URL, codeClock, fmt.Sprintf("this machine's clock and the web server's differ by %s", off.Abs()), "synchronise both with the same time servers (timedatectl, w32tm)")
-		return true
-	}
-	k.ok("clock", client.URL, "within %s of the web server's", max(off.Abs(), time.Second))
-	return true
-}
-
 // server is a server that is called, and the words for a certificate of it that is not accepted.
 type server struct {
 	step, url            string
@@ -289,41 +208,6 @@ func (k *checker) refused(s server, err error) bool {
 		k.fail(s.step, s.url, code, whole(f), fix)
 	}
 	return true
-}
-
-func (k *checker) adcsChain(ctx context.Context, name string, client *certsrv.Client) {
-	certs, err := client.CACertificates(ctx)
-	if err != nil {
-		k.failed(name, client.URL, err)
-		return
-	}
-	if len(certs) == 0 {
-		k.fail(name, client.URL, codeChain, "the server gave no CA certificate", "look at https://HOST/certsrv/certcarc.asp in a browser")
-		return
-	}
-	newest := certs[0]
-	if !k.dates(name, client.URL, newest) {
-		return
-	}
-	v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named("the CA's certificates"), Usage: chain.CA, Now: k.now}
-	r := v.Verify(chain.OfAll(certs[:1]), "")
-	top := r.Path[len(r.Path)-1]
-	if r.Anchor == nil {
-		k.fail(name, client.URL, codeChain, fmt.Sprintf("the chain of %s ends at %s, whose issuer %s is missing", newest.Subject, top.Subject(), top.Issuer()),
-			"publish the missing CA certificate in Active Directory: certutil -dspublish -f FILE RootCA")
-		return
-	}
-	for i := range r.Faults {
-		f := &r.Faults[i]
-		report := k.fail
-		if f.Code == chain.WeakKey || f.Code == chain.WeakSignature {
-			report = k.warn // the CA issues all the same
-		}
-		report(name, client.URL, codeRefused, whole(f), f.Remedy)
-	}
-	if r.OK() {
-		k.ok(name, client.URL, "%s, complete up to %s", newest.Subject, top.Subject())
-	}
 }
 
 // upstream asks the RA of capf.ra_url for the CA's certificates.

@@ -260,7 +260,7 @@ func TestCheckCA(t *testing.T) {
 		want      []string
 	}{
 		{"no such name", "https://adcs.invalid/certsrv", []string{"adcs dns fail app.resolve", "adcs connect skip", "adcs login skip", "adcs template skip", "adcs chain skip"}},
-		{"silence", "https://" + silent.Addr().String() + "/certsrv", []string{"adcs connect fail app.unreachable", "adcs login skip", "adcs template skip", "adcs chain skip"}},
+		{"silence", "https://" + silent.Addr().String() + "/certsrv", []string{"adcs connect fail probe.timeout", "adcs login skip", "adcs template skip", "adcs chain skip"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := *c

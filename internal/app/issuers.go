@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
 	"callsign/certsrv"
@@ -150,20 +151,21 @@ func localFix(leaf *x509.Certificate, days int) string {
 // newCertsrv makes the client of web enrollment.
 func (g *generation) newCertsrv() (*certsrv.Client, error) {
 	c := g.config.ADCS
-	password, err := secret.FromFile(c.PasswordFile)
+	auth, err := adcsAccount(c)
 	if err != nil {
 		return nil, err
-	}
-	method := winauth.NTLM
-	if c.Auth == config.AuthBasic {
-		method = winauth.Basic
 	}
 	tc, err := g.peerTLS(c.URL, "adcs.ca_file", c.CAFile)
 	if err != nil {
 		return nil, err
 	}
+	if c.ClientCertificateFile != "" {
+		if err := showClient(tc, c.ClientCertificateFile, c.ClientKeyFile); err != nil {
+			return nil, err
+		}
+	}
 	client := &certsrv.Client{
-		URL: c.URL, Auth: winauth.Credentials{Method: method, User: c.Username, Password: winauth.NewPassword([]byte(password.Reveal()))}, TLS: tc, UserAgent: c.UserAgent,
+		URL: c.URL, Auth: auth, TLS: tc, UserAgent: c.UserAgent, SPN: c.SPN, NoChannelBinding: !c.ChannelBinding,
 		Compat: g.config.RA.CompatSequence, ConnectTimeout: c.ConnectTimeout, LoginTimeout: c.LoginTimeout,
 		FetchTimeout: c.FetchTimeout, SubmitTimeout: c.SubmitTimeout, SkipTemplateCheck: c.SkipTemplateCheck, Log: g.log, Now: g.now,
 	}
@@ -176,6 +178,50 @@ func (g *generation) newCertsrv() (*certsrv.Client, error) {
 	return client, nil
 }
 
+// adcsAccount is the account that logs in to web enrollment, with its secret.
+func adcsAccount(c config.ADCS) (winauth.Credentials, error) {
+	out := winauth.Credentials{User: c.Username}
+	if c.PasswordFile != "" {
+		password, err := secret.FromFile(c.PasswordFile)
+		if err != nil {
+			return out, err
+		}
+		out.Password = winauth.NewPassword([]byte(password.Reveal()))
+	}
+	switch c.Auth {
+	case config.AuthBasic:
+		out.Method = winauth.Basic
+		return out, nil
+	case config.AuthNTLM:
+		return out, nil
+	}
+	k := winauth.KerberosConfig{User: c.Username, Password: out.Password, Realm: c.Realm, KDCs: c.KDCs, Timeout: c.ConnectTimeout}
+	if c.KeytabFile != "" {
+		b, err := secret.BytesFromFile(c.KeytabFile)
+		if err != nil {
+			return out, err
+		}
+		if k.Keytab, err = winauth.ParseKeytab(b.Reveal()); err != nil {
+			return out, &Problem{
+				ErrCode: "app.keytab", Detail: fmt.Sprintf("adcs.keytab_file (%s): %v", c.KeytabFile, err), Err: err,
+				Fix: "export the keytab of the account again: ktpass on a domain controller, or ktutil",
+			}
+		}
+	}
+	if c.Krb5File != "" {
+		b, err := os.ReadFile(c.Krb5File)
+		if err != nil {
+			return out, &Problem{ErrCode: "app.krb5", Detail: fmt.Sprintf("adcs.krb5_file: %v", err), Err: err, Fix: "name a krb5.conf that this process may read, or set adcs.kerberos_realm and adcs.kdcs in its place"}
+		}
+		k.Krb5Conf = b
+	}
+	tickets, err := winauth.NewKerberos(k)
+	if err != nil {
+		return out, err
+	}
+	return tickets.Credentials(), nil
+}
+
 func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 	c := g.config.ADCS
 	client, err := g.newCertsrv()
@@ -186,8 +232,8 @@ func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 		Client: client, Template: c.Template, Templates: templates(g.config), Shape: cmc.Supplied, Total: c.TotalTimeout,
 		Tried: c.LostAnswerIDs, Missing: c.LostAnswerMissing, Now: g.now, Log: g.log,
 	}
-	if c.Vouch == config.VouchAgentOnly {
-		o.Shape = cmc.AgentOnly
+	if err := vouching(&o, c); err != nil {
+		return nil, nil, err
 	}
 	if c.AgentCertificateFile != "" {
 		pair, err := certfile.LoadKeyPair(c.AgentCertificateFile, c.AgentKeyFile)
@@ -201,6 +247,28 @@ func (g *generation) openADCS() (*adcs.Authority, *certsrv.Client, error) {
 		return nil, nil, &Problem{ErrCode: "app.adcs", Detail: err.Error(), Err: err, Fix: "name the enrollment agent in adcs.agent_certificate_file and adcs.agent_key_file"}
 	}
 	return authority, client, nil
+}
+
+// vouching says what an enrollment agent signs, and how.
+func vouching(o *adcs.Config, c config.ADCS) error {
+	switch c.Vouch {
+	case config.VouchAgentOnly:
+		o.Shape = cmc.AgentOnly
+	case config.VouchOnBehalf:
+		o.OnBehalf = true
+	}
+	switch c.SignRequests {
+	case config.SignCMC:
+		o.SignRequests = adcs.SignCMC
+	case config.SignPKCS7:
+		o.SignRequests = adcs.SignPKCS7
+	}
+	if c.Requester == "" {
+		return nil
+	}
+	var err error
+	o.Account, err = cmc.ParseAccountPattern(c.Requester, c.RequesterNames)
+	return err // of a text that was checked when it was read
 }
 
 func (g *generation) openUpstream() (*upstream.Authority, *est.Client, error) {

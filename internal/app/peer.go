@@ -15,30 +15,71 @@ import (
 // host of the URL and the certificates in file, which key of the configuration names. Without a file the system's roots
 // count.
 func (g *generation) peerTLS(rawURL, key, file string) (*tls.Config, error) {
-	host := rawURL
-	if u, err := url.Parse(rawURL); err == nil {
-		host = u.Hostname()
-	}
-	var check func(tls.ConnectionState) error
-	if file == "" {
-		check = func(state tls.ConnectionState) error {
-			roots := SystemRoots(state.PeerCertificates, g.now()).Named("the system's roots (" + key + " is not set)")
-			v := chain.Verifier{Anchors: roots, Now: g.now}
-			return v.VerifyConnection(host, nil)(state)
-		}
-	} else {
-		certs, err := certfile.LoadCertificates(file)
-		if err != nil {
-			return nil, err
-		}
-		v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named(key + " (" + file + ")"), Now: g.now}
-		check = v.VerifyConnection(host, nil)
+	judge, err := g.peerJudge(rawURL, key, file)
+	if err != nil {
+		return nil, err
 	}
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection judges the certificate in crypto/tls' place, on resumed sessions too
-		VerifyConnection:   check,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return judge(chain.OfAll(state.PeerCertificates)).Err()
+		},
 	}, nil
+}
+
+// showClient makes the client of tc show a certificate to a peer that asks for one, whichever issuers that names: its refusal
+// says more than its silence. IIS asks by a second handshake, unless it is set up to ask at once.
+func showClient(tc *tls.Config, certificateFile, keyFile string) error {
+	pair, err := certfile.LoadKeyPair(certificateFile, keyFile)
+	if err != nil {
+		return err
+	}
+	shown := pair.TLS()
+	tc.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &shown, nil }
+	tc.Renegotiation = tls.RenegotiateOnceAsClient
+	return nil
+}
+
+// judgement is what is found of a certificate that a peer presents, and where what it is judged by comes from.
+type judgement struct {
+	*chain.Result
+
+	store string // name of the trust store
+}
+
+// peerJudge returns what judges the certificates that the server of rawURL presents; see peerTLS.
+func (g *generation) peerJudge(rawURL, key, file string) (func(presented []*chain.Certificate) judgement, error) {
+	host := rawURL
+	if u, err := url.Parse(rawURL); err == nil {
+		host = u.Hostname()
+	}
+	if file == "" {
+		return func(presented []*chain.Certificate) judgement {
+			roots := SystemRoots(parsed(presented), g.now()).Named("the system's roots (" + key + " is not set)")
+			v := chain.Verifier{Anchors: roots, Now: g.now}
+			return judgement{v.Verify(presented, host), roots.String()}
+		}, nil
+	}
+	certs, err := certfile.LoadCertificates(file)
+	if err != nil {
+		return nil, err
+	}
+	v := chain.Verifier{Anchors: chain.NewStoreX509(certs).Named(key + " (" + file + ")"), Now: g.now}
+	return func(presented []*chain.Certificate) judgement {
+		return judgement{v.Verify(presented, host), v.Anchors.String()}
+	}, nil
+}
+
+// parsed are those of the certificates that crypto/x509 takes.
+func parsed(certs []*chain.Certificate) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, c := range certs {
+		if x := c.X509(); x != nil {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // mostAsked is for how many of the presented certificates the system's roots are looked up.

@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"internal/enroll": 4, "internal/diagnose": 4, "internal/cluster": 4,
 	"internal/fleet": 5,
 	"internal/ra":    6, "internal/edge": 6, "internal/plan": 6, "internal/monitor": 6, "internal/handset": 6,
+	"internal/enterprise": 6,
 
 	// Adapters, and what puts everything together.
 	"internal/store": 7, "internal/web": 7, "internal/trace": 7, "internal/config": 7,
@@ -178,10 +179,10 @@ func TestFloorRules(t *testing.T) {
 }
 
 // TestNoTestHelpersInTheProduct keeps packages that are made for tests, which end in "test", out of everything but
-// tests, other such packages, and the two rooms that simulate peers on purpose.
+// tests, other such packages, and the room that simulates a peer on purpose.
 func TestNoTestHelpersInTheProduct(t *testing.T) {
 	t.Parallel()
-	simulating := []string{"internal/demo", "internal/cli"}
+	simulating := []string{"internal/enterprise"}
 	for _, p := range ourPackages(t) {
 		if strings.HasSuffix(p.short(), "test") || slices.Contains(simulating, p.short()) {
 			continue

@@ -21,6 +21,7 @@ var users = map[string][]string{
 	"github.com/pressly/goose/v3":        {"internal/store"},
 	"modernc.org/sqlite":                 {"internal/store"},
 	"github.com/Azure/go-ntlmssp":        {"certsrv/winauth"},
+	"github.com/jcmturner/gokrb5/v8":     {"certsrv/winauth", "certsrv/certsrvtest"}, // the client half, and the server half of the simulator
 	"github.com/smallstep/pkcs7":         {"cmc"},
 	"software.sslmate.com/src/go-pkcs12": {"internal/certfile"},
 	"github.com/google/go-cmp":           onlyTests,

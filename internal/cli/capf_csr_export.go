@@ -106,10 +106,13 @@ func newExporter(c *config.Config, form offline.Form) (offline.Exporter, error) 
 		return x, err
 	}
 	x.Agent, x.AgentChain = pair.Key, pair.Chain
-	if c.ADCS.Vouch == config.VouchAgentOnly {
+	switch c.ADCS.Vouch {
+	case config.VouchAgentOnly:
 		x.Shape = cmc.AgentOnly
+	case config.VouchOnBehalf:
+		x.Account, err = cmc.ParseAccountPattern(c.ADCS.Requester, c.ADCS.RequesterNames)
 	}
-	return x, nil
+	return x, err
 }
 
 // exported is a file to write.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,23 +20,38 @@ import (
 func (e *env) demoCommand() *cobra.Command {
 	var o demo.Options
 	var once bool
+	var behaviour string
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run the whole journey of a certificate on loopback", Args: noArgs,
 		Long: `Run the whole journey of a certificate on loopback: a simulated AD CS, the registration authority, CAPF, and phones
 that each make their own key and enrol over the wire. No root, no internet, no Windows, no phone is needed.
 
 Without --once everything keeps running until Ctrl-C, for you to try commands on. The table of phones goes to stdout,
-everything else to stderr.`,
+everything else to stderr.
+
+With --behaviour something is wrong, as it is in the field: the demo then shows which phones have no certificate, why,
+and what to do. WORDS are these, with commas between them:
+
+` + wordList(demo.Words()),
 		Example: `  callsign demo
   callsign demo --once --json
   callsign demo --phones 50 --dir lab
-  callsign demo --issuer local`,
+  callsign demo --issuer local
+  callsign demo --behaviour wrong-template
+  callsign demo --behaviour deny=0x80094800,lang=fr --once`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("issuer", or(o.Issuer, " "), config.IssuerOnlineCA, config.IssuerLocal); err != nil {
 				return err
 			}
 			if o.Phones < 1 || o.Phones > 1<<20 {
 				return usage(fmt.Errorf("--phones %d: use 1 to %d", o.Phones, 1<<20))
+			}
+			var err error
+			if o.Behaviour, err = demo.ParseBehaviour(behaviour); err != nil {
+				return badBehaviour(err)
+			}
+			if !o.Behaviour.IsZero() && o.Issuer != config.IssuerOnlineCA {
+				return usage(fmt.Errorf("--behaviour concerns AD CS, and with --issuer %s there is none; use --issuer %s", o.Issuer, config.IssuerOnlineCA))
 			}
 			// The services' own log is shown when it is asked for; a demo tells its story in a few lines.
 			if e.logLevel != "" {
@@ -47,6 +63,7 @@ everything else to stderr.`,
 			}
 			o.Step = func(line string) { e.hint("%s\n", line) }
 			o.Enrolled = e.demoProgress(o.Phones)
+			o.Troubled = e.demoTroubled
 			ctx := cmd.Context()
 			d, err := demo.Start(ctx, o)
 			if err != nil {
@@ -64,12 +81,14 @@ everything else to stderr.`,
 			case !once && ctx.Err() != nil:
 				e.demoEnded(d, o.Dir != "")
 				return &exitError{code: exitInterrupted}
-			case d.Report.Issued == 0:
-				return &exitError{code: exitFailed}
-			case d.Report.Failed > 0:
+			case d.Report.Issued == d.Report.Phones:
+				return nil
+			case d.Report.Issued > 0:
 				return &exitError{code: exitPartial}
+			case d.Report.Failed == 0:
+				return &exitError{code: exitPending}
 			}
-			return nil
+			return &exitError{code: exitFailed}
 		},
 	}
 	f := cmd.Flags()
@@ -77,8 +96,9 @@ everything else to stderr.`,
 	f.StringVar(&o.Issuer, "issuer", config.IssuerOnlineCA, "who signs: online-ca (through the RA by a simulated AD CS) or local")
 	f.StringVar(&o.Dir, "dir", "", "keep everything in this `directory` (default: a temporary one that goes away)")
 	f.BoolVar(&once, "once", false, "end when every phone is done")
+	behaviourFlag(cmd, &behaviour, demo.Words())
 	complete(cmd, "issuer", config.IssuerOnlineCA, config.IssuerLocal)
-	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitInterrupted)
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitPending, exitInterrupted)
 }
 
 // existing says what to do about a directory that was used before: a demo replaces nothing.
@@ -115,12 +135,56 @@ func (e *env) showDemo(d *demo.Demo) error {
 		return err
 	}
 	fmt.Fprintf(e.out, "\n%d of %d phones have their certificate, %.1f s.\n", r.Issued, r.Phones, r.Duration)
-	for _, p := range r.Items {
-		if p.Error != "" {
-			fmt.Fprintf(e.err, "%s: %s\n", p.Name, p.Error)
-		}
-	}
+	e.demoTroubles(r)
 	return nil
+}
+
+// demoTroubled tells why the registration authority cannot work, before phones fail for it.
+func (e *env) demoTroubled(p *demo.Problem) {
+	if e.json {
+		return // the report has it
+	}
+	e.hint("\n")
+	explain.Render(e.err, p, explain.Options{Color: e.color(e.err)})
+	e.hint("\nThe phones call all the same.\n")
+}
+
+// demoTroubles tells why phones have no certificate: the same trouble of several phones once.
+func (e *env) demoTroubles(r demo.Report) {
+	type trouble struct {
+		problem *demo.Problem
+		names   []string
+	}
+	var all []*trouble
+	for _, p := range r.Items {
+		if p.Error == "" {
+			continue
+		}
+		problem := p.Problem
+		if problem == nil {
+			problem = &demo.Problem{What: p.Name + " has no certificate", Why: p.Error}
+		}
+		same := slices.IndexFunc(all, func(t *trouble) bool {
+			return t.problem.ErrCode == problem.ErrCode && t.problem.Fix == problem.Fix && problem.ErrCode != ""
+		})
+		if same < 0 {
+			all, same = append(all, &trouble{problem: problem}), len(all)
+		}
+		all[same].names = append(all[same].names, p.Name)
+	}
+	for _, t := range all {
+		fmt.Fprintln(e.err)
+		told := *t.problem
+		if n := len(t.names); n > 1 {
+			told.What = fmt.Sprintf("%d phones have no certificate: %s", n, t.names[0])
+			if n > 2 {
+				told.What += ", ..."
+			} else {
+				told.What += ", " + t.names[1]
+			}
+		}
+		explain.Render(e.err, &told, explain.Options{Color: e.color(e.err)})
+	}
 }
 
 func dateOf(s string) string {

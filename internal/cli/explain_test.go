@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"callsign/certsrv"
 	"callsign/chain"
 	"callsign/internal/explain"
 )
@@ -221,6 +222,42 @@ func TestVerifyErrorsAgree(t *testing.T) {
 	}
 	if found < 100 {
 		t.Errorf("only %d words of OpenSSL were looked up", found)
+	}
+}
+
+// TestStatusCodesAgree: what the client of AD CS explains the catalogue explains, too, under the same name, in every form in
+// which Windows prints it.
+func TestStatusCodesAgree(t *testing.T) {
+	t.Parallel()
+	all := slices.Concat(certsrv.Statuses(), certsrv.AgentStatuses())
+	if len(all) < 60 {
+		t.Fatalf("only %d status codes", len(all))
+	}
+	for _, s := range all {
+		code := s.HResult.String()
+		for _, query := range []string{code, s.Name, s.HResult.Full(), strconv.Itoa(int(uint32(s.HResult))), strconv.Itoa(int(int32(s.HResult)))} {
+			if m := explain.Lookup(query); len(m) == 0 || m[0].Entry.Code != code || m[0].Entry.Family != explain.FamilyWindows {
+				t.Errorf("%q does not lead to %s", query, code)
+			}
+		}
+	}
+}
+
+func TestSignedCodes(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"explain -2146875392":                  "explain -- -2146875392",
+		"explain -2146875392 --lang ko x":      "explain --lang ko x -- -2146875392",
+		"--lang fr explain x -2146877422":      "--lang fr explain x -- -2146877422",
+		"explain -- -2146875392":               "explain -- -2146875392",
+		"explain -":                            "explain -",
+		"explain -12":                          "explain -12",
+		"check -2146875392":                    "check -2146875392",
+		"explain -2146875392 -2146877422 code": "explain code -- -2146875392 -2146877422",
+	} {
+		if got := strings.Join(signedCodes(strings.Fields(in)), " "); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
 	}
 }
 

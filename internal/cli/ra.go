@@ -18,7 +18,7 @@ import (
 )
 
 func (e *env) raCommand() *cobra.Command {
-	return group("ra", "The registration authority for EST devices", e.raRequest())
+	return group("ra", "The registration authority for EST devices", e.raRequest(), e.raProbe())
 }
 
 func (e *env) raRequest() *cobra.Command {

@@ -36,7 +36,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	defer stop()
 	e := &env{in: in, out: out, err: errw}
 	root := e.root()
-	root.SetArgs(args)
+	root.SetArgs(signedCodes(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
@@ -103,7 +103,7 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
-	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.reloadCommand(), e.checkCommand(), e.configCommand(), e.phoneCommand(), e.capfCommand(), e.raCommand(), e.handsetCommand(), e.estCommand(),
+	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.reloadCommand(), e.checkCommand(), e.configCommand(), e.phoneCommand(), e.capfCommand(), e.raCommand(), e.caCommand(), e.simCommand(), e.handsetCommand(), e.estCommand(),
 		e.certCommand(), e.explainCommand(), e.versionCommand())
 	root.InitDefaultHelpFlag()
 	root.SetHelpCommand(helpCommand())

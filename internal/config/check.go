@@ -194,6 +194,7 @@ func (r *rules) all() {
 	r.capf()
 	r.est()
 	r.authorities()
+	r.accounts()
 	r.pairs()
 	if !c.ServesCAPF() && c.EST.Listen == "" {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
@@ -236,10 +237,43 @@ func (r *rules) authorities() {
 	if template != "" {
 		r.needs(template, "adcs.template")
 	}
-	r.needs(reason, "adcs.username", "adcs.password_file")
+	r.needs(reason, "adcs.username")
+	r.login(reason)
 	if c.asksADCS() || len(c.RA.Vouchers) > 0 {
 		r.needs("a request for a phone, which AD CS accepts from an enrollment agent only,",
 			"adcs.agent_certificate_file", "adcs.agent_key_file")
+	} else if c.ADCS.SignRequests != SignOff {
+		r.needs(fmt.Sprintf("adcs.sign_requests = %q", c.ADCS.SignRequests), "adcs.agent_certificate_file", "adcs.agent_key_file")
+	}
+}
+
+// login judges how the RA's account logs in to AD CS.
+func (r *rules) login(reason string) {
+	c := &r.c.ADCS
+	switch {
+	case c.Auth != AuthKerberos && c.KeytabFile != "":
+		r.add("adcs.keytab_file", fmt.Sprintf("is of no use with adcs.auth = %q", c.Auth), `set adcs.auth = "kerberos", or remove the keytab and set adcs.password_file`)
+	case c.Auth == AuthKerberos && c.KeytabFile != "" && c.PasswordFile != "":
+		r.add("adcs.password_file", "is set beside adcs.keytab_file, and one secret is enough", "remove one of them")
+	case c.Auth != AuthKerberos || c.KeytabFile == "":
+		r.needs(reason, "adcs.password_file")
+	}
+	if c.Auth == AuthKerberos && c.Username != "" && !strings.Contains(c.Username, "@") && c.Krb5File == "" {
+		r.needs(fmt.Sprintf(`adcs.auth = "kerberos" with the user %s, who names no realm,`, c.Username), "adcs.kerberos_realm")
+	}
+}
+
+// accounts judges on behalf of whom requests to AD CS are, also those that are exported.
+func (r *rules) accounts() {
+	c := &r.c.ADCS
+	switch {
+	case c.Vouch == VouchOnBehalf:
+		r.needs(`adcs.vouch = "on-behalf"`, "adcs.requester")
+	case c.SignRequests == SignPKCS7:
+		r.needs(`adcs.sign_requests = "pkcs7"`, "adcs.requester")
+	}
+	if c.Requester != "" && c.RequesterNames == "" {
+		r.add("adcs.requester_names", "is empty: every name could be asked for", "remove the line, or let the expression match the names of devices alone")
 	}
 }
 
@@ -335,6 +369,7 @@ func (r *rules) pairs() {
 	r.together("capf.certificate_file", "capf.key_file", c.CAPF.CertificateFile, c.CAPF.KeyFile)
 	r.together("capf.ra_certificate_file", "capf.ra_key_file", c.CAPF.RACertificateFile, c.CAPF.RAKeyFile)
 	r.together("ca.certificate_file", "ca.key_file", c.CA.CertificateFile, c.CA.KeyFile)
+	r.together("adcs.client_certificate_file", "adcs.client_key_file", c.ADCS.ClientCertificateFile, c.ADCS.ClientKeyFile)
 	r.together("adcs.agent_certificate_file", "adcs.agent_key_file", c.ADCS.AgentCertificateFile, c.ADCS.AgentKeyFile)
 	r.together("est.certificate_file", "est.key_file", c.EST.CertificateFile, c.EST.KeyFile)
 	r.together("ra.responder_certificate_file", "ra.responder_key_file",

@@ -64,14 +64,23 @@ const (
 
 // The values of ADCS.Auth.
 const (
-	AuthNTLM  = "ntlm"
-	AuthBasic = "basic"
+	AuthNTLM     = "ntlm"
+	AuthKerberos = "kerberos"
+	AuthBasic    = "basic"
 )
 
 // The values of ADCS.Vouch: the form of a request for a key that only an enrollment agent vouches for.
 const (
 	VouchCMCSupplied = "cmc-supplied" // CMC with the null-signed PKCS#10 of Microsoft, subject supplied in the request
 	VouchAgentOnly   = "agent-only"   // only the agent's signature around the request
+	VouchOnBehalf    = "on-behalf"    // as cmc-supplied, on behalf of the account that ADCS.Requester names
+)
+
+// The values of ADCS.SignRequests: whether an enrollment agent signs requests that are signed already.
+const (
+	SignOff   = "off"
+	SignCMC   = "cmc"   // a CMC request around them
+	SignPKCS7 = "pkcs7" // a PKCS #7 message around them, on behalf of the account that ADCS.Requester names
 )
 
 // The values of Log.Format.
@@ -194,25 +203,36 @@ type CA struct {
 
 // ADCS is section [adcs]: Microsoft AD CS web enrollment.
 type ADCS struct {
-	URL                  string
-	Template             string
-	Username             string
-	PasswordFile         string
-	Auth                 string // AuthNTLM or AuthBasic
-	CAFile               string // empty: the system's anchors
-	UserAgent            string
-	AgentCertificateFile string
-	AgentKeyFile         string
-	Vouch                string // VouchCMCSupplied or VouchAgentOnly
-	ConnectTimeout       time.Duration
-	LoginTimeout         time.Duration
-	SubmitTimeout        time.Duration
-	FetchTimeout         time.Duration
-	TotalTimeout         time.Duration // of one attempt, everything together
-	SkipTemplateCheck    bool
-	ConnectTo            string // HOST:PORT to dial instead of the URL's; empty for none
-	LostAnswerIDs        int    // looked at in one search for a lost answer
-	LostAnswerMissing    int    // unknown IDs in a row that end the search
+	URL                   string
+	Template              string
+	Username              string
+	PasswordFile          string
+	Auth                  string // one of the Auth constants
+	KeytabFile            string // in place of PasswordFile, with AuthKerberos
+	Krb5File              string // a krb5.conf; empty for none
+	Realm                 string
+	KDCs                  []string // HOST or HOST:PORT; none: those of Krb5File or of DNS
+	SPN                   string   // empty: HTTP/ and the host of URL
+	ChannelBinding        bool
+	CAFile                string // empty: the system's anchors
+	UserAgent             string
+	ClientCertificateFile string // shown to the web server; empty: none
+	ClientKeyFile         string
+	AgentCertificateFile  string
+	AgentKeyFile          string
+	Vouch                 string // one of the Vouch constants
+	SignRequests          string // one of the Sign constants
+	Requester             string // form of cmc.ParseAccountPattern; empty: nobody
+	RequesterNames        string // regular expression of common names
+	ConnectTimeout        time.Duration
+	LoginTimeout          time.Duration
+	SubmitTimeout         time.Duration
+	FetchTimeout          time.Duration
+	TotalTimeout          time.Duration // of one attempt, everything together
+	SkipTemplateCheck     bool
+	ConnectTo             string // HOST:PORT to dial instead of the URL's; empty for none
+	LostAnswerIDs         int    // looked at in one search for a lost answer
+	LostAnswerMissing     int    // unknown IDs in a row that end the search
 }
 
 // EST is section [est]: the listener for EST clients.

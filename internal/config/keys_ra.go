@@ -18,7 +18,7 @@ func adcsKeys() []key {
 		{
 			name: "username", def: "", example: `EXAMPLE\ciscora`,
 			field: func(c *Config) any { return &c.ADCS.Username },
-			doc:   `Account with the right to enrol: DOMAIN\user or user@domain.`,
+			doc:   `Account with the right to enrol: DOMAIN\user or user@domain; with Kerberos user@REALM.`,
 		},
 		{
 			name: "password_file", def: "", path: secretIn, example: "adcs.password",
@@ -26,9 +26,39 @@ func adcsKeys() []key {
 			doc:   "File with its password as the only line.",
 		},
 		{
-			name: "auth", def: AuthNTLM, check: oneOf(AuthNTLM, AuthBasic), shown: usesADCS,
+			name: "auth", def: AuthNTLM, check: oneOf(AuthNTLM, AuthKerberos, AuthBasic), shown: usesADCS,
 			field: func(c *Config) any { return &c.ADCS.Auth },
-			doc:   "How to log in: ntlm or basic.",
+			doc:   "How to log in: ntlm, kerberos (scheme Negotiate, with a ticket of a domain controller) or basic.",
+		},
+		{
+			name: "keytab_file", def: "", path: secretIn, example: "ciscora.keytab",
+			field: func(c *Config) any { return &c.ADCS.KeytabFile },
+			doc:   "Keytab of the account, in place of password_file, with auth = \"kerberos\".",
+		},
+		{
+			name: "kerberos_realm", def: "", check: realm, example: "EXAMPLE.COM",
+			field: func(c *Config) any { return &c.ADCS.Realm },
+			doc:   "Kerberos realm of the account: the DNS name of its Active Directory domain in capital letters. Empty: that of user@REALM in username, or default_realm of krb5_file.",
+		},
+		{
+			name: "kdcs", def: []string{}, check: hosts, example: []string{"dc1.example.com", "dc2.example.com"},
+			field: func(c *Config) any { return &c.ADCS.KDCs },
+			doc:   "Domain controllers to ask for tickets, HOST or HOST:PORT, in this order. Empty: those of krb5_file, or those that DNS names for the realm.",
+		},
+		{
+			name: "krb5_file", def: "", path: inFile, example: "/etc/krb5.conf",
+			field: func(c *Config) any { return &c.ADCS.Krb5File },
+			doc:   "A krb5.conf whose realms, domain controllers and encryption types count. Empty: none is read.",
+		},
+		{
+			name: "spn", def: "", check: servicePrincipal, example: "HTTP/ca-web.example.com",
+			field: func(c *Config) any { return &c.ADCS.SPN },
+			doc:   "Service principal name of the web server, with Kerberos and NTLM. Empty: HTTP/ and the host of url.",
+		},
+		{
+			name: "channel_binding", def: true,
+			field: func(c *Config) any { return &c.ADCS.ChannelBinding },
+			doc:   "Tie each login by NTLM or Kerberos to its TLS connection, as Extended Protection of IIS demands. Switch it off only where a proxy ends TLS before the web server.",
 		},
 		{
 			name: "ca_file", def: "", path: inFile, example: "iis-ca.pem",
@@ -41,6 +71,16 @@ func adcsKeys() []key {
 			doc:   "User-Agent of our requests. Empty: our own, or \"CiscoRA 1.0\" with ra.compat_sequence.",
 		},
 		{
+			name: "client_certificate_file", def: "", path: inFile, example: "iis-client.pem",
+			field: func(c *Config) any { return &c.ADCS.ClientCertificateFile },
+			doc:   "Certificate to show to a web server that demands one, besides the login of username. With TLS 1.3 the server must ask for it when the connection begins (netsh http: clientcertnegotiation=enable). Not tried on a real server.",
+		},
+		{
+			name: "client_key_file", def: "", path: secretIn, example: "iis-client.key",
+			field: func(c *Config) any { return &c.ADCS.ClientKeyFile },
+			doc:   "Its private key.",
+		},
+		{
 			name: "agent_certificate_file", def: "", path: inFile, example: "agent.pem",
 			field: func(c *Config) any { return &c.ADCS.AgentCertificateFile },
 			doc:   "Enrollment agent certificate that vouches for phones, which cannot sign a request themselves.",
@@ -51,9 +91,24 @@ func adcsKeys() []key {
 			doc:   "Its private key.",
 		},
 		{
-			name: "vouch", def: VouchCMCSupplied, check: oneOf(VouchCMCSupplied, VouchAgentOnly),
+			name: "vouch", def: VouchCMCSupplied, check: oneOf(VouchCMCSupplied, VouchAgentOnly, VouchOnBehalf),
 			field: func(c *Config) any { return &c.ADCS.Vouch },
-			doc:   "Form of a vouched request: cmc-supplied or agent-only.",
+			doc:   "Form of a vouched request: cmc-supplied, agent-only, or on-behalf (in the name of an account of Active Directory, see requester). Microsoft documents all three; none was tried on a real server.",
+		},
+		{
+			name: "sign_requests", def: SignOff, check: oneOf(SignOff, SignCMC, SignPKCS7),
+			field: func(c *Config) any { return &c.ADCS.SignRequests },
+			doc:   "Whether the enrollment agent signs requests that devices have signed themselves, for a template that demands an authorized signature: off, cmc, or pkcs7 (in the name of an account, see requester). Not tried on a real server.",
+		},
+		{
+			name: "requester", def: "", check: account, example: `EXAMPLE\{name}$`,
+			field: func(c *Config) any { return &c.ADCS.Requester },
+			doc:   `The account that a request is for, with vouch = "on-behalf" or sign_requests = "pkcs7": DOMAIN\{name}$ (a computer) or DOMAIN\{name} (a user), in which {name} is the common name of the request. Each device needs that account, and the template builds the subject from it.`,
+		},
+		{
+			name: "requester_names", def: "SEP[0-9A-Fa-f]{12}", check: pattern,
+			field: func(c *Config) any { return &c.ADCS.RequesterNames },
+			doc:   "Regular expression that the whole common name must match for that. Who may choose a name that it matches gets a certificate of the account: never let it match people or servers.",
 		},
 		{
 			name: "connect_timeout", def: 10 * time.Second, check: lasts(100*time.Millisecond, 10*time.Minute),

@@ -199,6 +199,27 @@ func TestProblems(t *testing.T) {
 			},
 		},
 		{
+			name: "enrollment agent for signed requests", text: "[est]\nlisten=':8084'\ncertificate_file='a'\nkey_file='b'\nusers_file='u'\n[capf]\nlisten=''\n" +
+				"[adcs]\nurl='https://ca/certsrv'\ntemplate='T'\nusername='u'\npassword_file='p'\nsign_requests='pkcs7'\n",
+			want: []string{
+				`callsign.toml:8:1: adcs.agent_certificate_file: is missing: adcs.sign_requests = "pkcs7" needs it`,
+				`callsign.toml:8:1: adcs.agent_key_file: is missing: adcs.sign_requests = "pkcs7" needs it`,
+				`callsign.toml:8:1: adcs.requester: is missing: adcs.sign_requests = "pkcs7" needs it`,
+			},
+		},
+		{
+			name: "on behalf of whom", text: minimal + "[adcs]\nvouch='on-behalf'\nrequester='{name}$'\nrequester_names=''\nsign_requests='cms'\n",
+			want: []string{
+				`callsign.toml:10:12: adcs.requester: must be DOMAIN\{name}$ or DOMAIN\{name} (got "{name}$")`,
+				`callsign.toml:11:18: adcs.requester_names: is empty: every name could be asked for`,
+				`callsign.toml:12:16: adcs.sign_requests: must be off, cmc or pkcs7, did you mean "cmc"? (got "cms")`,
+			},
+		},
+		{
+			name: "on behalf of nobody", text: minimal + "[adcs]\nvouch='on-behalf'\n",
+			want: []string{`callsign.toml:8:1: adcs.requester: is missing: adcs.vouch = "on-behalf" needs it`},
+		},
+		{
 			name: "vouchers", text: "[capf]\nlisten=''\n[est]\nlisten=':8084'\ncertificate_file='a'\nkey_file='b'\nusers_file='u'\n" +
 				"[ra]\nauthority='local'\nvouchers=['CN=x', 'abc']\n[ca]\ncertificate_file='c'\nkey_file='d'\n",
 			want: []string{
@@ -370,4 +391,30 @@ func write(t *testing.T, dir, name, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestADCSLogin: which account logs in to AD CS, and how, is judged as a whole.
+func TestADCSLogin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, lines, want string }{
+		{"password", `username = "LAB\\ra"` + "\npassword_file = 'pw'", ""},
+		{"keytab without Kerberos", `username = "LAB\\ra"` + "\npassword_file = 'pw'\nkeytab_file = 'k'", `adcs.keytab_file: is of no use with adcs.auth = "ntlm"`},
+		{"no secret", `username = "LAB\\ra"`, "adcs.password_file: is missing"},
+		{"keytab", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'\nkeytab_file = 'k'", ""},
+		{"keytab and password", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'\nkeytab_file = 'k'\npassword_file = 'pw'", "adcs.password_file: is set beside adcs.keytab_file"},
+		{"Kerberos without secret", "auth = 'kerberos'\nusername = 'ra@LAB.EXAMPLE'", "adcs.password_file: is missing"},
+		{"no realm", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'", "adcs.kerberos_realm: is missing"},
+		{"realm", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'\nkerberos_realm = 'LAB.EXAMPLE'\nkdcs = ['dc1', 'dc2.lab.example:8088', '[::1]:88']", ""},
+		{"realm of krb5.conf", "auth = 'kerberos'\nusername = 'ra'\npassword_file = 'pw'\nkrb5_file = '/etc/krb5.conf'", ""},
+		{"bad realm", "username = 'ra'\npassword_file = 'pw'\nkerberos_realm = 'ra@LAB'", "adcs.kerberos_realm: must be the DNS name of a domain"},
+		{"bad KDC", "username = 'ra'\npassword_file = 'pw'\nkdcs = ['dc1:kerberos']", `adcs.kdcs: must list HOST or HOST:PORT, not "dc1:kerberos"`},
+		{"bad service", "username = 'ra'\npassword_file = 'pw'\nspn = 'ca.lab.example'", "adcs.spn: must be CLASS/HOST"},
+		{"service", "username = 'ra'\npassword_file = 'pw'\nspn = 'HTTP/ca.lab.example'\nchannel_binding = false", ""},
+	} {
+		_, err := config.Parse("/c/callsign.toml", []byte("[capf]\nlisten = ''\n[est]\nlisten = '127.0.0.1:0'\nusers_file = 'u'\ncertificate_file = 'e'\nkey_file = 'e'\n[ra]\nauthority = 'adcs'\n"+
+			"[adcs]\nurl = 'https://ca/certsrv'\ntemplate = 'T'\n"+tt.lines+"\n"))
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %v; want %q", tt.name, err, tt.want)
+		}
+	}
 }

@@ -101,9 +101,11 @@ func TestRenderRoundTrip(t *testing.T) {
 	}
 	full.CA = config.CA{CertificateFile: in("ca.pem"), KeyFile: in("ca.key"), ChainFile: in("chain.pem"), MinRSABits: 1024}
 	full.ADCS = config.ADCS{
-		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, PasswordFile: in("pw"), Auth: config.AuthBasic,
-		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),
-		Vouch: config.VouchAgentOnly, ConnectTimeout: time.Second, LoginTimeout: 2 * time.Second, SubmitTimeout: 3 * time.Minute,
+		URL: "https://ca/certsrv", Template: "Cisco \"RA\"", Username: `LAB\ciscora`, Auth: config.AuthKerberos,
+		KeytabFile: in("keytab"), Krb5File: in("krb5.conf"), Realm: "LAB.EXAMPLE", KDCs: []string{"dc1", "dc2:88"}, SPN: "HTTP/ca", ChannelBinding: true,
+		CAFile: in("iis.pem"), UserAgent: "CiscoRA 1.0", ClientCertificateFile: in("iis-client.pem"), ClientKeyFile: in("iis-client.key"), AgentCertificateFile: in("agent.pem"), AgentKeyFile: in("agent.key"),
+		Vouch: config.VouchOnBehalf, SignRequests: config.SignPKCS7, Requester: `LAB\{name}$`, RequesterNames: "(SEP|ATA).*",
+		ConnectTimeout: time.Second, LoginTimeout: 2 * time.Second, SubmitTimeout: 3 * time.Minute,
 		FetchTimeout: 4 * time.Second, SkipTemplateCheck: true, ConnectTo: "127.0.0.1:443", TotalTimeout: time.Hour, LostAnswerIDs: 1, LostAnswerMissing: 2,
 	}
 	full.EST = config.EST{

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"callsign/cmc"
 	"callsign/internal/enroll"
 	"callsign/internal/fleet"
 )
@@ -31,6 +32,50 @@ func oneOf(values ...string) func(any) string {
 		}
 		return text
 	}
+}
+
+// hosts judges a list of HOST or HOST:PORT.
+func hosts(value any) string {
+	for _, h := range value.([]string) {
+		text := h
+		if !strings.Contains(h, ":") {
+			text += ":88"
+		}
+		if host, _, err := net.SplitHostPort(text); err != nil || host == "" || address(text) != "" || strings.ContainsAny(h, " /@") {
+			return fmt.Sprintf("must list HOST or HOST:PORT, not %q", h)
+		}
+	}
+	return ""
+}
+
+// realm judges the name of a Kerberos realm.
+func realm(value any) string {
+	if strings.ContainsAny(value.(string), " \t@/\\:") {
+		return "must be the DNS name of a domain"
+	}
+	return ""
+}
+
+// servicePrincipal judges the name of a service, such as HTTP/host.
+func servicePrincipal(value any) string {
+	text := value.(string)
+	class, host, ok := strings.Cut(text, "/")
+	if text != "" && (!ok || class == "" || host == "" || strings.ContainsAny(text, " \t@\\")) {
+		return "must be CLASS/HOST, such as HTTP/ca.example.com"
+	}
+	return ""
+}
+
+// account judges a pattern for the name of an account.
+func account(value any) string {
+	text := value.(string)
+	if text == "" {
+		return ""
+	}
+	if _, err := cmc.ParseAccountPattern(text, ".+"); err != nil {
+		return `must be DOMAIN\{name}$ or DOMAIN\{name}`
+	}
+	return ""
 }
 
 func between(low, high int) func(any) string {

@@ -24,6 +24,7 @@ import (
 	"callsign/internal/certfile"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
+	"callsign/internal/enterprise"
 	"callsign/internal/fleet"
 	"callsign/internal/handset"
 	"callsign/internal/setup"
@@ -184,7 +185,7 @@ func freePort(t *testing.T) string {
 }
 
 // newDeployment is a deployment on fixed ports, with its simulated AD CS when the issuer is an online CA.
-func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*config.Config, *enterprise) {
+func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*config.Config, *enterprise.Enterprise) {
 	t.Helper()
 	d, err := setup.New(t.Context(), setup.Options{Dir: t.TempDir(), Issuer: issuer, Host: "127.0.0.1", AnyPort: true, Key: local.P256})
 	if err != nil {
@@ -192,20 +193,21 @@ func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*c
 	}
 	c := &d.Config
 	c.CAPF.Listen, c.EST.Listen = freePort(t), freePort(t)
-	var e *enterprise
+	var e *enterprise.Enterprise
 	if issuer == config.IssuerOnlineCA {
 		if err := os.MkdirAll(c.Trace.Dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		if e, err = startEnterprise(t.Context(), c.Trace.Dir, "Secret-1", slog.New(slog.DiscardHandler)); err != nil {
+		e, err = enterprise.Start(t.Context(), enterprise.Options{Dir: filepath.Join(c.Dir, enterpriseDir), LogDir: c.Trace.Dir})
+		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			if err := e.close(); err != nil {
+			if err := e.Close(); err != nil {
 				t.Error(err)
 			}
 		})
-		if err := joinEnterprise(t.Context(), c, e, "Secret-1"); err != nil {
+		if err := joinEnterprise(t.Context(), c, e); err != nil {
 			t.Fatal(err)
 		}
 		c.CAPF.RAURL = "https://" + c.EST.Listen + "/.well-known/est"
@@ -286,7 +288,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 
 // killOnce enrols a new phone on a server that is killed at its nth event, and returns that event; empty when the
 // enrolment had fewer.
-func killOnce(t *testing.T, c *config.Config, e *enterprise, n int) string {
+func killOnce(t *testing.T, c *config.Config, e *enterprise.Enterprise, n int) string {
 	t.Helper()
 	name := fmt.Sprintf("SEP0000000%05X", n)
 	addPhone(t, c, name)
@@ -360,7 +362,7 @@ func killOnce(t *testing.T, c *config.Config, e *enterprise, n int) string {
 	}
 	if e != nil {
 		issued := 0
-		for _, r := range e.server.Issued() {
+		for _, r := range e.Server().Issued() {
 			if strings.Contains(r.Subject, name) {
 				issued++
 			}

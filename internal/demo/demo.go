@@ -18,6 +18,7 @@ import (
 	"callsign/internal/app"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
+	"callsign/internal/enterprise"
 	"callsign/internal/fleet"
 	"callsign/internal/handset"
 )
@@ -27,18 +28,22 @@ type Options struct {
 	Phones int    // how many; at least 1
 	Issuer string // config.IssuerOnlineCA or config.IssuerLocal
 	Dir    string // kept; empty: a temporary directory that Close removes
+	// Behaviour is what goes wrong; with the issuer config.IssuerOnlineCA only.
+	Behaviour Behaviour
 	// Handler gets the structured log of all services; nil discards it.
 	Handler slog.Handler
 	// Step is told what has been done, one line each; Enrolled after each phone. Both may be nil and are never called
 	// concurrently.
 	Step     func(line string)
 	Enrolled func(done, failed, total int)
+	// Troubled is told, before the phones call, that the registration authority cannot work and why. May be nil.
+	Troubled func(*Problem)
 }
 
 // Phone is how a phone fared.
 type Phone struct {
 	Name        string `json:"name"`
-	State       string `json:"state"` // "issued" or "failed"
+	State       string `json:"state"` // "issued", "pending" (the CA waits for approval) or "failed"
 	Serial      string `json:"serial"`
 	Issuer      string `json:"issuer"`
 	NotAfter    string `json:"not_after"`
@@ -46,16 +51,21 @@ type Phone struct {
 	RequestID   string `json:"request_id"` // the CA's number; empty with the local issuer
 	Certificate string `json:"certificate"`
 	Key         string `json:"key"`
-	Error       string `json:"error,omitempty"`
+	Error       string `json:"error,omitempty"` // what the phone saw
+	// Problem is what is on record of its last call; nil when there is no trouble, or nothing on record.
+	Problem *Problem `json:"problem,omitempty"`
 }
 
 // Report is what came of the phones.
 type Report struct {
 	Phones   int     `json:"phones"`
 	Issued   int     `json:"issued"`
+	Pending  int     `json:"pending,omitempty"`
 	Failed   int     `json:"failed"`
 	Duration float64 `json:"duration_seconds"`
 	Items    []Phone `json:"items"`
+	// RA tells why the registration authority could not work when the phones called; nil when it could.
+	RA *Problem `json:"ra_problem,omitempty"`
 }
 
 // Demo is a running world.
@@ -71,9 +81,11 @@ type world struct {
 	o          Options
 	dir        string
 	temporary  bool
-	enterprise *enterprise
+	enterprise *enterprise.Enterprise
 	capf, est  net.Listener
 	app        *app.App
+	witness    *witness
+	ra         *Problem // see Report.RA
 }
 
 // Start makes the world and lets every phone enrol. It returns when the last phone is done; the world goes on until
@@ -85,7 +97,11 @@ func Start(ctx context.Context, o Options) (*Demo, error) {
 	if o.Handler == nil {
 		o.Handler = slog.DiscardHandler
 	}
-	w := &world{o: o}
+	if !o.Behaviour.IsZero() && o.Issuer != config.IssuerOnlineCA {
+		return nil, fmt.Errorf("nothing can go wrong with AD CS when the issuer is %s", o.Issuer)
+	}
+	w := &world{o: o, witness: newWitness(o.Handler)}
+	w.o.Handler = w.witness
 	d, err := w.start(ctx)
 	if err != nil {
 		return nil, errors.Join(err, w.close(ctx))
@@ -103,7 +119,7 @@ func (w *world) start(ctx context.Context) (*Demo, error) {
 		return nil, err
 	}
 	if w.enterprise != nil {
-		w.step("AD CS (simulated)  %s, template %s", w.enterprise.url, template)
+		w.step("AD CS (simulated)  %s, template %s", w.enterprise.URL, w.enterprise.Templates[0])
 	}
 	w.app, err = app.Start(ctx, app.Options{Config: c, Handler: w.o.Handler, CAPF: w.capf, EST: w.est})
 	if err != nil {
@@ -113,7 +129,7 @@ func (w *world) start(ctx context.Context) (*Demo, error) {
 	d := &Demo{Dir: w.dir, Endpoints: w.app.Endpoints(), w: w}
 	w.step("EST (RA)           %s", d.Endpoints.EST)
 	w.step("CAPF               %s", d.Endpoints.CAPF)
-	if err := w.app.WaitReady(ctx); err != nil {
+	if err := w.waitReady(ctx); err != nil {
 		return nil, err
 	}
 	names, err := w.addPhones(ctx)
@@ -121,8 +137,43 @@ func (w *world) start(ctx context.Context) (*Demo, error) {
 		return nil, err
 	}
 	d.Report = w.enrol(ctx, names, d.Endpoints.CAPF)
-	d.Report.Duration = time.Since(began).Seconds()
+	d.Report.Duration, d.Report.RA = time.Since(began).Seconds(), w.ra
 	return d, ctx.Err()
+}
+
+// readyWithin bounds the wait for a registration authority that has its CA's certificates. It is longer than each of the
+// timeouts with which the CA is asked, so that the authority itself can say what is wrong.
+const readyWithin = 45 * time.Second
+
+// waitReady returns when the phones may call: when the CA's chain is known, or, where things go wrong on purpose, when it
+// is known why it is not. A real RA would be up and useless as well.
+func (w *world) waitReady(ctx context.Context) error {
+	if w.o.Behaviour.IsZero() {
+		return w.app.WaitReady(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() { ready <- w.app.WaitReady(waiting) }()
+	select {
+	case err := <-ready:
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			w.ra = &Problem{
+				What: "the registration authority does not get the certificates of the CA", ErrCode: "ra.chain-unknown",
+				Why: fmt.Sprintf("the CA has said nothing for %s", readyWithin), Fix: "run callsign check with the configuration of this demo",
+			}
+			break
+		}
+		return err
+	case <-w.witness.seen.failed:
+		w.ra = w.witness.seen.problem
+		cancel()
+		<-ready //nolint:errcheck // it was told to end
+	}
+	if w.o.Troubled != nil {
+		w.o.Troubled(w.ra)
+	}
+	return nil
 }
 
 func (w *world) step(format string, args ...any) {
@@ -175,13 +226,16 @@ func (w *world) enrol(ctx context.Context, names []string, server string) Report
 			mu.Lock()
 			defer mu.Unlock()
 			r.Items[i] = p
-			if p.State == stateIssued {
+			switch p.State {
+			case stateIssued:
 				r.Issued++
-			} else {
+			case statePending:
+				r.Pending++
+			default:
 				r.Failed++
 			}
 			if w.o.Enrolled != nil {
-				w.o.Enrolled(r.Issued, r.Failed, r.Phones)
+				w.o.Enrolled(r.Issued, r.Pending+r.Failed, r.Phones)
 			}
 			return nil
 		})
@@ -191,8 +245,9 @@ func (w *world) enrol(ctx context.Context, names []string, server string) Report
 }
 
 const (
-	stateIssued = "issued"
-	stateFailed = "failed"
+	stateIssued  = "issued"
+	statePending = "pending"
+	stateFailed  = "failed"
 )
 
 // call is one phone, with the retries that phones make when the CA needs longer than they wait.
@@ -204,13 +259,18 @@ func (w *world) call(ctx context.Context, name, server string) Phone {
 		return p
 	}
 	h := handset.Phone{Name: name, Server: server, Dir: filepath.Join(w.dir, "phones"), TLS: tc, Retries: 3, RetryInterval: time.Second, Log: slog.New(w.o.Handler)}
+	if w.ra != nil {
+		h.Retries = 0 // once is enough to see it
+	}
 	r, err := h.Enroll(ctx)
 	switch {
 	case err != nil:
 		p.Error = err.Error()
-		return p
 	case r.Certificate == nil:
 		p.Error = fmt.Sprintf("session ended with reason %d and no certificate", r.Reason)
+	}
+	if p.Error != "" {
+		w.explain(ctx, &p)
 		return p
 	}
 	p.State = stateIssued
@@ -234,6 +294,21 @@ func (w *world) call(ctx context.Context, name, server string) Phone {
 	return p
 }
 
+// explain adds to a phone without certificate what is on record of it.
+func (w *world) explain(ctx context.Context, p *Phone) {
+	d, err := w.app.Records.Phones.Device(ctx, p.Name)
+	if err != nil || d.Note == nil {
+		return // what the phone saw must do
+	}
+	p.Problem = &Problem{What: p.Name + " has no certificate", ErrCode: d.Note.Code, Why: d.Note.Detail, Fix: d.Note.Remedy}
+	if rows, err := w.app.Records.Journal.ByOwner(ctx, fleet.Owner(p.Name)); err == nil && len(rows) > 0 {
+		p.RequestID = rows[0].Progress.RequestID
+		if rows[0].State == enroll.Pending && d.Note.Code == "fleet.approval-pending" {
+			p.State = statePending
+		}
+	}
+}
+
 // Wait returns when ctx ends, or with the error of a service that failed.
 func (d *Demo) Wait(ctx context.Context) error { return d.w.app.Wait(ctx) }
 
@@ -251,7 +326,7 @@ func (w *world) close(ctx context.Context) error {
 		}
 	}
 	if w.enterprise != nil {
-		errs = append(errs, w.enterprise.close())
+		errs = append(errs, w.enterprise.Close())
 	}
 	if w.temporary {
 		errs = append(errs, os.RemoveAll(w.dir))

@@ -27,6 +27,7 @@ import (
 	"callsign/internal/app"
 	"callsign/internal/certfile"
 	"callsign/internal/config"
+	"callsign/internal/enterprise"
 	"callsign/internal/handset"
 )
 
@@ -252,7 +253,7 @@ const (
 func TestSevenRows(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t, 1, config.IssuerOnlineCA)
-	agent, user := "CiscoRA+1.0", account
+	agent, user := "CiscoRA+1.0", enterprise.DefaultAccount
 	login := []iisRow{
 		{"GET", "/certsrv", "-", "-", agent, "-", refusedLogin},
 		{"GET", "/certsrv", "-", user, agent, "-", movedLogin},
@@ -328,7 +329,7 @@ func TestTraces(t *testing.T) {
 		{
 			issuer: config.IssuerOnlineCA,
 			capf: []string{
-				"Certificate Generation Method=OnlineCA:4", "Online CA hostname is 127.0.0.1", "Online CA Template is " + template,
+				"Certificate Generation Method=OnlineCA:4", "Online CA hostname is 127.0.0.1", "Online CA Template is " + enterprise.DefaultTemplate,
 				"CA Type is Online CA, setting up EST Connection", "EST set server details success!!",
 				"CA Mode is OnlineCA, Initiating Automatic Certificate Enrollment",
 				"Calling enrollCertUsingEST() csr_file=", "Inside  X509_REQ *read_csr()", "Completed action in X509_REQ *read_csr()",

@@ -33,7 +33,7 @@ func TestCAPFUsesALabel(t *testing.T) {
 	if err != nil || len(rows) != 1 || !strings.HasPrefix(rows[0].Owner, "est:phones/") {
 		t.Fatalf("held: %+v, %v; want one request of the label", rows, err)
 	}
-	if n := len(p.enterprise.server.Requests()); n != 0 {
+	if n := len(p.enterprise.Server().Requests()); n != 0 {
 		t.Errorf("the CA has %d requests before the approval", n)
 	}
 	if _, err := (&enroll.Engine{Journal: p.a.Records.Journal}).Approve(t.Context(), rows[0].ID, enroll.Decision{By: "admin"}); err != nil {

@@ -16,6 +16,7 @@ import (
 	"callsign/internal/app"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
+	"callsign/internal/enterprise"
 	"callsign/internal/fleet"
 	"callsign/internal/handset"
 )
@@ -24,7 +25,7 @@ import (
 type product struct {
 	t          *testing.T
 	c          *config.Config
-	enterprise *enterprise
+	enterprise *enterprise.Enterprise
 	capf, est  net.Listener
 	a          *app.App
 	mu         sync.Mutex
@@ -176,7 +177,7 @@ func states(rows []enroll.Enrolment) string {
 // issuedBy returns what the simulated CA has issued to a phone.
 func (p *product) issuedBy(name string) []certsrvtest.Record {
 	var out []certsrvtest.Record
-	for _, r := range p.enterprise.server.Issued() {
+	for _, r := range p.enterprise.Server().Issued() {
 		if strings.Contains(r.Subject, name) {
 			out = append(out, r)
 		}

@@ -24,6 +24,7 @@ import (
 	"callsign/cmc"
 	"callsign/internal/certfile"
 	"callsign/internal/config"
+	"callsign/internal/enterprise"
 )
 
 // libESTPatience is how long libEST waits for an answer before it reports EST_ERR_SSL_READ (35).
@@ -155,9 +156,9 @@ func (i *impatient) certified(patience time.Duration) (c *x509.Certificate, come
 }
 
 // oneRequest demands that the CA was asked once, and issued this certificate.
-func oneRequest(t *testing.T, e *enterprise, c *x509.Certificate) {
+func oneRequest(t *testing.T, e *enterprise.Enterprise, c *x509.Certificate) {
 	t.Helper()
-	asked, issued := e.server.Requests(), e.server.Issued()
+	asked, issued := e.Server().Requests(), e.Server().Issued()
 	if len(asked) != 1 || len(issued) != 1 {
 		t.Fatalf("the CA has %d requests and issued %d certificates, want one", len(asked), len(issued))
 	}
@@ -210,11 +211,11 @@ type muffler struct {
 }
 
 // muffle lets c's RA speak to the CA of e through a muffler.
-func muffle(t *testing.T, c *config.Config, e *enterprise) *muffler {
+func muffle(t *testing.T, c *config.Config, e *enterprise.Enterprise) *muffler {
 	t.Helper()
 	m := &muffler{
-		listener: listen(t), to: strings.TrimSuffix(strings.TrimPrefix(e.url, "https://"), "/certsrv"), open: make(chan struct{}),
-		heard: func() bool { return len(e.server.Requests()) > 0 },
+		listener: listen(t), to: strings.TrimSuffix(strings.TrimPrefix(e.URL, "https://"), "/certsrv"), open: make(chan struct{}),
+		heard: func() bool { return len(e.Server().Requests()) > 0 },
 	}
 	c.ADCS.ConnectTo = m.listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -295,6 +296,11 @@ func TestKilledBetweenSubmissionAndAnswer(t *testing.T) {
 			first := make(chan told, 1)
 			go func() {
 				a, err := client.ask()
+				if when != "before the client is answered" && err != nil {
+					// As in TestSlowCA: on a busy machine a client may have to come back without having been told.
+					t.Logf("first try: %v", err)
+					a, err = client.ask()
+				}
 				first <- told{a, err}
 			}()
 			if when == "before the client is answered" {
@@ -315,7 +321,7 @@ func TestKilledBetweenSubmissionAndAnswer(t *testing.T) {
 					t.Errorf("the killed server answered %d", a.status)
 				}
 			}
-			if r := e.server.Requests(); len(r) != 1 || r[0].Disposition != certsrvtest.DispositionIssued {
+			if r := e.Server().Requests(); len(r) != 1 || r[0].Disposition != certsrvtest.DispositionIssued {
 				t.Fatalf("requests at the CA when the server was killed: %+v", r)
 			}
 			close(m.open)

@@ -26,7 +26,7 @@ func (p *product) behave(words string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.enterprise.server.SetBehaviour("", b); err != nil {
+	if err := p.enterprise.Server().SetBehaviour("", b); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -45,9 +45,9 @@ func (p *product) waitFor(what string, done func() bool) {
 // approve decides the one pending request of the phone, as the CA's manager does.
 func (p *product) approve() {
 	p.t.Helper()
-	for _, r := range p.enterprise.server.Requests() {
+	for _, r := range p.enterprise.Server().Requests() {
 		if r.Disposition == certsrvtest.DispositionPending && strings.Contains(r.Subject, troubled) {
-			if err := p.enterprise.server.Approve(p.t.Context(), r.ID); err != nil {
+			if err := p.enterprise.Server().Approve(p.t.Context(), r.ID); err != nil {
 				p.t.Fatal(err)
 			}
 			return
@@ -213,8 +213,8 @@ func (p *product) showsTrouble(tt trouble, code string) {
 func (p *product) deniedForGood() {
 	p.t.Helper()
 	r, err := p.call(troubled)
-	if err != nil || r.Operation != capf.OperationNone || len(p.enterprise.server.Requests()) != 1 {
-		p.t.Errorf("after the refusal: operation %v, %v, %d requests", r.Operation, err, len(p.enterprise.server.Requests()))
+	if err != nil || r.Operation != capf.OperationNone || len(p.enterprise.Server().Requests()) != 1 {
+		p.t.Errorf("after the refusal: operation %v, %v, %d requests", r.Operation, err, len(p.enterprise.Server().Requests()))
 	}
 	_, err = p.a.Records.Phones.UpdateDevice(p.t.Context(), troubled, func(d *fleet.Device) error {
 		d.Schedule(fleet.OperationInstall, time.Now())
@@ -243,7 +243,7 @@ func TestAnswerLostAfterIssuing(t *testing.T) {
 			p.add(troubled)
 			p.behave("drop,times=1")
 			p.settled(troubled, p.certified(troubled))
-			if n := len(p.enterprise.server.Requests()); n != 1 {
+			if n := len(p.enterprise.Server().Requests()); n != 1 {
 				t.Errorf("the CA has %d requests", n)
 			}
 		})
@@ -268,7 +268,7 @@ func TestDeniedByTheManager(t *testing.T) {
 			p.add(troubled)
 			p.behave("pending")
 			p.refused(troubled, capf.ReasonInvalidElement)
-			if err := p.enterprise.server.Deny(1); err != nil {
+			if err := p.enterprise.Server().Deny(1); err != nil {
 				t.Fatal(err)
 			}
 			p.waitFor("the refusal is known", func() bool {
@@ -354,7 +354,7 @@ func TestWrongPasswordForTheCA(t *testing.T) {
 			if d.Note == nil || d.Note.Code != want || d.Note.Remedy == "" || rows[0].Failure == nil {
 				t.Errorf("note %+v%s, want %s", d.Note, states(rows), want)
 			}
-			if n := len(p.enterprise.server.Requests()); n != 0 {
+			if n := len(p.enterprise.Server().Requests()); n != 0 {
 				t.Errorf("the CA has %d requests", n)
 			}
 			p.stop()

@@ -31,7 +31,7 @@ func TestVoucherIsKnownByItsFingerprint(t *testing.T) {
 	if err := p.c.CheckFiles(); err != nil {
 		t.Errorf("the configuration is not accepted: %v", err)
 	}
-	twin, err := p.enterprise.issuing.NewLeaf(t.Context(), local.LeafOptions{
+	twin, err := p.enterprise.Issuing().NewLeaf(t.Context(), local.LeafOptions{
 		Purpose: local.Voucher, CAOptions: local.CAOptions{Subject: pkix.Name{
 			CommonName: certs[0].Subject.CommonName, Organization: certs[0].Subject.Organization,
 		}},
@@ -43,7 +43,7 @@ func TestVoucherIsKnownByItsFingerprint(t *testing.T) {
 		t.Fatalf("subject %s, want %s", twin.Certificate.Subject, certs[0].Subject)
 	}
 	if err := errors.Join(
-		certfile.WriteCertificates(p.c.CAPF.RACertificateFile, twin.Certificate, p.enterprise.issuing.Certificate),
+		certfile.WriteCertificates(p.c.CAPF.RACertificateFile, twin.Certificate, p.enterprise.Issuing().Certificate),
 		certfile.WriteKey(p.c.CAPF.RAKeyFile, twin.Signer),
 	); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,8 @@ const (
 	FamilyProblem Family = "problem"     // of our operations, "room.kebab-case"
 	FamilyChain   Family = "chain fault" // of a certificate chain, "snake_case"
 	FamilyOpenSSL Family = "openssl"     // X.509 verification errors that are no chain fault of ours, "openssl:27"
+	FamilyWindows Family = "windows"     // status codes of Windows and AD CS, "0x80094800"; Win32 errors have the alias "win32:5"
+	FamilyIIS     Family = "iis"         // status and substatus of the web server IIS, "iis:401.2"
 	FamilyCurl    Family = "curl"        // exit codes of curl that logs of registration authorities quote, "curl:60"
 )
 

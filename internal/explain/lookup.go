@@ -30,7 +30,7 @@ func Lookup(query string) []Match { return loaded().lookup(query) }
 
 func (c *catalogue) lookup(query string) []Match {
 	text := printable(query)
-	name := strings.TrimSpace(text)
+	name := statusCode(strings.TrimSpace(text))
 	refs := c.index[name]
 	if refs == nil {
 		refs = c.folded[strings.ToLower(name)]
@@ -178,7 +178,7 @@ func (c *catalogue) search(text string) []Match {
 	for i, line := range lines {
 		line = squeeze(line)
 		lines[i] = lower(line)
-		for _, h := range slices.Concat(c.codes(line), c.wordings(lines[i])) {
+		for _, h := range slices.Concat(c.codes(line), c.iisHits(line), c.wordings(lines[i])) {
 			h.start, h.end, h.line = h.start+start, h.end+start, i
 			hits = append(hits, h)
 		}
@@ -251,9 +251,10 @@ var named = regexp.MustCompile(`\b(?:code|reason|fault)["']?[=:] ?["']?([a-z_]+)
 func (c *catalogue) codes(line string) []hit {
 	var hits []hit
 	add := func(word string, at int) {
-		refs := c.index[word]
-		if hexadecimal(word) {
-			refs = c.folded[strings.ToLower(word)] // programs do not agree on the case of digits
+		name := statusCode(word)
+		refs := c.index[name]
+		if hexadecimal(name) {
+			refs = c.folded[strings.ToLower(name)] // programs do not agree on the case of digits
 		}
 		for _, r := range refs {
 			hits = append(hits, hit{ref: r, start: at, end: at + len(word), weight: codeWeight + len(word)})
@@ -265,7 +266,7 @@ func (c *catalogue) codes(line string) []hit {
 			n = len(line) - at
 		}
 		word := strings.TrimRight(line[at:at+n], ".:_-")
-		if hexadecimal(word) || strings.ContainsAny(word, ".:_-") && strings.IndexFunc(word, isLetter) >= 0 {
+		if hexadecimal(word) || hexadecimal(statusCode(word)) || strings.ContainsAny(word, ".:_-") && strings.IndexFunc(word, isLetter) >= 0 {
 			add(word, at)
 		}
 		at += n + 1

@@ -346,8 +346,8 @@ func TestFailures(t *testing.T) {
 			if e.Code() != tc.code || !strings.Contains(e.Error(), tc.want) || !strings.Contains(e.Remedy(), tc.remedy) {
 				t.Errorf("got %s: %v; %s; want %s: ...%s...; ...%s...", e.Code(), e, e.Remedy(), tc.code, tc.want, tc.remedy)
 			}
-			if !strings.HasPrefix(e.Error(), "server.test:443: ") {
-				t.Errorf("the server is not named: %v", e)
+			if !strings.HasPrefix(e.Error(), "server.test:443: ") || !e.Connected {
+				t.Errorf("the server is not named, or said to be out of reach: %v", e)
 			}
 		})
 	}
@@ -385,7 +385,7 @@ func TestTimeout(t *testing.T) {
 			})
 			began := time.Now()
 			_, err := probe.Handshake(t.Context(), probe.Target{Address: address, Timeout: 100 * time.Millisecond})
-			if e := problem(t, err); e.Code() != probe.CodeTimeout || !strings.Contains(e.Error(), tc.want) {
+			if e := problem(t, err); e.Code() != probe.CodeTimeout || !strings.Contains(e.Error(), tc.want) || !e.Connected {
 				t.Errorf("got %s: %v", e.Code(), e)
 			}
 			if !errors.Is(err, context.DeadlineExceeded) {
@@ -442,8 +442,8 @@ func TestNoConnection(t *testing.T) {
 			if e.Code() != tc.code || !strings.Contains(e.Error(), tc.reason) || !strings.Contains(e.Remedy(), tc.remedy) {
 				t.Errorf("got %s: %v; %s", e.Code(), e, e.Remedy())
 			}
-			if strings.Contains(e.Error(), "dial tcp") {
-				t.Errorf("Go's words: %v", e)
+			if strings.Contains(e.Error(), "dial tcp") || e.Connected {
+				t.Errorf("Go's words, or a connection: %v", e)
 			}
 		})
 	}

@@ -20,7 +20,9 @@ type Error struct {
 	Reason  string // why, in the words of the system or of the peer; empty when Detail says it all
 	Fix     string // what to do
 	Alert   Alert  // with which the server ended the handshake; 0 for none
-	Err     error  // underlying error, or nil
+	// Connected tells that there was a TCP connection: what failed came after it.
+	Connected bool
+	Err       error // underlying error, or nil
 }
 
 // The codes of an Error.
@@ -110,7 +112,7 @@ func systemWords(err error) string {
 
 // handshakeError says why the handshake failed. received is what the server had sent until then.
 func handshakeError(t *Target, g *greeting, p *Presented, received []byte, err error) *Error {
-	e := &Error{Address: t.Address, ErrCode: CodeTLSFailed, Err: err, Alert: alertIn(err)}
+	e := &Error{Address: t.Address, ErrCode: CodeTLSFailed, Err: err, Alert: alertIn(err), Connected: true}
 	switch {
 	case late(err):
 		e.timeout(g.timeout, received)
@@ -232,7 +234,7 @@ func (e *Error) explainAlert(serverName string) {
 // unreadable says which presented certificate does not parse.
 func unreadable(t *Target, index int, err error) *Error {
 	return &Error{
-		Address: t.Address, ErrCode: CodeCertificateUnreadable, Err: err,
+		Address: t.Address, ErrCode: CodeCertificateUnreadable, Err: err, Connected: true,
 		Detail: fmt.Sprintf("certificate %d that the server presents does not parse", index+1),
 		Reason: strings.TrimPrefix(err.Error(), "x509: "),
 		Fix:    "have the certificate issued again, in the form of RFC 5280; clients that are stricter than others refuse this one",

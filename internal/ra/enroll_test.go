@@ -245,6 +245,32 @@ func TestDenialIsForgotten(t *testing.T) {
 	check(t, err)
 }
 
+// TestNewConfigurationForgetsDenials: what the CA refused before a reload is asked again at once, by the very same request.
+func TestNewConfigurationForgetsDenials(t *testing.T) {
+	t.Parallel()
+	var conf ra.Config
+	w := newWorld(t, func(c *ra.Config) { conf = *c }).ready()
+	w.ca.behave(func(context.Context, ca.Request, ca.Ledger) (ca.Outcome, error) {
+		return ca.Outcome{Status: ca.Denied, Denial: &ca.Error{ErrCode: "certsrv.denied", Final: true, Detail: "no"}}, nil
+	})
+	csr := newCSR(t, newKey(t), "SEP001122334455")
+	for range 2 {
+		_, err := w.client(nil).SimpleEnroll(t.Context(), csr)
+		wantStatus(t, err, 403)
+	}
+	if asked, _ := w.ca.counts(); asked != 1 {
+		t.Errorf("the CA was asked %d times", asked)
+	}
+	w.ca.behave(nil)
+	var err error
+	w.ra, err = ra.New(conf) // as a reload does, with another template in it
+	check(t, err)
+	w.serve()
+	w.ready()
+	_, err = w.client(nil).SimpleEnroll(t.Context(), csr)
+	check(t, err)
+}
+
 func TestWhoMayEnroll(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil).ready()

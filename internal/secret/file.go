@@ -58,6 +58,19 @@ func FromFile(path string) (String, error) {
 	return String{v: string(data)}, nil
 }
 
+// BytesFromFile reads a secret that is no text, such as a keytab, from path. The file must be a regular file, not empty,
+// which group and others cannot read. Every failure is a *FileError.
+func BytesFromFile(path string) (Bytes, error) {
+	data, err := read(path)
+	if err != nil {
+		return Bytes{}, err
+	}
+	if len(data) == 0 {
+		return Bytes{}, &FileError{Path: path, ErrCode: "secret.file-empty", Detail: "is empty", Fix: "write the secret into " + path}
+	}
+	return Bytes{v: data}, nil
+}
+
 // CheckFile reports as a *FileError what FromFile would refuse before it reads: the file is missing, cannot be
 // opened, is no regular file, or can be read by group or others. It serves for private keys as well.
 func CheckFile(path string) error {

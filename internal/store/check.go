@@ -19,13 +19,9 @@ const checkWait = 5 * time.Second
 // newest one that this program knows. Version 0 means that there is no file yet, or nothing in it. Errors that a user can
 // act on are *Error.
 func Check(ctx context.Context, path string) (version, newest int64, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, nil
-	}
-	// mode=rw does not create the file, and unlike ro it leaves no -wal file behind; query_only keeps it unchanged.
-	db, err := sql.Open("sqlite", dsn(path, true, checkWait)+"&mode=rw")
-	if err != nil {
-		return 0, 0, fmt.Errorf("open %s: %w", path, err)
+	db, err := readable(path)
+	if db == nil || err != nil {
+		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var tables int64
@@ -50,4 +46,30 @@ func Check(ctx context.Context, path string) (version, newest int64, err error) 
 			"run the newer version of the program that wrote it, or restore a backup made before the upgrade", nil)
 	}
 	return version, newest, nil
+}
+
+// HighestRequestID is that of [Journal] for a database that nobody has opened: it is read as Check reads it. 0 when there
+// is no file. Its schema has to be the newest.
+func HighestRequestID(ctx context.Context, path, authority string) (_ int64, err error) {
+	db, err := readable(path)
+	if db == nil || err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var n sql.NullInt64
+	err = db.QueryRowContext(ctx, highestCANumber, authority).Scan(&n)
+	return n.Int64, explain(path, err)
+}
+
+// readable opens a database for reading; nil when there is no file.
+func readable(path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	// mode=rw does not create the file, and unlike ro it leaves no -wal file behind; query_only keeps it unchanged.
+	db, err := sql.Open("sqlite", dsn(path, true, checkWait)+"&mode=rw")
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
 }

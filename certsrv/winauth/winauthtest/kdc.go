@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -22,6 +23,9 @@ type KDC struct {
 	addr string
 	env  []string
 	proc *process
+
+	mu       sync.Mutex
+	services map[string]string // keytabs by service
 }
 
 // KDCOption changes a KDC before it starts.
@@ -47,7 +51,7 @@ func StartKDC(t testing.TB, opts ...KDCOption) *KDC {
 	}
 	program := need(t, "krb5-kdc", "/usr/sbin/krb5kdc")
 	need(t, "krb5-admin-server", "/usr/sbin/kadmin.local")
-	k := &KDC{dir: scratch(t), addr: freeAddr(t)}
+	k := &KDC{dir: scratch(t), addr: freeAddr(t), services: map[string]string{}}
 	k.env = []string{"KRB5_CONFIG=" + k.Config(), "KRB5_KDC_PROFILE=" + k.path("kdc.conf"), "KRB5RCACHEDIR=" + k.dir}
 	fill := strings.NewReplacer("$T", k.dir, "$ADDR", k.addr, "$REALM", Realm, "$HOST", Host,
 		"$LIFE", fmt.Sprintf("%ds", int(s.life.Seconds())))
@@ -81,15 +85,21 @@ func (k *KDC) AddUser(t testing.TB, name, password string) {
 	k.Admin(t, "addprinc", "-pw", password, name+"@"+Realm)
 }
 
-// AddService adds a service principal such as "HTTP/lab-dc.test.example" with a random key and returns the path of a new
-// keytab with it, which every user may read.
+// AddService adds a service principal such as "HTTP/lab-dc.test.example" with a random key, unless it is there, and returns
+// the path of a keytab with it, which every user may read.
 func (k *KDC) AddService(t testing.TB, name string) string {
 	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if path := k.services[name]; path != "" {
+		return path
+	}
 	k.Admin(t, "addprinc", "-randkey", name+"@"+Realm)
 	path := k.Keytab(t, name)
 	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the keytab of a test; Apache's children read it
 		t.Fatal(err)
 	}
+	k.services[name] = path
 	return path
 }
 

@@ -68,6 +68,9 @@ func write(t testing.TB, path, content string) {
 	}
 }
 
+// longestLog is how many octets of a log are shown when a test has failed.
+const longestLog = 4 << 10
+
 // process is a peer that runs until it is stopped or the test ends.
 type process struct {
 	name string
@@ -106,7 +109,7 @@ func start(t testing.TB, env []string, logs []string, program string, args ...st
 			t.Logf("%s wrote: %s", p.name, p.out.String())
 			for _, path := range logs {
 				log, err := os.ReadFile(path) //nolint:gosec // a log of the peer
-				t.Logf("%s: %s %v", path, log, err)
+				t.Logf("%s: %s %v", path, log[max(0, len(log)-longestLog):], err)
 			}
 		}
 	})

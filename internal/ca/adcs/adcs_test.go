@@ -168,6 +168,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
+func pkixName(cn string) pkix.Name { return pkix.Name{CommonName: cn} }
+
 func name(t testing.TB, cn string) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(pkix.Name{CommonName: cn}.ToRDNSequence())
@@ -236,7 +238,7 @@ func TestIssue(t *testing.T) {
 		{"bare key", "CiscoRA", bare, nil, nil, ca.POPVouched},
 		{"bare key, template wants a signature", "CallsignPhone", bare, nil, nil, ca.POPVouched},
 		{"bare key, agent only", "CallsignPhone", bare, func(c *adcs.Config) { c.Shape = cmc.AgentOnly }, nil, ca.POPVouched},
-		{"signed request, template wants a signature", "CallsignPhone", signed, func(c *adcs.Config) { c.AgentForSigned = true }, nil, ca.POPSigned},
+		{"signed request, template wants a signature", "CallsignPhone", signed, func(c *adcs.Config) { c.SignRequests = adcs.SignCMC }, nil, ca.POPSigned},
 		{"French pages", "CallsignPhone", bare, nil, func(c *certsrvtest.Config, _ *certsrv.Client) { c.Lang = certsrvtest.French }, ca.POPVouched},
 		{"compat sequence", "CiscoRA", bare, nil, func(_ *certsrvtest.Config, c *certsrv.Client) { c.Compat = true }, ca.POPVouched},
 		{"Basic", "CiscoRA", bare, nil, func(s *certsrvtest.Config, c *certsrv.Client) { s.Basic = true; c.Auth.Method = winauth.Basic }, ca.POPVouched},

@@ -33,8 +33,12 @@ const (
 	DefaultLoginPause = time.Minute
 )
 
-// mostTried bounds the search for a lost answer, whatever the settings.
-const mostTried = 4096
+const (
+	// mostTried bounds the search for a lost answer, whatever the settings.
+	mostTried = 4096
+	// renewalGap is between two looks for a renewed CA that issued certificates cause.
+	renewalGap = time.Minute
+)
 
 // Config says whom to ask and how.
 type Config struct {
@@ -52,8 +56,11 @@ type Config struct {
 	Agent      crypto.Signer
 	AgentChain []*x509.Certificate
 	Shape      cmc.Shape // of the request for a bare key; 0 means cmc.Supplied
-	// AgentForSigned adds the agent's signature to really signed requests too, for templates that demand it.
-	AgentForSigned bool
+	// SignRequests says whether the agent signs really signed requests, too, for templates that demand it.
+	SignRequests Signing
+	// OnBehalf names Account in CMC requests, whose certificates AD CS then makes for that account of the directory.
+	OnBehalf bool
+	Account  cmc.AccountPattern // needed for OnBehalf and SignPKCS7
 
 	Missing    int           // ids in a row that do not exist and end the search for a lost answer; 0 means 8
 	Tried      int           // ids looked at in one search; 0 means 64
@@ -66,6 +73,16 @@ type Config struct {
 	Log    *slog.Logger     // nil: nothing is logged
 }
 
+// Signing says what becomes of requests that are really signed.
+type Signing int
+
+// What becomes of really signed requests. All but SignNothing need an enrollment agent.
+const (
+	SignNothing Signing = iota // they go as they are
+	SignCMC                    // the agent signs a CMC request around them
+	SignPKCS7                  // the agent signs a PKCS #7 message around them, on behalf of Config.Account
+)
+
 // Authority is the authority "adcs". It implements ca.Authority, ca.Checker and ca.LoginChecker.
 type Authority struct {
 	c   Config
@@ -73,6 +90,7 @@ type Authority struct {
 
 	mu      sync.Mutex
 	chain   []*x509.Certificate
+	again   time.Time // not before then the chain is read again for an unknown issuer
 	refused *ca.Error // the last refusal of the own account
 	until   time.Time // how long it is repeated
 }
@@ -91,8 +109,11 @@ func New(c Config) (*Authority, error) {
 	if c.Agent != nil && len(c.AgentChain) == 0 {
 		return nil, errors.New("adcs: the enrollment agent has a key and no certificate")
 	}
-	if c.Agent == nil && c.AgentForSigned {
-		return nil, errors.New("adcs: signed requests are to be wrapped and there is no enrollment agent")
+	if c.Agent == nil && c.SignRequests != SignNothing {
+		return nil, errors.New("adcs: an enrollment agent is to sign requests and there is none")
+	}
+	if (c.OnBehalf || c.SignRequests == SignPKCS7) && c.Account.IsZero() {
+		return nil, errors.New("adcs: requests are to be on behalf of accounts and no pattern gives their names")
 	}
 	setDefault(&c.Missing, DefaultMissing)
 	setDefault(&c.Tried, DefaultTried)
@@ -205,7 +226,10 @@ func checkTemplate(ctx context.Context, c *certsrv.Client, template string) erro
 // CheckLogin implements ca.LoginChecker: it logs in with these credentials and looks whether the template of
 // their label is offered to their owner.
 func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
-	c := a.as(l)
+	c, err := a.as(l)
+	if err != nil {
+		return a.failure(err, false)
+	}
 	defer a.close(ctx, c)
 	if err := checkTemplate(ctx, c, a.ofLabel(l.Label)); err != nil {
 		return a.failure(err, false)
@@ -214,15 +238,22 @@ func (a *Authority) CheckLogin(ctx context.Context, l *ca.Login) error {
 }
 
 // as is the client for somebody else's credentials, with connections of its own.
-func (a *Authority) as(l *ca.Login) *certsrv.Client {
+func (a *Authority) as(l *ca.Login) (*certsrv.Client, error) {
 	o := a.c.Client
 	auth := o.Auth
 	auth.User, auth.Password = l.User, winauth.NewPassword(l.Password)
+	if o.Auth.Kerberos != nil {
+		tickets, err := o.Auth.Kerberos.For(l.User, auth.Password)
+		if err != nil { // a name or a password that no domain controller could know
+			return nil, &ca.Error{ErrCode: ca.CodeLoginRefused, Final: true, Detail: "AD CS web enrollment", Err: err, Fix: "log in as user@REALM with the account's password"}
+		}
+		auth = tickets.Credentials()
+	}
 	return &certsrv.Client{
-		URL: o.URL, Auth: auth, TLS: o.TLS, DialContext: o.DialContext, UserAgent: o.UserAgent, Compat: o.Compat,
+		URL: o.URL, Auth: auth, SPN: o.SPN, NoChannelBinding: o.NoChannelBinding, TLS: o.TLS, DialContext: o.DialContext, UserAgent: o.UserAgent, Compat: o.Compat,
 		ConnectTimeout: o.ConnectTimeout, LoginTimeout: o.LoginTimeout, FetchTimeout: o.FetchTimeout, SubmitTimeout: o.SubmitTimeout,
 		MaxSessions: 1, SkipTemplateCheck: o.SkipTemplateCheck, Log: o.Log, Now: o.Now,
-	}
+	}, nil
 }
 
 func (a *Authority) close(ctx context.Context, c *certsrv.Client) {
@@ -254,7 +285,7 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 		}
 	}
 	e := &ca.Error{
-		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: remedy(p), HResult: uint32(p.HResult), Final: !p.Retryable,
+		ErrCode: p.ErrCode, Detail: "AD CS web enrollment", Fix: Remedy(p), HResult: uint32(p.HResult), Final: !p.Retryable,
 		Timeout: p.Timeout, Err: p,
 	}
 	if own && p.ErrCode == ca.CodeLoginRefused && a.c.LoginPause > 0 {
@@ -265,23 +296,28 @@ func (a *Authority) failure(err error, own bool) *ca.Error {
 	return e
 }
 
-// remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
+// Remedy is the client's remedy with the keys of the configuration to set. That for an untrusted certificate names its key
 // itself.
-func remedy(p *certsrv.Problem) string {
+func Remedy(p *certsrv.Problem) string {
 	keys := ""
+	if p.Timeout {
+		return p.Fix + " (" + timeoutKey(p) + ")"
+	}
 	switch p.ErrCode {
-	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName:
+	case certsrv.CodeBadConfiguration, certsrv.CodeNotFound, certsrv.CodeUnexpectedPage, certsrv.CodeWrongName, certsrv.CodeRedirected:
 		keys = "adcs.url"
 	case certsrv.CodeNotResolved, certsrv.CodeCannotConnect:
 		keys = "adcs.url, adcs.connect_to"
 	case certsrv.CodeTLSFailed:
 		keys = "adcs.url"
 	case certsrv.CodeNotAuthenticated:
-		keys = "adcs.username, adcs.password_file, adcs.auth"
+		keys = "adcs.username, adcs.password_file, adcs.keytab_file, adcs.auth, adcs.channel_binding"
+	case certsrv.CodeKDCUnreachable:
+		keys = "adcs.kerberos_realm, adcs.kdcs, adcs.krb5_file"
+	case certsrv.CodeNoTicket:
+		keys = "adcs.url, adcs.spn, adcs.username"
 	case certsrv.CodeForbidden:
-		keys = "adcs.username"
-	case certsrv.CodeTimeout:
-		keys = "adcs.connect_timeout, adcs.login_timeout, adcs.fetch_timeout, adcs.submit_timeout"
+		keys = "adcs.username, adcs.client_certificate_file"
 	case certsrv.CodeTemplateNotOffered:
 		keys = "adcs.template, adcs.skip_template_check"
 	}
@@ -291,15 +327,30 @@ func remedy(p *certsrv.Problem) string {
 	return p.Fix + " (" + keys + ")"
 }
 
+// timeoutKey names the key of the time that was too short.
+func timeoutKey(p *certsrv.Problem) string {
+	if w, ok := errors.AsType[*winauth.Error](p); ok {
+		switch w.Phase {
+		case winauth.PhaseConnect, winauth.PhaseTLS:
+			return "adcs.connect_timeout"
+		case winauth.PhaseLogin:
+			return "adcs.login_timeout"
+		case winauth.PhaseRequest:
+		}
+	}
+	if p.Op == "submit" {
+		return "adcs.submit_timeout"
+	}
+	return "adcs.fetch_timeout"
+}
+
 // issued makes the outcome of a certificate, and says what it lacks for a phone.
 func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificate, id string) ca.Outcome {
 	out := ca.Outcome{Status: ca.Issued, Certificate: c.Raw, RequestID: id, POP: ca.POPVouched}
 	if r.CSR != nil && !r.Renamed() {
 		out.POP = ca.POPSigned
 	}
-	a.mu.Lock()
-	chain := a.chain
-	a.mu.Unlock()
+	chain := a.chainFor(ctx, c)
 	for issuer := issuerOf(c, chain); issuer != nil && len(out.Chain) < len(chain); issuer = issuerOf(issuer, chain) {
 		out.Chain = append(out.Chain, issuer.Raw)
 		if bytes.Equal(issuer.RawIssuer, issuer.RawSubject) {
@@ -314,6 +365,30 @@ func (a *Authority) issued(ctx context.Context, r ca.Request, c *x509.Certificat
 			slog.String("remedy", fmt.Sprintf("add it to the extensions of template %q (Key Usage, Application Policies), then enroll again", a.template(r))))
 	}
 	return out
+}
+
+// chainFor is the known chain. When the issuer of c is not in it the CA was renewed, and it is read again. That of a chain that
+// was never read is left to who wants one.
+func (a *Authority) chainFor(ctx context.Context, c *x509.Certificate) []*x509.Certificate {
+	now := a.c.Now()
+	a.mu.Lock()
+	chain := a.chain
+	renewed := len(chain) > 0 && issuerOf(c, chain) == nil && !now.Before(a.again)
+	if renewed {
+		a.again = now.Add(renewalGap)
+	}
+	a.mu.Unlock()
+	if !renewed {
+		return chain
+	}
+	a.log.InfoContext(ctx, "the CA signs with a certificate that is not known yet, its certificates are read again", slog.String("ca", Name),
+		slog.String("issuer", c.Issuer.String()), slog.String("key_id", fmt.Sprintf("%X", c.AuthorityKeyId)))
+	fresh, err := a.Chain(ctx)
+	if err != nil {
+		a.log.WarnContext(ctx, "certificates of the renewed CA not read", slog.String("ca", Name), slog.String("err", err.Error()))
+		return chain // the certificate counts; its chain comes with the next look
+	}
+	return fresh
 }
 
 func issuerOf(c *x509.Certificate, chain []*x509.Certificate) *x509.Certificate {

@@ -6,6 +6,7 @@ const (
 	CodeNoAgent          = "adcs.no-agent"          // a bare key, and no enrollment agent is configured
 	CodeNotVouched       = "adcs.not-vouched"       // a bare key that nobody vouches for
 	CodeRenamed          = "adcs.renamed"           // other names by changeSubjectName, and no enrollment agent is configured
+	CodeNoAccount        = "adcs.no-account"        // the subject of a request on behalf of an account names none
 	CodeRequest          = "adcs.request"           // the request could not be made
 	CodeNotReadable      = "adcs.not-readable"      // the account may not read the request that it asks for
 	CodeTotal            = "adcs.total-timeout"     // one attempt at a request took longer than all of it may

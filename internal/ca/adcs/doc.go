@@ -2,10 +2,14 @@
 //
 // # What is sent
 //
-// A PKCS#10 that is really signed goes as it is (Config.AgentForSigned wraps it for templates that demand an RA
-// signature). A bare key goes as a CMC request around a PKCS#10 in Microsoft's null form, signed by an enrollment agent
-// (cmc.Shape says in which shape). Which shape a real server takes is documented by Microsoft and was not tried by us; a
-// subordinate CA that signs locally needs none of this and is what we recommend.
+// A PKCS#10 that is really signed goes as it is; for templates that demand an RA signature Config.SignRequests wraps it into
+// a CMC request or a PKCS #7 message that an enrollment agent signs. A bare key goes as a CMC request around a PKCS#10 in
+// Microsoft's null form, signed by the agent (cmc.Shape says in which shape). Requests on behalf of an account
+// (Config.OnBehalf, SignPKCS7) name it: AD CS then builds the subject from the directory. Config.Account makes the name of
+// the request's common name, which only those may choose who may have the certificate of that account.
+//
+// Which of these a real server takes is documented by Microsoft and was not tried by us, and this package never changes from
+// one to another by itself; a subordinate CA that signs locally needs none of this and is what we recommend.
 //
 // # Exactly once
 //

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"callsign/certsrv"
-	"callsign/cmc"
 	"callsign/internal/ca"
 )
 
@@ -79,7 +78,10 @@ func (a *Authority) issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Ou
 			return ca.Outcome{}, err
 		}
 	} else {
-		client = a.as(r.Login)
+		var err error
+		if client, err = a.as(r.Login); err != nil {
+			return ca.Outcome{}, err
+		}
 		defer a.close(ctx, client)
 	}
 	w := &work{a: a, r: r, l: l, client: client, own: own, user: user}
@@ -134,51 +136,6 @@ func loginNeeded(user string, p ca.Progress) *ca.Error {
 
 // parked is how long a request rests that only the client's own call can bring on.
 const parked = 24 * time.Hour
-
-// message is what goes into the form.
-func (w *work) message() ([]byte, error) {
-	c, renamed := w.a.c, w.r.Renamed()
-	if w.r.CSR != nil && !c.AgentForSigned && !renamed {
-		return w.r.CSR, nil
-	}
-	if c.Agent == nil && renamed {
-		return nil, &ca.Error{
-			ErrCode: CodeRenamed, Final: true, Detail: "the request asks for other names by changeSubjectName, which AD CS does not know, and no enrollment agent is configured that could ask for them",
-			Fix: "let the device put the wanted names into a new request, or set adcs.agent_certificate_file and adcs.agent_key_file to an enrollment agent certificate (template Enrollment Agent)",
-		}
-	}
-	if c.Agent == nil {
-		return nil, &ca.Error{
-			ErrCode: CodeNoAgent, Final: true, Detail: "the key is bare and no enrollment agent certificate is configured",
-			Fix: "set adcs.agent_certificate_file and adcs.agent_key_file to an enrollment agent certificate (template Enrollment Agent), or, simpler: let the enterprise CA issue a subordinate CA certificate for section [ca] and set capf.issuer = \"local\"",
-		}
-	}
-	csr := w.r.CSR
-	if csr == nil || renamed {
-		if w.r.Vouch == "" && !renamed {
-			return nil, &ca.Error{
-				ErrCode: CodeNotVouched, Final: true, Detail: "the key is bare and nobody vouches for its owner",
-				Fix: "this is a fault of the caller; report it with the request id",
-			}
-		}
-		var err error
-		if csr, err = cmc.NullSignedRaw(w.r.PublicKey, w.r.Subject, w.r.Extensions, cmc.Microsoft); err != nil {
-			return nil, unusable(err)
-		}
-	}
-	der, err := cmc.ADCSRequest(csr, w.a.template(w.r), c.Shape, c.Agent, c.AgentChain, c.Now(), c.Random)
-	if err != nil {
-		return nil, unusable(err)
-	}
-	return der, nil
-}
-
-func unusable(err error) *ca.Error {
-	return &ca.Error{
-		ErrCode: CodeRequest, Final: true, Detail: "the request to AD CS could not be made", Err: err,
-		Fix: "check the enrollment agent's certificate and key (adcs.agent_certificate_file, adcs.agent_key_file): callsign check",
-	}
-}
 
 // submit posts the request. The journal knows that it may have been posted before the first octet leaves.
 func (w *work) submit(ctx context.Context, again bool) (ca.Outcome, error) {
@@ -298,6 +255,7 @@ func (w *work) outcome(ctx context.Context, answer certsrv.Answer, posted bool) 
 		problem = &certsrv.Problem{ErrCode: certsrv.CodeUnexpectedPage, Detail: "the CA's answer has no known outcome"}
 	}
 	e := w.a.failure(problem, w.own)
+	w.signatures(e, answer.HResult)
 	if answer.Outcome == certsrv.Failed && posted && answer.RequestID == "" {
 		// An error page with no id: the CA took nothing.
 		if err := w.takeBack(ctx); err != nil {

@@ -50,6 +50,8 @@ type Exporter struct {
 	AgentChain []*x509.Certificate
 	Template   string    // certificate template of AD CS that a CMC request names; may be empty
 	Shape      cmc.Shape // of a CMC request; 0 means cmc.Supplied
+	// Account names the account that a CMC request is on behalf of; the zero value names nobody.
+	Account cmc.AccountPattern
 }
 
 // Request returns r as PEM in the form f. made is when the request was made: it stands in a CMC request, so that the same request gives
@@ -106,6 +108,13 @@ func (x Exporter) cmc(r ca.Request, made time.Time) ([]byte, error) {
 		shape = cmc.Supplied
 	}
 	// Without a random source signatures are deterministic (RFC 6979).
+	if !x.Account.IsZero() {
+		account, err := x.Account.Account(r.Subject)
+		if err != nil {
+			return nil, err
+		}
+		return cmc.ADCSOnBehalfRequest(csr, x.Template, account, shape, x.Agent, x.AgentChain, made, nil)
+	}
 	return cmc.ADCSRequest(csr, x.Template, shape, x.Agent, x.AgentChain, made, nil)
 }
 

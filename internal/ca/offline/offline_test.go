@@ -125,6 +125,38 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// TestOnBehalf: a CMC request names the account of a device that may have one, and no other is written.
+func TestOnBehalf(t *testing.T) {
+	t.Parallel()
+	agent, err := newRoot(t, "Agent Root").NewLeaf(t.Context(), local.LeafOptions{Purpose: local.EnrollmentAgent, CAOptions: local.CAOptions{Subject: pkix.Name{CommonName: "Agent"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := offline.Exporter{Agent: agent.Signer, AgentChain: []*x509.Certificate{agent.Certificate}, Template: "Phone"}
+	r := bare(t, local.P256)
+	for names, ok := range map[string]bool{".*": true, "nobody": false} {
+		if x.Account, err = cmc.ParseAccountPattern(`LAB\{name}$`, names); err != nil {
+			t.Fatal(err)
+		}
+		text, err := x.Request(r, offline.FormCMC, made)
+		if !ok {
+			var coded *ca.Error
+			if !errors.As(err, &coded) || coded.Code() != offline.CodeRequest {
+				t.Errorf("a name that may not be asked for: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(text)
+		checkForm(t, r, offline.FormCMC, block.Bytes, agent.Certificate)
+		if !bytes.Contains(block.Bytes, []byte("RequesterName=LAB%5C")) {
+			t.Error("no account is named")
+		}
+	}
+}
+
 // checkForm reads a request as its receiver does.
 func checkForm(t *testing.T, r ca.Request, form offline.Form, der []byte, agent *x509.Certificate) {
 	t.Helper()

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"callsign/internal/enterprise"
+	"callsign/internal/secret"
+)
+
+func (e *env) simCommand() *cobra.Command {
+	return group("sim", "Simulated servers to practise on and to test other clients with", e.simADCS())
+}
+
+// simFlags are the flags of sim adcs.
+type simFlags struct {
+	o                    enterprise.Options
+	behaviour            string
+	passwordFile, keytab string
+	admin                string
+	templates            []string
+}
+
+func (e *env) simADCS() *cobra.Command {
+	var s simFlags
+	cmd := &cobra.Command{
+		Use: "adcs", Short: "Run a simulated AD CS web enrollment server", Args: noArgs,
+		Long: `Run a simulated server of Active Directory Certificate Services Web Enrollment: the pages under /certsrv with a CA of
+their own, logins by NTLM, Basic and, with a keytab, Kerberos, channel bindings, pending requests, renewals, CRLs, and the log of
+IIS. It is meant for tests of every client, and it can break in the ways that people report.
+
+A line for each request goes to stdout. With --dir the CA, its requests and the account's password stay and come up again; without
+it everything is gone at the end. Nothing here is made to be reached by anybody else: it listens on loopback unless told otherwise.
+
+With --behaviour something goes wrong. WORDS are these, with commas between them:
+
+` + wordList(enterprise.Words()),
+		Example: `  callsign sim adcs
+  callsign sim adcs --dir sim --listen 127.0.0.1:8443 --behaviour slow=12s,pending,lang=fr
+  callsign sim adcs --behaviour epa=require --template WebServer --template SubCA --admin 127.0.0.1:8444
+  callsign sim adcs --keytab http.keytab --host ca.lab.example --listen 127.0.0.1:443`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.runSim(cmd.Context(), &s) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.o.Listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
+	f.StringVar(&s.o.Host, "host", "", "`name` of the web server in its URL and certificate (default: the address)")
+	f.StringVar(&s.o.Dir, "dir", "", "keep everything in this `directory` (default: a temporary one that goes away)")
+	behaviourFlag(cmd, &s.behaviour, enterprise.Words())
+	f.StringArrayVar(&s.templates, "template", nil, "`name` of a template, repeatable; WebServer, EnrollmentAgent and SubCA are what AD CS ships (default "+enterprise.DefaultTemplate+")")
+	f.StringVar(&s.o.Account, "user", enterprise.DefaultAccount, "the `account` that may log in, DOMAIN\\user")
+	f.StringVar(&s.passwordFile, "password-file", "", "`file` with its password as the only line (default: one is made)")
+	f.StringVar(&s.keytab, "keytab", "", "keytab `file` of HTTP/host, for logins by Kerberos")
+	f.StringVar(&s.admin, "admin", "", "loopback `HOST:PORT` for the CA's manager: approve, deny, change the behaviour")
+	f.IntVar(&s.o.FirstRequestID, "first-request-id", 1, "`number` of the first request of a new CA")
+	f.IntVar(&s.o.Renewals, "renewals", 0, "how `often` the CA was renewed, 0 to 31; every other time with a new key")
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitInterrupted)
+}
+
+func (e *env) runSim(ctx context.Context, s *simFlags) error {
+	if err := e.simOptions(s); err != nil {
+		return err
+	}
+	admin, err := listenAdmin(ctx, s.admin)
+	if err != nil {
+		return err
+	}
+	lines := &requestLines{out: e.out, json: e.json}
+	if !e.quiet || e.json {
+		s.o.IISLog = lines
+	}
+	sim, err := enterprise.Start(ctx, s.o)
+	if err != nil {
+		if admin != nil {
+			err = errors.Join(err, admin.Close())
+		}
+		return simError(err)
+	}
+	stop := func() error { return nil }
+	if admin != nil {
+		stop = serveAdmin(admin, sim)
+	}
+	e.simFacts(sim, admin)
+	err = sim.Wait(ctx)
+	// The inspection goes on working after the end, the directory does not.
+	summary := sim.Summary()
+	err = errors.Join(err, stop(), sim.Close())
+	if err != nil {
+		return &exitError{code: exitFailed, err: err}
+	}
+	e.hint("\nended: %s\n", summary)
+	if s.o.Dir != "" {
+		e.hint("CA, requests and log are kept in %s: the same command goes on with them\n", sim.Dir)
+	}
+	return &exitError{code: exitInterrupted}
+}
+
+// simOptions reads what the flags name.
+func (e *env) simOptions(s *simFlags) error {
+	var err error
+	if s.o.Behaviour, _, err = enterprise.ParseBehaviour(s.behaviour); err != nil {
+		return badBehaviour(err)
+	}
+	if !strings.Contains(s.o.Account, `\`) {
+		return usage(fmt.Errorf(`--user %q: write the account as DOMAIN\user`, s.o.Account))
+	}
+	if s.o.FirstRequestID < 1 {
+		return usage(fmt.Errorf("--first-request-id %d: request ids begin with 1 or more", s.o.FirstRequestID))
+	}
+	if s.o.Renewals < 0 || s.o.Renewals > 31 {
+		return usage(fmt.Errorf("--renewals %d: use 0 to 31", s.o.Renewals))
+	}
+	host, _, err := net.SplitHostPort(s.o.Listen)
+	if err != nil {
+		return usage(fmt.Errorf("--listen %q: use HOST:PORT, such as 127.0.0.1:8443", s.o.Listen))
+	}
+	if !loopback(host) {
+		e.hint("warning: everybody who reaches %s can talk to this server; it is made for tests\n", s.o.Listen)
+	}
+	s.o.Templates = s.templates
+	if s.passwordFile != "" {
+		if s.o.Password, err = secret.FromFile(s.passwordFile); err != nil {
+			return err
+		}
+	}
+	if s.keytab != "" {
+		if s.o.Keytab, err = secret.BytesFromFile(s.keytab); err != nil {
+			return err
+		}
+	}
+	s.o.Log = slog.New(slog.DiscardHandler)
+	if e.logLevel != "" {
+		h, _, err := e.logHandler(e.logLevel, e.logForm)
+		if err != nil {
+			return err
+		}
+		s.o.Log = slog.New(h)
+	}
+	return nil
+}
+
+// simError gives what is wrong with flags the exit code of wrong flags.
+func simError(err error) error {
+	if p, ok := errors.AsType[*enterprise.Problem](err); ok && (p.ErrCode == enterprise.CodeTemplate || p.ErrCode == enterprise.CodeBehaviour || p.ErrCode == enterprise.CodeDirectory) {
+		return &exitError{code: exitUsage, err: err}
+	}
+	return err
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// listenAdmin listens for the CA's manager, who has no login.
+func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil //nolint:nilnil // no admin is no fault
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || !loopback(host) {
+		return nil, usage(fmt.Errorf("--admin %q: use HOST:PORT of loopback, such as 127.0.0.1:8444: it has no login", address))
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &enterprise.Problem{
+			ErrCode: enterprise.CodeListen, Detail: fmt.Sprintf("cannot listen on %s: %v", address, err), Err: err,
+			Fix: "end what uses the port (ss -ltnp), or choose another one with --admin; port 0 takes a free one",
+		}
+	}
+	return l, nil
+}
+
+// serveAdmin serves the CA's manager until the function that it returns is called.
+func serveAdmin(l net.Listener, sim *enterprise.Enterprise) func() error {
+	srv := &http.Server{Handler: sim.AdminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(l) }) // ends with Close
+	return func() error {
+		err := srv.Close()
+		wg.Wait()
+		return err
+	}
+}
+
+// simFacts says what a client needs, and what to try.
+func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) {
+	for _, f := range [][2]string{
+		{"pages", sim.URL},
+		{"trust", sim.Path(enterprise.CAFile)},
+		{"account", sim.Account},
+		{"password file", or(sim.PasswordFile, "the one that was named")},
+		{"templates", strings.Join(sim.Templates, ", ")},
+		{"IIS log", sim.LogDir},
+	} {
+		e.hint("%-14s %s\n", f[0], f[1])
+	}
+	if admin != nil {
+		e.hint("%-14s http://%s/requests\n", "manager", admin.Addr())
+	}
+	trust, base := shellQuote(sim.Path(enterprise.CAFile)), strings.TrimSuffix(sim.URL, "/certsrv")
+	e.hint("\nTry:\n")
+	e.hint("  curl --cacert %s --ntlm -u %s %s/certsrv/certcarc.asp      # it asks for the password\n", trust, shellQuote(sim.Account), base)
+	e.hint("  openssl s_client -connect %s -CAfile %s </dev/null\n", strings.TrimPrefix(base, "https://"), trust)
+	if admin != nil {
+		e.hint("  curl -X PUT --data 'deny=0x80094800' http://%s/behaviour\n", admin.Addr())
+	}
+	e.hint("\n")
+	fmt.Fprintf(e.err, "ready web enrollment %s\n", sim.URL)
+}
+
+// requestLines turns the lines of IIS's log into ours.
+type requestLines struct {
+	out  io.Writer
+	json bool
+}
+
+// simRequest is a request in JSON, one object a line.
+type simRequest struct {
+	Time      string `json:"time"`
+	User      string `json:"user"`
+	Method    string `json:"method"`
+	Path      string `json:"path"`
+	Query     string `json:"query"`
+	Status    int    `json:"status"`
+	Substatus int    `json:"substatus"`
+	Win32     uint32 `json:"win32"`
+	Agent     string `json:"user_agent"`
+	Millis    int    `json:"time_taken_milliseconds"`
+}
+
+// Write implements io.Writer. It gets whole lines.
+func (l *requestLines) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		f := strings.Fields(line)
+		if strings.HasPrefix(line, "#") || len(f) != 15 {
+			continue
+		}
+		status, _ := strconv.Atoi(f[11]) // our own server writes numbers
+		substatus, _ := strconv.Atoi(f[12])
+		win32, _ := strconv.ParseUint(f[13], 10, 32)
+		millis, _ := strconv.Atoi(f[14])
+		r := simRequest{
+			Time: f[0] + "T" + f[1] + "Z", User: dash(f[7]), Method: f[3], Path: f[4], Query: dash(f[5]), Status: status, Substatus: substatus,
+			Win32: uint32(win32), Agent: strings.ReplaceAll(dash(f[9]), "+", " "), Millis: millis,
+		}
+		if err := l.print(r); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func dash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+func (l *requestLines) print(r simRequest) error {
+	if l.json {
+		return json.NewEncoder(l.out).Encode(r)
+	}
+	what := r.Path
+	if r.Query != "" {
+		what += "?" + r.Query
+	}
+	code := strconv.Itoa(r.Status)
+	if r.Substatus != 0 || r.Win32 != 0 {
+		code = fmt.Sprintf("%d.%d %d", r.Status, r.Substatus, r.Win32)
+	}
+	_, err := fmt.Fprintf(l.out, "%s  %-20s  %-4s %s  %s  %dms\n", r.Time[11:19], visible(or(r.User, "-")), visible(r.Method), visible(what), code, r.Millis)
+	return err
+}
