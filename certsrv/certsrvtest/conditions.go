@@ -110,11 +110,11 @@ func (c Conditions) check() error {
 	if c.SlowLogin < 0 || c.SlowPages < 0 {
 		return errors.New("negative delay")
 	}
-	if c.Refusal != "" && !oneOf(c.Refusal, refusals) {
+	if c.Refusal != "" && !slices.Contains(refusals, c.Refusal) {
 		return fmt.Errorf("unknown refusal %q", string(c.Refusal))
 	}
 	for _, f := range c.faults() {
-		if *f.fault != "" && !oneOf(*f.fault, pageFaults) {
+		if *f.fault != "" && !slices.Contains(pageFaults, *f.fault) {
 			return fmt.Errorf("%s: %q is none of %s", f.word, string(*f.fault), list(pageFaults))
 		}
 	}
@@ -145,10 +145,6 @@ func checkRedirect(to string) error {
 // printable tells whether s is ASCII without white space at its ends and without control characters.
 func printable(s string) bool {
 	return strings.TrimSpace(s) == s && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
-}
-
-func oneOf[T comparable](v T, all []T) bool {
-	return slices.Contains(all, v)
 }
 
 func list[T ~string](all []T) string {
