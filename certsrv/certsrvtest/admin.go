@@ -17,9 +17,10 @@ import (
 //	GET  /requests/{id}            one Record
 //	POST /requests/{id}/approve    204; 404 unknown, 409 not pending, 502 when the CA failed
 //	POST /requests/{id}/deny       204; 404, 409
-//	GET  /behaviour                the words in force, as ParseScenario reads them
-//	PUT  /behaviour                body as ParseScenario reads it, for the server and all templates without a behaviour of their own: 204; 400
-//	PUT  /behaviour/{template}     body as ParseBehaviour reads it, for one template
+//	GET  /behaviour                the words of Server.Scenario
+//	PUT  /behaviour                body as ParseScenario reads it: replaces Server.Scenario; 204; 400 with the reason
+//	PUT  /behaviour/{template}     body as ParseBehaviour reads it, for one template; 204; 400
+//	GET  /words                    every Word, JSON
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) {
@@ -42,10 +43,38 @@ func (s *Server) AdminHandler() http.Handler {
 	mux.HandleFunc("POST /requests/{id}/deny", s.withID(func(w http.ResponseWriter, _ *http.Request, id int) {
 		adminResult(w, s.Deny(id))
 	}))
-	behave := func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1024))
+	mux.HandleFunc("GET /behaviour", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if _, err := io.WriteString(w, s.Scenario().String()+"\n"); err != nil {
+			s.log.Debug("answer not written", slog.Any("err", err))
+		}
+	})
+	mux.HandleFunc("PUT /behaviour", withWords(func(_ *http.Request, words string) error {
+		sc, err := ParseScenario(words)
+		if err != nil {
+			return err
+		}
+		return s.SetScenario(sc)
+	}))
+	mux.HandleFunc("PUT /behaviour/{template}", withWords(func(r *http.Request, words string) error {
+		b, err := ParseBehaviour(words)
+		if err != nil {
+			return err
+		}
+		return s.SetBehaviour(r.PathValue("template"), b)
+	}))
+	mux.HandleFunc("GET /words", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, Words()) })
+	return mux
+}
+
+// maxWords is more than all words together need.
+const maxWords = 4096
+
+func withWords(set func(r *http.Request, words string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWords))
 		if err == nil {
-			err = s.behave(r.PathValue("template"), strings.TrimSpace(string(body)))
+			err = set(r, strings.TrimSpace(string(body)))
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -53,30 +82,6 @@ func (s *Server) AdminHandler() http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
-	mux.HandleFunc("GET /behaviour", func(w http.ResponseWriter, _ *http.Request) {
-		if _, err := io.WriteString(w, s.Scenario().String()+"\n"); err != nil {
-			s.log.Debug("answer not written", slog.Any("err", err))
-		}
-	})
-	mux.HandleFunc("PUT /behaviour", behave)
-	mux.HandleFunc("PUT /behaviour/{template}", behave)
-	return mux
-}
-
-// behave sets the behaviour of one template, or of all and of the server.
-func (s *Server) behave(template, words string) error {
-	if template == "" {
-		sc, err := ParseScenario(words)
-		if err != nil {
-			return err
-		}
-		return s.SetScenario(sc)
-	}
-	b, err := ParseBehaviour(words)
-	if err != nil {
-		return err
-	}
-	return s.SetBehaviour(template, b)
 }
 
 func (s *Server) withID(h func(http.ResponseWriter, *http.Request, int)) http.HandlerFunc {

@@ -230,21 +230,6 @@ func (s *Server) caPage() []byte {
 	return p.end()
 }
 
-// pendingListPage is certckpn.asp: real servers list what a browser's cookie remembers, never the CA's requests.
-func (s *Server) pendingListPage() []byte {
-	w := s.lang().words()
-	p := s.newPage(s.lang(), w.pendingList)
-	p.line(`<P ID=locNoPending>`, w.noRequests, `</P>`)
-	return p.end()
-}
-
-func (s *Server) removedPage() []byte {
-	w := s.lang().words()
-	p := s.newPage(s.lang(), w.pendingList)
-	p.line(`<P ID=locRemoved>`, w.removed, `</P>`)
-	return p.end()
-}
-
 // iisBody is the body of an answer that IIS gives by itself.
 func iisBody(title string) []byte {
 	return []byte("<html><head><title>" + title + "</title></head><body><h2>" + title + "</h2></body></html>\r\n")
@@ -259,12 +244,6 @@ func errorBody(code int) []byte {
 		return iisBody("404 - Not Found")
 	}
 	return iisBody(strconv.Itoa(code) + " - " + http.StatusText(code))
-}
-
-// signInBody is the page of a proxy that wants to know first who is there.
-func signInBody() []byte {
-	return []byte("<!doctype html>\n<html><head><title>Sign in</title></head><body><form method=post action=/login>" +
-		"<input name=user><input name=password type=password><button>Sign in</button></form></body></html>\n")
 }
 
 // movedBody is IIS's redirect, which has LF line ends and none at the end.

@@ -24,14 +24,18 @@ type reply struct {
 	contentType string
 	location    string
 	body        []byte
-	asp         bool // answered by an ASP page: session cookie, Cache-Control
+	asp         bool   // answered by an ASP page: session cookie, Cache-Control
+	cookie      string // set beside the session's
 	win32       uint32
-	breaks      PageFault // end the connection in place of the answer, or in the middle of it
+	breakage    breakage
+	data        bool // a certificate, a chain or a CRL
+	notIIS      bool // answered by something in front of IIS, which then logs nothing
 }
 
 const (
-	htmlType = "text/html"
-	maxHits  = 64 // distinct paths that are counted; there are fewer pages
+	htmlType     = "text/html"
+	redirectType = "text/html; charset=UTF-8"
+	maxHits      = 64 // distinct paths that are counted; there are fewer pages
 )
 
 func htmlReply(body []byte) reply { return reply{contentType: htmlType, body: body, asp: true} }
@@ -51,151 +55,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 
 	c := s.present()
-	l, rep := s.answer(w, r, c, file) //nolint:contextcheck // the context is that of r
+	l, rep := s.answer(r, file, c)
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
 	now := s.now()
-	if c.Refusal != RefusePoolDown && c.Refusal != RefuseSignIn { // those never reach IIS
+	if !rep.notIIS {
 		if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {
 			s.log.Error("IIS log not written", slog.Any("err", err))
 		}
 	}
-	if rep.breaks == FaultDrop {
-		panic(http.ErrAbortHandler)
-	}
-	if c.NoKeepAlive {
-		w.Header().Set("Connection", "close")
-	}
-	s.write(w, r, rep)
-	if rep.breaks != "" || c.CloseConnections && rep.code != http.StatusUnauthorized {
-		// What was written goes out, and nothing after it.
-		_ = http.NewResponseController(w).Flush()
-		if rep.breaks == FaultReset {
-			connOf(r).abort()
-		}
-		panic(http.ErrAbortHandler)
-	}
+	s.write(w, r, rep, l, c)
 }
 
-// answer is what a request gets, with the login that goes before it.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c Conditions, file string) (login, reply) {
-	switch {
-	case c.Refusal == RefusePoolDown:
-		return login{}, iisReply(http.StatusServiceUnavailable, 0)
-	case c.Refusal == RefuseSignIn:
-		return login{}, reply{contentType: htmlType, body: signInBody()}
-	case s.cfg.RequireTLS && r.TLS == nil, c.Refusal == RefuseNoTLS:
-		return login{substatus: 4}, forbidden(4)
-	case c.Refusal == RefuseNoClientCert:
-		return login{substatus: 7}, forbidden(7)
+// answer authenticates a request and answers it. file is the path in lower case: IIS does not distinguish.
+func (s *Server) answer(r *http.Request, file string, c Conditions) (login, reply) {
+	if l, rep, refused := s.before(r, c); refused {
+		return l, rep
 	}
 	l := s.authenticate(r, c)
-	for _, h := range l.headers {
-		w.Header().Add("WWW-Authenticate", h)
-	}
-	if l.headers != nil {
-		return l, iisReply(http.StatusUnauthorized, l.win32)
-	}
-	if l.final != "" {
-		w.Header().Add("WWW-Authenticate", l.final)
-	}
 	switch {
+	case l.headers != nil:
+		return l, iisReply(http.StatusUnauthorized, l.win32)
 	case c.Refusal == RefuseACL:
-		l.substatus = 3
-		for _, h := range s.schemes(c).offers(s.host(r)) {
-			w.Header().Add("WWW-Authenticate", h)
-		}
-		return l, iisReply(http.StatusUnauthorized, win32AccessDenied)
+		l.substatus, l.headers = 3, s.schemes(c).offers(s.host(r))
+		return l, deniedByACL()
 	case c.Redirect != "":
-		return l, reply{code: http.StatusFound, contentType: htmlType, location: c.Redirect, body: movedBody(c.Redirect)}
+		return l, reply{code: http.StatusFound, contentType: redirectType, location: c.Redirect, body: movedBody(c.Redirect)}
+	}
+	if file != "/certsrv" && s.pause(r.Context(), c.SlowPages) != nil {
+		return l, gone()
 	}
 	rep := s.route(r, file, l.user)
-	return l, rep.faulty(c.fault(file))
-}
-
-// forbidden is a 403 with its substatus, which IIS writes on the page.
-func forbidden(substatus int) reply {
-	return reply{
-		code: http.StatusForbidden, contentType: htmlType, win32: win32AccessDenied,
-		body: iisBody("HTTP Error 403." + strconv.Itoa(substatus) + " - Forbidden"),
-	}
-}
-
-// fault is how a page fails.
-func (c *Conditions) fault(file string) PageFault {
-	switch file {
-	case "/certsrv":
-		return c.Login
-	case "/certsrv/certrqxt.asp", "/certsrv/certrqma.asp":
-		return c.TemplateList
-	case "/certsrv/certcarc.asp":
-		return c.CACertificates
-	case "/certsrv/certnew.cer", "/certsrv/certnew.p7b":
-		return c.Certificate
-	case "/certsrv/certcrl.crl":
-		return c.CRL
-	}
-	return ""
-}
-
-// faulty is rep as it comes when its page fails.
-func (rep reply) faulty(f PageFault) reply {
-	switch f {
-	case "":
-		return rep
-	case FaultDrop, FaultTruncate, FaultReset:
-		rep.breaks = f
-		return rep
-	}
-	code, err := strconv.Atoi(string(f))
-	if err != nil {
-		return rep // check lets nothing else through
-	}
-	return iisReply(code, 0)
-}
-
-// write sends rep with the headers of IIS and, for pages, of ASP.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, rep reply) {
-	h := w.Header()
-	h.Set("Server", "Microsoft-IIS/10.0")
-	h.Set("X-Powered-By", "ASP.NET")
-	h.Set("Content-Type", rep.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
-	body := rep.body
-	if rep.breaks != "" {
-		body = body[:len(body)/2]
-	}
-	if rep.location != "" {
-		h.Set("Location", rep.location)
-	}
-	if rep.asp {
-		h.Set("Cache-Control", "private")
-		if !strings.Contains(r.Header.Get("Cookie"), "ASPSESSIONID") {
-			s.setSession(h, r.TLS != nil)
-		}
-	}
-	w.WriteHeader(rep.code)
-	if _, err := w.Write(body); err != nil {
-		s.log.Debug("answer not written", slog.String("peer", r.RemoteAddr), slog.Any("err", err))
-	}
-}
-
-// setSession gives a new client ASP's session cookie: letters only, nothing that the server would ask for again.
-func (s *Server) setSession(h http.Header, secure bool) {
-	var random [32]byte
-	if err := s.read(random[:]); err != nil {
-		s.log.Error("no randomness", slog.Any("err", err))
-		return
-	}
-	for i := range random {
-		random[i] = 'A' + random[i]%26
-	}
-	cookie := "ASPSESSIONID" + string(random[:8]) + "=" + string(random[8:]) + "; "
-	if secure {
-		cookie += "secure; "
-	}
-	h.Set("Set-Cookie", cookie+"path=/")
+	return l, c.spoil(file, rep)
 }
 
 // route answers an authenticated request. file is the path in lower case: IIS does not distinguish.
@@ -229,9 +121,9 @@ func (s *Server) route(r *http.Request, file, user string) reply {
 		}
 		return htmlReply(s.caPage())
 	case "/certsrv/certckpn.asp":
-		return htmlReply(s.pendingListPage())
+		return htmlReply(s.pendingListPage(remembered(r)))
 	case "/certsrv/certrmpn.asp":
-		return htmlReply(s.removedPage())
+		return s.forget(r, query)
 	}
 	return iisReply(http.StatusNotFound, win32FileNotFound)
 }
@@ -242,7 +134,7 @@ func (s *Server) moved(r *http.Request) reply {
 		scheme = "http"
 	}
 	location := scheme + "://" + s.host(r) + "/certsrv/"
-	return reply{code: http.StatusMovedPermanently, contentType: "text/html; charset=UTF-8", location: location, body: movedBody(location)}
+	return reply{code: http.StatusMovedPermanently, contentType: redirectType, location: location, body: movedBody(location)}
 }
 
 // unreachable is the page of a web server that cannot reach its CA.
@@ -263,7 +155,7 @@ func (s *Server) certificate(r *http.Request, query url.Values, user string) rep
 	if layoutOf(r.UserAgent()) == layoutText {
 		contentType = s.cfg.TextContentType
 	}
-	return s.encoded(query, "CERTIFICATE", contentType, der[0].Raw)
+	return encoded(query, "CERTIFICATE", contentType, der[0].Raw)
 }
 
 // chain is certnew.p7b: the same with the chain, as a degenerate SignedData.
@@ -277,7 +169,7 @@ func (s *Server) chain(r *http.Request, query url.Values, user string) reply {
 		s.log.Error("PKCS #7 not made", slog.Any("err", err))
 		return iisReply(http.StatusInternalServerError, 0)
 	}
-	return s.encoded(query, "CERTIFICATE", "application/x-pkcs7-certificates", p7)
+	return encoded(query, "CERTIFICATE", "application/x-pkcs7-certificates", p7)
 }
 
 // requested returns the certificate that ReqID asks for with its chain, or the page that says why not.
@@ -382,15 +274,12 @@ func (s *Server) crl(ctx context.Context, query url.Values) reply {
 		s.log.Info("no CRL", slog.Any("err", err))
 		return s.emptyProperty()
 	}
-	return s.encoded(query, "X509 CRL", "application/pkix-crl", der)
+	return encoded(query, "X509 CRL", "application/pkix-crl", der)
 }
 
 // encoded answers DER for Enc=bin and PEM for everything else.
-func (s *Server) encoded(query url.Values, kind, contentType string, der []byte) reply {
-	if other := s.present().ContentType; other != "" {
-		contentType = other
-	}
-	rep := reply{contentType: contentType, body: der, asp: true}
+func encoded(query url.Values, kind, contentType string, der []byte) reply {
+	rep := reply{contentType: contentType, body: der, asp: true, data: true}
 	if !strings.EqualFold(query.Get("enc"), "bin") {
 		rep.body = pemCRLF(kind, der)
 	}

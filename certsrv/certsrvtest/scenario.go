@@ -113,6 +113,7 @@ var vocabulary = slices.Concat(
 		{Word{"epa", "off|accept|require", true, "Extended Protection: channel bindings are ignored, checked where sent, required"}, text(func(s *Scenario) *EPA { return &s.Conditions.EPA })},
 		{Word{"standalone", "", true, "a standalone CA: no templates, requests are pending"}, flag(func(s *Scenario) *bool { return &s.Conditions.Standalone })},
 		{Word{"slow-login", "DURATION", true, "wait before credentials are judged"}, duration(func(s *Scenario) *time.Duration { return &s.Conditions.SlowLogin })},
+		{Word{"slow-pages", "DURATION", true, "wait before each page after the login"}, duration(func(s *Scenario) *time.Duration { return &s.Conditions.SlowPages })},
 		{Word{"reauth", "", true, "each request must log in, connections remember nobody"}, flag(func(s *Scenario) *bool { return &s.Conditions.Reauth })},
 		{Word{"split", "", true, "a load balancer sends the legs of a login to different servers (401.1, 2148074248)"}, flag(func(s *Scenario) *bool { return &s.Conditions.Split })},
 		refusalWord(RefuseLogin, "every login is refused, for ever"),
@@ -268,6 +269,10 @@ func wordList(requests bool) string {
 
 // nearestWord returns the word that fewest changes make of name, if few enough do.
 func nearestWord(name string, requests bool) string {
+	const longest = 32 // no word is as long
+	if len(name) > longest {
+		return ""
+	}
 	best, least := "", 1+max(1, len(name)/3)
 	for _, w := range vocabulary {
 		if requests && !w.ofRequests() {
@@ -280,23 +285,27 @@ func nearestWord(name string, requests bool) string {
 	return best
 }
 
-// editDistance is Levenshtein's, over octets.
+// editDistance counts the octets that were left out, added, changed, or typed in the wrong order.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			changed := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				changed++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			rows[i][j] = min(changed, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }

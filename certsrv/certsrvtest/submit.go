@@ -124,16 +124,19 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 	case Drop:
 		return gone()
 	case Truncate:
-		rep.breaks = FaultTruncate
+		rep.breakage, rep.win32 = truncated, win32NetnameGone
 	case Reset:
-		rep.breaks = FaultReset
+		rep.breakage, rep.win32 = wasReset, win32NetnameGone
 	case Default, Issue, Pending, Deny, RPCDown, ASPError, Hang, OtherKey:
+	}
+	if e.Disposition == DispositionPending && agent != layoutText {
+		rep.cookie = remember(r, id)
 	}
 	return rep
 }
 
 // gone is the log line of a client that went away, and no answer.
-func gone() reply { return reply{code: http.StatusOK, win32: win32NetnameGone, breaks: FaultDrop} }
+func gone() reply { return reply{code: http.StatusOK, win32: win32NetnameGone, breakage: dropped} }
 
 // behaviourKey names the template whose behaviour counts: the one that the request names, even when it was refused.
 func behaviourKey(req *request, tmpl *Template, attributes map[string]string) string {
@@ -271,21 +274,23 @@ func (s *Server) dispose(ctx context.Context, req *request, t *Template, b Behav
 		e.Message = e.message(English)
 		return nil
 	case OtherKey:
-		if issuance.PublicKey, err = otherKey(); err != nil {
-			return &constructingError{}
-		}
+		return s.issueOther(ctx, issuance, e)
 	case Default, Issue, RPCDown, ASPError, Hang, Drop, Truncate, Reset:
 	}
 	return s.issue(ctx, issuance, e)
 }
 
-// otherKey is a public key that nobody asked about.
-func otherKey() ([]byte, error) {
+// issueOther issues for a key that nobody asked for.
+func (s *Server) issueOther(ctx context.Context, i *Issuance, e *entry) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return &constructingError{}
 	}
-	return x509.MarshalPKIXPublicKey(key.Public())
+	other := *i
+	if other.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
+		return &constructingError{}
+	}
+	return s.issue(ctx, &other, e)
 }
 
 func templateName(t *Template) string {
