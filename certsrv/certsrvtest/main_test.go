@@ -148,6 +148,7 @@ type site struct {
 	url  string // https://localhost:PORT
 	addr string
 	tls  *tls.Config
+	cert *x509.Certificate
 	ca   *honestCA
 }
 
@@ -179,7 +180,7 @@ func start(t *testing.T, c Config) *site {
 	ca, _ := c.CA.(*honestCA)
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return &site{
-		Server: s, url: "https://localhost:" + port, addr: l.Addr().String(), ca: ca,
+		Server: s, url: "https://localhost:" + port, addr: l.Addr().String(), cert: cert, ca: ca,
 		tls: &tls.Config{RootCAs: roots, ServerName: "localhost", Time: func() time.Time { return clock }, MinVersion: tls.VersionTLS12},
 	}
 }
