@@ -315,10 +315,7 @@ func TestNTLMClientLibrary(t *testing.T) {
 // TestCurl lets curl log in; it probes with its own 32-octet Type 1 and sends OEM names.
 func TestCurl(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
+	curl := program(t, "curl")
 	var log lockedBuffer
 	c := config(t, 0)
 	c.IISLog = &log
