@@ -1,6 +1,7 @@
 package certsrvtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -226,5 +227,54 @@ func TestWinauthNegotiate(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestCurlEnrols lets curl post a request and fetch the certificate, in one run on one connection for NTLM.
+func TestCurlEnrols(t *testing.T) {
+	t.Parallel()
+	curl := program(t, "curl")
+	for _, scheme := range []string{"--basic", "--ntlm", "--anyauth"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			log := new(lockedBuffer)
+			c := config(t, 0)
+			c.IISLog = log
+			c.Users = append(c.Users, User{Name: `LAB\ascii`, Password: "plain"})
+			s := start(t, c)
+			csr, key := newCSR(t, "curl")
+			dir := t.TempDir()
+			write := func(name string, b []byte) string {
+				path := filepath.Join(dir, name)
+				if err := os.WriteFile(path, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return path
+			}
+			request := write("csr.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
+			page, certificate := filepath.Join(dir, "page"), filepath.Join(dir, "certificate")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			common := []string{"-sSf", "--noproxy", "*", "--cacert", write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.cert.Raw})), scheme, "-u", `LAB\ascii:plain`, "-A", "Mozilla/5.0"}
+			args := append(common, "-o", page, "--data-urlencode", "CertRequest@"+request, "-d", "Mode=newreq", "--data-urlencode", "CertAttrib=CertificateTemplate:CiscoRA", s.url+"/certsrv/certfnsh.asp", "--next")
+			args = append(append(args, common...), "-o", certificate, s.url+"/certsrv/certnew.cer?ReqID=1&Enc=b64")
+			if out, err := exec.CommandContext(ctx, curl, args...).CombinedOutput(); err != nil { //nolint:gosec // a peer with the arguments of the test
+				t.Fatalf("curl: %v\n%s\n%s", err, out, log)
+			}
+			answer, err := os.ReadFile(page)
+			if err != nil || classify(string(answer)) != (verdict{"issued", "1", ""}) {
+				t.Errorf("%v\n%s", err, answer)
+			}
+			text, err := os.ReadFile(certificate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if leaf := parseLeaf(t, string(text)); !bytes.Equal(leaf.RawSubjectPublicKeyInfo, publicKey(t, key)) {
+				t.Error("the certificate has another key")
+			}
+			if n := len(s.Requests()); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
 	}
 }
