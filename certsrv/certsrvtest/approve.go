@@ -44,7 +44,7 @@ func (s *Server) Approve(ctx context.Context, id int) error {
 	if err != nil {
 		return fmt.Errorf("approve request %d: %w", id, err)
 	}
-	s.log.Info("pending request approved", slog.String("request_id", strconv.Itoa(id)))
+	s.log.Info("pending request approved", slog.String("event", EventApproved), slog.String("request_id", strconv.Itoa(id)))
 	return nil
 }
 
@@ -62,7 +62,7 @@ func (s *Server) Deny(id int) error {
 	if err != nil {
 		return fmt.Errorf("deny request %d: %w", id, err)
 	}
-	s.log.Info("pending request denied", slog.String("request_id", strconv.Itoa(id)))
+	s.log.Info("pending request denied", slog.String("event", EventDenied), slog.String("request_id", strconv.Itoa(id)))
 	return nil
 }
 

@@ -72,6 +72,7 @@ type Conditions struct {
 	Standalone bool
 
 	SlowLogin time.Duration // before credentials are judged: a slow domain controller
+	SlowPages time.Duration // before every page but GET /certsrv, for accounts that are logged in: a slow CA
 	// Reauth is IIS's authPersistSingleRequest: each request must log in, its connection remembers nobody.
 	Reauth bool
 	// Split is a load balancer that sends the requests of one connection to different servers: the legs of an NTLM login
@@ -106,8 +107,8 @@ func (c Conditions) check() error {
 			return err
 		}
 	}
-	if c.SlowLogin < 0 {
-		return errors.New("negative delay of the login")
+	if c.SlowLogin < 0 || c.SlowPages < 0 {
+		return errors.New("negative delay")
 	}
 	if c.Refusal != "" && !slices.Contains(refusals, c.Refusal) {
 		return fmt.Errorf("unknown refusal %q", string(c.Refusal))
@@ -182,6 +183,9 @@ func (c Conditions) words() []string {
 	flag("standalone", c.Standalone)
 	if c.SlowLogin > 0 {
 		value("slow-login", c.SlowLogin.String())
+	}
+	if c.SlowPages > 0 {
+		value("slow-pages", c.SlowPages.String())
 	}
 	flag("reauth", c.Reauth)
 	flag("split", c.Split)

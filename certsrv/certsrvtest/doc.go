@@ -51,6 +51,7 @@
 //	epa=off|accept|require       Extended Protection: channel bindings are ignored, checked where sent, required
 //	standalone                   a standalone CA: no templates, requests are pending
 //	slow-login=DURATION          wait before credentials are judged
+//	slow-pages=DURATION          wait before each page after the login
 //	reauth                       each request must log in, connections remember nobody
 //	split                        a load balancer sends the legs of a login to different servers (401.1, 2148074248)
 //	401                          every login is refused, for ever

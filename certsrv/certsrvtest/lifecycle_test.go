@@ -1,8 +1,12 @@
 package certsrvtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -150,5 +154,52 @@ func TestApproveOnce(t *testing.T) {
 	group.Wait()
 	if won != 1 || len(s.ca.asked) != 2 {
 		t.Errorf("%d approvals, CA asked %d times; want 1 and 2", won, len(s.ca.asked))
+	}
+}
+
+// TestEvents: whoever watches the log learns what becomes of each request, which the pages' status never tells.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := config(t, 0)
+	c.Log = slog.New(slog.NewJSONHandler(&out, nil))
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, _ := newCSR(t, "x")
+	post := func(template string, answer Answer) {
+		if err := s.SetBehaviour("", Behaviour{Answer: answer}); err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/certsrv/certfnsh.asp", nil)
+		s.submit(r, parseForm(submission(csr, template)), testUser, layoutText)
+	}
+	post("CiscoRA", Issue)
+	post("NoSuchTemplate", Issue)
+	post("CiscoRA", Pending)
+	post("CiscoRA", Pending)
+	if err := errors.Join(s.Approve(t.Context(), 3), s.Deny(4)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var r struct {
+			Event     string `json:"event"`
+			RequestID string `json:"request_id"`
+			Outcome   string `json:"outcome"`
+			Code      string `json:"code"`
+		}
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimSpace(strings.Join([]string{r.Event, r.RequestID, r.Outcome, r.Code}, " ")))
+	}
+	want := []string{
+		EventHandled + " 1 issued 0x00000000", EventHandled + " 2 denied 0x80094800", EventHandled + " 3 pending 0x00000000",
+		EventHandled + " 4 pending 0x00000000", EventApproved + " 3", EventDenied + " 4",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -28,6 +28,15 @@ func (d Disposition) String() string {
 	return "unknown"
 }
 
+// What [Config.Log] has in the attribute "event" when something becomes of a request, whose id is in "request_id". With
+// EventHandled "outcome" is a Disposition in words, "code" the status as 0x and eight digits, "template" and "subject" those of
+// the request.
+const (
+	EventHandled  = "certsrvtest.handled"  // it was received and disposed of
+	EventApproved = "certsrvtest.approved" // it was pending, and the manager has issued it
+	EventDenied   = "certsrvtest.denied"   // it was pending, and the manager has denied it
+)
+
 // Kind is the form of a request.
 type Kind string
 

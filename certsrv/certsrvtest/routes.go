@@ -73,7 +73,7 @@ func (s *Server) answer(r *http.Request, file string, c Conditions) (login, repl
 	if l, rep, refused := s.before(r, c); refused {
 		return l, rep
 	}
-	l := s.authenticate(r, c)
+	l := s.authenticate(r, c) //nolint:contextcheck // the context is that of r
 	switch {
 	case l.headers != nil:
 		return l, iisReply(http.StatusUnauthorized, l.win32)
@@ -82,6 +82,9 @@ func (s *Server) answer(r *http.Request, file string, c Conditions) (login, repl
 		return l, deniedByACL()
 	case c.Redirect != "":
 		return l, reply{code: http.StatusFound, contentType: redirectType, location: c.Redirect, body: movedBody(c.Redirect)}
+	}
+	if file != "/certsrv" && s.pause(r.Context(), c.SlowPages) != nil {
+		return l, gone()
 	}
 	rep := s.route(r, file, l.user)
 	return l, c.spoil(file, rep)

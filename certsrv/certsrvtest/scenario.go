@@ -113,6 +113,7 @@ var vocabulary = slices.Concat(
 		{Word{"epa", "off|accept|require", true, "Extended Protection: channel bindings are ignored, checked where sent, required"}, text(func(s *Scenario) *EPA { return &s.Conditions.EPA })},
 		{Word{"standalone", "", true, "a standalone CA: no templates, requests are pending"}, flag(func(s *Scenario) *bool { return &s.Conditions.Standalone })},
 		{Word{"slow-login", "DURATION", true, "wait before credentials are judged"}, duration(func(s *Scenario) *time.Duration { return &s.Conditions.SlowLogin })},
+		{Word{"slow-pages", "DURATION", true, "wait before each page after the login"}, duration(func(s *Scenario) *time.Duration { return &s.Conditions.SlowPages })},
 		{Word{"reauth", "", true, "each request must log in, connections remember nobody"}, flag(func(s *Scenario) *bool { return &s.Conditions.Reauth })},
 		{Word{"split", "", true, "a load balancer sends the legs of a login to different servers (401.1, 2148074248)"}, flag(func(s *Scenario) *bool { return &s.Conditions.Split })},
 		refusalWord(RefuseLogin, "every login is refused, for ever"),

@@ -117,7 +117,7 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 		return iisReply(http.StatusInternalServerError, 0)
 	}
 	e.ID = id
-	s.log.Info("certificate request handled", slog.String("request_id", strconv.Itoa(id)), slog.String("template", e.Template),
+	s.log.Info("certificate request handled", slog.String("event", EventHandled), slog.String("request_id", strconv.Itoa(id)), slog.String("template", e.Template),
 		slog.String("subject", e.Subject), slog.String("outcome", e.Disposition.String()), slog.String("code", fmt.Sprintf("0x%08x", e.HResult)))
 	rep := s.outcome(e, l, mode, agent)
 	switch b.Answer {

@@ -126,7 +126,9 @@ type Error struct {
 	// Body is what the server wrote with a 401 or 403, at most 4 KiB; the page holds a substatus at times.
 	Body []byte
 	Err  error // cause, may be nil
-	fix  string
+
+	fix   string // the remedy, where the kind does not tell it
+	bound bool   // the login was tied to the TLS connection
 }
 
 // Error implements error.
@@ -294,5 +296,13 @@ func (e *Error) loginRemedy() string {
 		offered = "the server offers " + strings.Join(e.Offered, ", ") + "; "
 	}
 	return offered + `check user name (DOMAIN\user or user@REALM), password, and that the account is not locked, disabled or expired; ` +
-		"when these are right, the server may refuse NTLM, or require Extended Protection (channel binding), which no proxy that ends TLS in between lets through"
+		"when these are right, the server may refuse NTLM, or require Extended Protection: " + e.protection()
+}
+
+// protection says what the login was for a server with Extended Protection.
+func (e *Error) protection() string {
+	if e.bound {
+		return "this login was tied to its TLS connection (channel binding), which no proxy that ends TLS in between lets through"
+	}
+	return "this login was not tied to its TLS connection (channel binding): switch that on"
 }

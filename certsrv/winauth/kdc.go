@@ -294,10 +294,9 @@ type kdcError struct{ messages.KRBError }
 
 // unreachable tells why no KDC of a realm answered.
 type unreachable struct {
-	realm   string
-	tried   []string
-	err     error
-	timeout bool
+	realm string
+	tried []string
+	err   error
 }
 
 func (u *unreachable) Error() string {
@@ -318,7 +317,7 @@ func (k *Kerberos) ask(ctx context.Context, realm string, marshal func() ([]byte
 	}
 	kdcs, err := k.kdcs(ctx, realm)
 	if err != nil {
-		return nil, "", &unreachable{realm: realm, err: err, timeout: isTimeout(err)}
+		return nil, "", &unreachable{realm: realm, err: err}
 	}
 	u := &unreachable{realm: realm}
 	var busy *kdcError
@@ -329,7 +328,7 @@ func (k *Kerberos) ask(ctx context.Context, realm string, marshal func() ([]byte
 		u.tried = append(u.tried, kdc)
 		reply, err := k.exchange(ctx, kdc, request)
 		if err != nil {
-			u.err, u.timeout = err, isTimeout(err)
+			u.err = err
 			continue
 		}
 		refused, is := asRefusal(reply)
@@ -346,7 +345,7 @@ func (k *Kerberos) ask(ctx context.Context, realm string, marshal func() ([]byte
 		return nil, u.tried[0], busy
 	}
 	if err := ctx.Err(); err != nil {
-		u.err, u.timeout = err, errors.Is(err, context.DeadlineExceeded)
+		u.err = err
 	}
 	return nil, strings.Join(u.tried, ", "), u
 }

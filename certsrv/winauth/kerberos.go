@@ -30,8 +30,8 @@ type KerberosConfig struct {
 	Keytab   Keytab // instead of a password
 	// Realm is the realm of users who name none; empty for default_realm of Krb5Conf. It counts in upper case.
 	Realm string
-	// KDCs are the domain controllers of the Realm, or of the user's where that is empty, "host" or "host:port", in the order in which they are tried; 88 is the
-	// port. None: those of Krb5Conf, else those that DNS names (_kerberos._tcp.REALM).
+	// KDCs are the domain controllers of the Realm, or of the user's where that is empty: "host" or "host:port" (88 without),
+	// in the order in which they are tried. None: those of Krb5Conf, else those that DNS names (_kerberos._tcp.REALM).
 	KDCs []string
 	// Krb5Conf is the content of a krb5.conf file, of which libdefaults (default_realm, encryption types, lifetimes), realms
 	// and domain_realm count; nil for none.

@@ -199,23 +199,96 @@ func TestKerberosRefused(t *testing.T) {
 		})
 	}
 
+	t.Run("Kerberos not offered", func(t *testing.T) {
+		only := winauthtest.StartAcceptor(t, k, winauthtest.AcceptorOptions{Schemes: []string{"NTLM"}})
+		_, resp, err := login(t, only, account(t, k, nil).Credentials())
+		var e *winauth.Error
+		if !errors.As(err, &e) || e.Code() != "winauth.not-authenticated" || !strings.Contains(e.Remedy(), "provider Negotiate") || !strings.Contains(e.Remedy(), "offers NTLM") {
+			t.Errorf("Login = %+v, %v", resp, err)
+		}
+	})
+	t.Run("Negotiate without Kerberos", func(t *testing.T) {
+		only := winauthtest.StartApache(t, nil, winauthtest.ApacheOptions{})
+		_, resp, err := login(t, only, account(t, k, nil).Credentials())
+		var e *winauth.Error
+		if !errors.As(err, &e) || e.Code() != "winauth.not-authenticated" || !strings.Contains(e.Remedy(), "the password is right") || !strings.Contains(e.Remedy(), "NTLM only") {
+			t.Errorf("Login = %+v, %v", resp, err)
+		}
+	})
+	t.Run("clock of the web server", func(t *testing.T) {
+		late := winauthtest.StartAcceptor(t, k, winauthtest.AcceptorOptions{ClockOffset: -30 * time.Minute})
+		_, resp, err := login(t, late, account(t, k, nil).Credentials())
+		var e *winauth.Error
+		if !errors.As(err, &e) || e.Code() != "winauth.clock-skew" || !strings.Contains(e.Error(), "the web server is 30m") || !strings.Contains(e.Error(), "behind ours") {
+			t.Errorf("Login = %+v, %v", resp, err)
+		}
+	})
 	t.Run("web server reads no ticket", func(t *testing.T) {
 		// The service has got a new key that the web server does not know.
 		k.Admin(t, "cpw", "-randkey", "HTTP/"+winauthtest.Host+"@"+winauthtest.Realm)
 		_, resp, err := login(t, b, account(t, k, nil).Credentials())
 		var e *winauth.Error
-		if !errors.As(err, &e) || e.Code() != "winauth.not-authenticated" || e.Status != 401 || e.Remedy() == "" {
+		if !errors.As(err, &e) || e.Code() != "winauth.not-authenticated" || e.Status != 401 || !strings.Contains(e.Remedy(), "setspn -Q HTTP/"+winauthtest.Host) {
 			t.Errorf("Login = %+v, %v", resp, err)
 		}
 	})
-	t.Run("Kerberos not offered", func(t *testing.T) {
-		only := winauthtest.StartApache(t, nil, winauthtest.ApacheOptions{})
-		_, resp, err := login(t, only, account(t, ahead, func(c *winauth.KerberosConfig) { c.KDCs = []string{k.Addr()} }).Credentials())
+}
+
+// TestWrongPasswordOnce: a login with a wrong password is one attempt for the KDC, since each counts towards locking the
+// account.
+func TestWrongPasswordOnce(t *testing.T) {
+	t.Parallel()
+	k := winauthtest.StartKDC(t)
+	k.AddUser(t, winauthtest.User, winauthtest.Secret)
+	b := winauthtest.StartApache(t, k, winauthtest.ApacheOptions{})
+	kerberos := account(t, k, func(c *winauth.KerberosConfig) { c.Password = winauth.NewPassword([]byte("Not-It")) })
+	for n := 1; n <= 2; n++ {
+		_, resp, err := login(t, b, kerberos.Credentials())
 		var e *winauth.Error
-		if !errors.As(err, &e) || e.Code() != "winauth.not-authenticated" {
+		if !errors.As(err, &e) || e.Code() != "winauth.wrong-password" || e.URL == "" {
 			t.Errorf("Login = %+v, %v", resp, err)
 		}
+		if got := strings.Count(k.Log(t), "PREAUTH_FAILED"); got != n {
+			t.Errorf("after %d logins the KDC has seen %d wrong passwords", n, got)
+		}
+	}
+}
+
+// TestAnotherAccount: somebody else's login has tickets of its own, by its own password, although ours has a keytab.
+func TestAnotherAccount(t *testing.T) {
+	t.Parallel()
+	k := winauthtest.StartKDC(t)
+	k.AddUser(t, winauthtest.User, winauthtest.Secret)
+	k.AddUser(t, "other", "Secret-2")
+	b := winauthtest.StartApache(t, k, winauthtest.ApacheOptions{})
+	ours := account(t, k, func(c *winauth.KerberosConfig) {
+		c.Password, c.Keytab = winauth.Password{}, keytab(t, k.Keytab(t, winauthtest.User))
 	})
+	if _, resp, err := login(t, b, ours.Credentials()); err != nil || resp.Status != 301 {
+		t.Fatalf("Login = %+v, %v", resp, err)
+	}
+	for name, tt := range map[string]struct {
+		user, password, code string
+	}{
+		"right":            {"other", "Secret-2", ""},
+		"wrong":            {"other", winauthtest.Secret, "winauth.wrong-password"},
+		"ours, no keytab":  {winauthtest.User, "Secret-2", "winauth.wrong-password"},
+		"ours, its secret": {winauthtest.User, winauthtest.Secret, ""},
+		"no password":      {winauthtest.User, "", "winauth.bad-credentials"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			theirs, err := ours.For(tt.user, winauth.NewPassword([]byte(tt.password)))
+			if err == nil {
+				defer func() { _ = theirs.Close() }()
+				_, _, err = login(t, b, theirs.Credentials())
+			}
+			var e *winauth.Error
+			switch {
+			case tt.code == "" && err != nil, tt.code != "" && (!errors.As(err, &e) || e.Code() != tt.code):
+				t.Errorf("Login: %v, want %q", err, tt.code)
+			}
+		})
+	}
 }
 
 func nobodyKnows(context.Context, string, string, string) (string, []*net.SRV, error) {

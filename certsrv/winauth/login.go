@@ -1,10 +1,12 @@
 package winauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +44,9 @@ func (c *Conn) Login(ctx context.Context, r Request, creds Credentials) (*Respon
 	}
 	if err != nil {
 		c.fail()
-		if e, ok := errors.AsType[*Error](err); ok && e.User == "" {
-			e.User = creds.User
+		if e, ok := errors.AsType[*Error](err); ok {
+			e.User = cmp.Or(e.User, creds.User)
+			e.bound = creds.Method != Basic && c.target().binding != nil
 		}
 		return nil, err
 	}
@@ -59,6 +62,7 @@ var (
 	errDisorder  = errors.New("the server closed the connection between the legs of the login")
 	errAnonymous = errors.New("the request was answered without a challenge")
 
+	errOnlyKerberos  = errors.New("the server negotiates, and answers NTLM without a challenge: it takes Kerberos only")
 	errNoNegotiate   = errors.New("the server does not offer Negotiate, which Kerberos needs")
 	errWantsNTLM     = errors.New("the server wants NTLM inside Negotiate and no Kerberos ticket")
 	errTicketRefused = errors.New("the server refused the Kerberos ticket")
@@ -87,10 +91,7 @@ func (l *login) basic(ctx context.Context, creds Credentials) (*Response, error)
 	}
 	if list := offers(resp.Header); resp.Status == http.StatusUnauthorized && len(list) > 0 {
 		if _, ok := find(list, "Basic"); !ok {
-			e := l.refusal(KindNotAuthenticated, resp, errNoBasic)
-			e.fix = "install the feature Basic Authentication on the web server (Web-Basic-Auth), which it has not by default, and switch it on for certsrv; or log in by one of the methods that it offers: " +
-				strings.Join(e.Offered, ", ")
-			return nil, e
+			return nil, l.notOffered(resp, errNoBasic, "install the feature Basic Authentication on the web server (Web-Basic-Auth), which it has not by default, and switch it on for certsrv; or log in by a method that it offers")
 		}
 	}
 	if resp, err = l.verdict(resp); err != nil {
@@ -208,19 +209,50 @@ func (l *login) notAccepted(resp *Response, offered bool, a answer) error {
 	switch {
 	case refusal != nil && (refusal.ErrorCode == errorcode.KRB_AP_ERR_SKEW || refusal.ErrorCode == errorcode.KRB_AP_ERR_TKT_NYV):
 		return l.refused(KindClockSkew, resp, skew("the web server", refusal.STime, time.Now()))
-	case refusal != nil && refusal.ErrorCode == errorcode.KRB_AP_ERR_MODIFIED:
+	case refusal != nil && unreadable(refusal.ErrorCode):
 		e := l.refusal(KindNotAuthenticated, resp, errors.New(refusal.text()))
 		e.fix = "the web server cannot read the ticket: the service principal name belongs to another account than the one that its application pool runs as (setspn -Q " + l.c.target().spn + "), or the password of that account was changed on one domain controller only"
 		return e
 	case refusal != nil:
-		return l.refused(KindNotAuthenticated, resp, errors.New(refusal.text()))
+		return l.ticketRefused(resp, errors.New(refusal.text()))
 	case !offered:
-		return l.refused(KindNotAuthenticated, resp, errNoNegotiate)
+		return l.notOffered(resp, errNoNegotiate, enableKerberos)
 	case a.mechanism.Equal(oidNTLM):
-		return l.refused(KindNotAuthenticated, resp, errWantsNTLM)
+		return l.notOffered(resp, errWantsNTLM, enableKerberos)
 	}
-	e := l.refusal(KindNotAuthenticated, resp, errTicketRefused)
-	e.fix = "the domain controller gave a ticket, so the password is right: check that the account may log in to the web server, that Extended Protection and a proxy that ends TLS in between do not meet, and the clocks; IIS logs why (sc-win32-status: 2148074310 is a wrong channel binding, 2148074252 a refused account)"
+	return l.ticketRefused(resp, errTicketRefused)
+}
+
+// unreadable tells whether a KRB-ERROR says that the server has no key for the ticket.
+func unreadable(code int32) bool {
+	return slices.Contains([]int32{
+		errorcode.KRB_AP_ERR_MODIFIED, errorcode.KRB_AP_ERR_BAD_INTEGRITY, errorcode.KRB_AP_ERR_BADKEYVER, errorcode.KRB_AP_ERR_NOKEY,
+		errorcode.KRB_AP_ERR_NOT_US,
+	}, code)
+}
+
+// ticketRefused is the refusal of a good ticket: whatever is wrong, it is not the password.
+func (l *login) ticketRefused(resp *Response, err error) error {
+	e := l.refusal(KindNotAuthenticated, resp, err)
+	e.bound = l.c.target().binding != nil
+	e.fix = "the domain controller gave a ticket, so the password is right: check that the account may log in to the web server, that the server's Negotiate does not mean NTLM only, and the clocks; " +
+		"the server may require Extended Protection: " + e.protection() + "; IIS logs why (sc-win32-status: 2148074310 is a wrong channel binding, 2148074252 a refused account)"
+	return e
+}
+
+// What to do when the server does not have the method of the credentials.
+const (
+	enableKerberos = "switch Windows Authentication on for certsrv, with the provider Negotiate above NTLM (IIS Manager, Authentication, Providers)"
+	leaveNTLM      = "log in by Kerberos, which a server that refuses NTLM wants; or let it take NTLM (IIS Manager, Authentication, Providers, and the policies Network security: Restrict NTLM)"
+)
+
+// notOffered is the refusal of a method that the server does not have: user name and password do not matter.
+func (l *login) notOffered(resp *Response, err error, fix string) error {
+	e := l.refusal(KindNotAuthenticated, resp, err)
+	e.fix = fix
+	if len(e.Offered) > 0 {
+		e.fix += "; the server offers " + strings.Join(e.Offered, ", ")
+	}
 	return e
 }
 
@@ -237,7 +269,9 @@ func (l *login) challenge(resp *Response, scheme string) (string, error) {
 	o, ok := find(offers(resp.Header), scheme)
 	switch {
 	case !ok:
-		return "", l.refused(KindNotAuthenticated, resp, errNoScheme)
+		return "", l.notOffered(resp, errNoScheme, leaveNTLM)
+	case o.token == "" && strings.EqualFold(scheme, "Negotiate"):
+		return "", l.notOffered(resp, errOnlyKerberos, leaveNTLM)
 	case o.token == "":
 		return "", l.refused(KindNotAuthenticated, resp, errNoToken)
 	}

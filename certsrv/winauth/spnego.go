@@ -95,17 +95,8 @@ const initial = der.Tag(0x60) // [APPLICATION 0], constructed
 
 func tagged(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
 
-// States of a negotiation (RFC 4178 section 4.2.2).
-const (
-	stateNone       = -1
-	stateCompleted  = 0
-	stateIncomplete = 1
-	stateRejected   = 2
-)
-
 // answer is what a server says to a Kerberos token.
 type answer struct {
-	state     int64
 	mechanism asn1.ObjectIdentifier // nil when the server names none
 	message   int                   // tokenAPRep, tokenKRBError, or 0 for none
 	raw       []byte                // the Kerberos message
@@ -115,7 +106,7 @@ var errToken = errors.New("the server's Negotiate token is malformed")
 
 // parseAnswer reads a NegTokenResp, or a Kerberos token without that frame, as some servers send it.
 func parseAnswer(b []byte) (answer, error) {
-	a := answer{state: stateNone}
+	var a answer
 	in := cryptobyte.String(b)
 	if !in.PeekASN1Tag(tagged(1)) {
 		return a, a.kerberos(in)
@@ -126,15 +117,9 @@ func parseAnswer(b []byte) (answer, error) {
 	}
 	var part, token cryptobyte.String
 	var has bool
+	// Of the state of the negotiation the HTTP status tells enough.
 	if !body.ReadOptionalASN1(&part, &has, tagged(0)) {
 		return a, errToken
-	}
-	if has {
-		var state int
-		if !part.ReadASN1Enum(&state) || !part.Empty() || state < 0 {
-			return a, errToken
-		}
-		a.state = int64(state)
 	}
 	if !body.ReadOptionalASN1(&part, &has, tagged(1)) || has && (!part.ReadASN1ObjectIdentifier(&a.mechanism) || !part.Empty()) {
 		return a, errToken

@@ -3,8 +3,12 @@ package app
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
+	"strings"
 
 	"callsign/internal/ca"
 	"callsign/internal/ca/adcs"
@@ -83,7 +87,52 @@ func (a *authority) Issue(ctx context.Context, r ca.Request, l ca.Ledger) (ca.Ou
 		return ca.Outcome{}, err
 	}
 	defer release()
-	return one.Issue(ctx, r, l)
+	out, err := one.Issue(ctx, r, l)
+	if err != nil && a.name == upstream.Name {
+		err = a.app.current().besideRA(err)
+	}
+	return out, err
+}
+
+// besideRA explains why the RA is of no use, where it runs in this process: what it does not tell its clients, and would
+// otherwise have to be looked for in its log, is known here.
+func (g *generation) besideRA(err error) error {
+	e, ok := errors.AsType[*ca.Error](err)
+	if !ok || e.ErrCode != upstream.CodeTryLater || g.ra == nil {
+		return err
+	}
+	label, own := g.ownRA()
+	if !own {
+		return err
+	}
+	why := g.ra.Trouble(label)
+	if why == nil {
+		return err
+	}
+	return &ca.Error{
+		ErrCode: e.ErrCode, Detail: "the RA does not get the certificates of its CA (" + why.Code() + ")", Err: why, Fix: why.Remedy(),
+		After: e.After, Timeout: e.Timeout,
+	}
+}
+
+// ownRA tells whether capf.ra_url leads to the RA of this process, and to which of its labels.
+func (g *generation) ownRA() (label string, own bool) {
+	u, err := url.Parse(g.config.CAPF.RAURL)
+	if err != nil || g.app.estAddr == nil {
+		return "", false
+	}
+	_, port, err := net.SplitHostPort(g.app.estAddr.String())
+	if err != nil || u.Port() != port {
+		return "", false
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+		names, err := g.ownNames()
+		if err != nil || !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, u.Hostname()) }) {
+			return "", false
+		}
+	}
+	_, label, _ = strings.Cut(u.Path, "/.well-known/est")
+	return strings.Trim(label, "/"), true
 }
 
 // Private implements ca.Private: nothing is kept or waited for here. Two authorities of one name are of one kind, so the

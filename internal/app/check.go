@@ -39,6 +39,9 @@ type Step struct {
 	Detail string `json:"detail"` // what was found
 	Code   string `json:"code"`   // stable code of what is wrong; empty for ok and skip
 	Remedy string `json:"remedy"` // what to do; empty for ok and skip
+	// RequestID and Serial are the CA's number of a request that CheckCA has made, and of the certificate that came of it.
+	RequestID string `json:"ca_request,omitempty"`
+	Serial    string `json:"serial,omitempty"`
 }
 
 // The codes of what Check itself finds wrong; the others are those of the rooms.

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -79,7 +81,7 @@ func (k *checker) reported(name string) bool {
 // webEnrollment makes the client that a running server would have. It is nil, and step or the file says why, when section
 // [adcs] cannot be used.
 func (k *checker) webEnrollment(step string) *certsrv.Client {
-	if k.lacks("adcs.password_file", "adcs.ca_file") {
+	if k.lacks("adcs.password_file", "adcs.keytab_file", "adcs.krb5_file", "adcs.ca_file", "adcs.client_certificate_file", "adcs.client_key_file") {
 		return nil // the file was reported
 	}
 	client, err := k.build.newCertsrv()
@@ -124,21 +126,28 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 		k.failed(handshake, client.URL, err)
 		return g, false
 	}
-	host, port := client.URL, ""
-	if u, err := url.Parse(client.URL); err == nil {
-		host, port = u.Hostname(), u.Port()
+	t := probe.Target{Address: addressOf(client.URL), ConnectTo: k.c.ADCS.ConnectTo, Timeout: max(client.ConnectTimeout, leastGreeting)}
+	connected := func(remote string) {
+		if tcp != handshake {
+			k.ok(tcp, client.URL, "%s", remote)
+		}
 	}
-	if port == "" {
-		port = "443"
-	}
-	g.Presented, err = probe.Handshake(ctx, probe.Target{
-		Address: net.JoinHostPort(host, port), ConnectTo: k.c.ADCS.ConnectTo, Timeout: max(client.ConnectTimeout, leastGreeting),
-	})
-	if e, ok := errors.AsType[*probe.Error](err); ok && (e.ErrCode == probe.CodeCannotConnect || e.ErrCode == probe.CodeTimeout && !e.Connected) {
+	g.Presented, err = probe.Handshake(ctx, t)
+	e, told := errors.AsType[*probe.Error](err)
+	switch {
+	case err == nil:
+		connected(g.Remote)
+	case told && (e.ErrCode == probe.CodeCannotConnect || e.ErrCode == probe.CodeTimeout && !e.Connected):
 		k.fail(tcp, client.URL, codeUnreachable, e.Error(), e.Fix+"; see for yourself: curl -vk "+client.URL)
 		return g, false
-	}
-	if err != nil {
+	case told && !e.Connected:
+		k.failed(tcp, client.URL, err)
+		return g, false
+	case told:
+		connected(cmp.Or(t.ConnectTo, t.Address))
+		k.fail(handshake, client.URL, e.ErrCode, e.Error(), e.Fix+" (adcs.url)")
+		return g, false
+	default:
 		k.failed(handshake, client.URL, err)
 		return g, false
 	}
@@ -146,11 +155,30 @@ func (k *checker) greet(ctx context.Context, tcp, handshake string, client *cert
 	if k.refused(server{handshake, client.URL, "adcs.url", certsrv.CodeUntrusted, certsrv.CodeWrongName}, g.Err()) {
 		return g, false
 	}
-	if g.Incomplete != nil { // it demands a client certificate, say
+	demanded := g.ClientCertificate == probe.Demanded
+	switch {
+	case demanded && client.TLS.GetClientCertificate == nil:
+		k.fail(handshake, client.URL, certsrv.CodeTLSFailed, "the web server demands a client certificate, and adcs.client_certificate_file is not set",
+			"name a certificate for client authentication in adcs.client_certificate_file and its key in adcs.client_key_file, or set SSL Settings, Client certificates to Ignore for certsrv in IIS")
+		return g, false
+	case g.Version < tls.VersionTLS12:
+		k.fail(handshake, client.URL, certsrv.CodeTLSFailed, fmt.Sprintf("the web server speaks %s, and TLS 1.2 is the least that is spoken here", tls.VersionName(g.Version)),
+			"switch TLS 1.2 on for the web server (Windows: SCHANNEL, Protocols, TLS 1.2, Server, Enabled)")
+		return g, false
+	case g.Incomplete != nil && !demanded:
 		k.failed(handshake, client.URL, g.Incomplete)
 		return g, false
 	}
 	return g, true
+}
+
+// addressOf is the HOST:PORT of an https URL.
+func addressOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return rawURL
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
 }
 
 // answerHeader is how a web server answers a request without credentials.

@@ -37,12 +37,16 @@ func (p published) Certificates() [][]*x509.Certificate {
 }
 
 // enrollmentPages serves web enrollment of a CA over TLS with the certificate of leaf.
-func enrollmentPages(t *testing.T, ca certsrvtest.CA, leaf *signed, password string) (addr string) {
+func enrollmentPages(t *testing.T, ca certsrvtest.CA, leaf *signed, password string, edits ...func(*certsrvtest.Config)) (addr string) {
 	t.Helper()
-	s, err := certsrvtest.New(certsrvtest.Config{
+	conf := certsrvtest.Config{
 		CA: ca, NTLM: true, Users: []certsrvtest.User{{Name: `MICHAMEN\ciscora`, Password: password}},
 		Templates: []certsrvtest.Template{{Name: "CiscoRA"}},
-	})
+	}
+	for _, edit := range edits {
+		edit(&conf)
+	}
+	s, err := certsrvtest.New(conf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,3 +86,60 @@ func TestClientCertificate(t *testing.T) {
 		})
 	}
 }
+
+// TestClientCertificateDemanded: the checks reach a web server that demands a certificate when there is one to show, and name
+// the key of the configuration when there is none; and they tell a server that speaks nothing newer than TLS 1.1.
+func TestClientCertificateDemanded(t *testing.T) {
+	t.Parallel()
+	root := sign(t, nil, authority("Lab Root"))
+	server := sign(t, root, webServer(peerHost))
+	client := sign(t, root, x509.Certificate{Subject: pkix.Name{CommonName: "callsign"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	for name, tt := range map[string]struct {
+		least, most uint16
+		auth        tls.ClientAuthType
+		pair        *signed
+		parts       []string // of what is said when it fails; nil: it does not
+	}{
+		"TLS 1.2":       {tls.VersionTLS12, tls.VersionTLS12, tls.RequireAnyClientCert, client, nil},
+		"TLS 1.3":       {tls.VersionTLS13, tls.VersionTLS13, tls.RequireAnyClientCert, client, nil},
+		"none, TLS 1.2": {tls.VersionTLS12, tls.VersionTLS12, tls.RequireAnyClientCert, nil, []string{"demands a client certificate", "adcs.client_key_file"}},
+		"none, TLS 1.3": {tls.VersionTLS13, tls.VersionTLS13, tls.RequireAnyClientCert, nil, []string{"demands a client certificate", "adcs.client_key_file"}},
+		"TLS 1.1":       {tls.VersionTLS10, tls.VersionTLS11, tls.NoClientCert, nil, []string{"TLS 1.1, and TLS 1.2 is the least"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewUnstartedServer(http.NotFoundHandler())
+			s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+			s.TLS = &tls.Config{
+				MinVersion: tt.least, MaxVersion: tt.most, ClientAuth: tt.auth,
+				Certificates: []tls.Certificate{{Certificate: [][]byte{server.cert.Raw}, PrivateKey: server.key}},
+			}
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			c := raOf(t, s.Listener.Addr().String(), root)
+			if tt.pair != nil {
+				c.ADCS.ClientCertificateFile, c.ADCS.ClientKeyFile = trust(t, c.Dir, "iis-client.pem", tt.pair), filepath.Join(c.Dir, "iis-client.key")
+				if err := certfile.WriteKey(c.ADCS.ClientKeyFile, tt.pair.key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for step, steps := range map[string][]app.Step{
+				"adcs connect": app.Check(t.Context(), c, app.CheckOptions{}), "adcs tls": app.CheckCA(t.Context(), c, app.CAOptions{}),
+			} {
+				for _, got := range steps {
+					if got.Name != step {
+						continue
+					}
+					if (got.Status == app.StatusFail) != (tt.parts != nil) {
+						t.Errorf("%+v", got)
+					}
+					for _, part := range tt.parts {
+						if got.Code != "certsrv.tls-failed" || !strings.Contains(got.Detail+" "+got.Remedy, part) {
+							t.Errorf("%q is not in %+v", part, got)
+						}
+					}
+				}
+			}
+		})
+	}
+}

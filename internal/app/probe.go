@@ -13,39 +13,40 @@ import (
 
 // ProbeOptions say what Probe tries.
 type ProbeOptions struct {
-	Template  string           // empty means that of the configuration
+	Template  string           // needed, but at a standalone CA
 	Requester string           // account for the shapes on behalf; empty: they are not tried
 	Begin     func(adcs.Shape) // told before each request; may be nil
-	DryRun    bool             // send nothing: every shape is skipped, with the reason that it has anyway or none
 }
 
-// Probe tries in which shape the CA behind section [adcs] takes requests. The CA keeps what it issues. The template that was
-// asked for comes with the trials.
-func Probe(ctx context.Context, c *config.Config, o ProbeOptions) ([]adcs.Trial, string, error) {
-	g := &generation{config: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
+// PlanProbe says what Probe would try and why it would not try the others: trials without an outcome. It asks nobody.
+func PlanProbe(c *config.Config, o ProbeOptions) ([]adcs.Trial, error) {
+	p, err := commandGeneration(c).probe(nil, o.Template, o.Requester)
+	if err != nil {
+		return nil, err
+	}
+	return p.Plan(), nil
+}
+
+// Probe tries in which shape the CA behind section [adcs] takes requests. The CA keeps what it issues. The trials until then
+// come with an error.
+func Probe(ctx context.Context, c *config.Config, o ProbeOptions) ([]adcs.Trial, error) {
+	g := commandGeneration(c)
 	client, err := g.newCertsrv()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer func() { _ = client.Close() }() // idle connections
-	template := o.Template
-	if template == "" {
-		template = c.ADCS.Template
-	}
-	p, err := g.probe(client, template, o.Requester)
+	p, err := g.probe(client, o.Template, o.Requester)
 	if err != nil {
-		return nil, template, err
+		return nil, err
 	}
 	p.Begin = o.Begin
-	if o.DryRun {
-		var trials []adcs.Trial
-		for _, s := range adcs.Shapes() {
-			trials = append(trials, adcs.Trial{Shape: s, Skipped: p.Skips(s)})
-		}
-		return trials, template, nil
-	}
-	trials, err := p.Run(ctx)
-	return trials, template, err
+	return p.Run(ctx)
+}
+
+// commandGeneration makes parts of a configuration for a command, which says itself what there is to say.
+func commandGeneration(c *config.Config) *generation {
+	return &generation{config: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
 }
 
 // probe makes what asks the CA in one shape or another.

@@ -44,6 +44,6 @@ func wordList(words []enterprise.Word) string {
 }
 
 // badBehaviour is a list of words that cannot be read, as a wrong command line.
-func badBehaviour(err error) error {
-	return &exitError{code: exitUsage, err: fmt.Errorf("--behaviour: %w", err)}
+func badBehaviour(list string, err error) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf("--behaviour %s cannot be read: %w", list, err)}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,15 +20,15 @@ func (e *env) caCommand() *cobra.Command {
 func (e *env) caCheck() *cobra.Command {
 	within := checkWithin
 	var o app.CAOptions
-	var yes, dry bool
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Go the whole way to the CA, a line for each step", Args: noArgs,
 		Long: `Go the whole way to the CA of section [adcs] as the server goes it, a line for each step: DNS, connection, TLS, clock,
-what the web server offers for the login, login, templates, the CA's certificates and CRLs, and the enrollment agent. What
-fails is told with its cause and what to do. It changes nothing, also while the server runs.
+what the web server offers for the login, login, templates, the CA's certificates and CRLs, the enrollment agent, and from where
+lost answers are looked for. What fails is told with its cause and what to do. It changes nothing, also while the server runs.
 
-With --enroll it also asks for a certificate, with a key that is thrown away. The CA keeps what it issues: the command to
-revoke it is printed.`,
+With --enroll it also asks for a certificate, with a key that is thrown away, in the shape in which requests of this
+configuration go to the CA. The CA keeps what it issues: the command to revoke it is printed. All shapes: callsign ra probe`,
 		Example: `  callsign ca check --config lab/callsign.toml
   callsign ca check --enroll --template WebServer --yes
   callsign ca check --json`,
@@ -39,12 +40,8 @@ revoke it is printed.`,
 			if err != nil {
 				return err
 			}
-			if o.Enroll && dry {
-				o.Enroll = false
-				defer e.hint("--dry-run: no certificate was asked for\n")
-			}
-			if o.Enroll {
-				if err := e.confirm(yes, fmt.Sprintf("Ask %s for a certificate that nobody uses?", c.ADCS.URL)); err != nil {
+			if o.Enroll && !o.DryRun {
+				if err := e.confirm(yes, fmt.Sprintf("Ask %s as %s for a certificate of template %s that nobody uses?", c.ADCS.URL, c.ADCS.Username, cmp.Or(o.Template, c.ADCS.Template, "(none)"))); err != nil {
 					return err
 				}
 			}
@@ -68,7 +65,7 @@ revoke it is printed.`,
 	f.BoolVar(&o.Enroll, "enroll", false, "ask for a certificate, too")
 	f.StringVar(&o.Template, "template", "", "look for this template `name` (default: those of the configuration)")
 	f.BoolVar(&yes, "yes", false, "do not ask before a certificate is requested")
-	f.BoolVar(&dry, "dry-run", false, "with --enroll: ask for nothing after all")
+	f.BoolVar(&o.DryRun, "dry-run", false, "with --enroll: say what would be asked for, and ask for nothing")
 	f.DurationVar(&within, "timeout", 2*time.Minute, "give up after this `time`")
 	return exits(cmd, exitOK, exitUsage, exitFindings, exitPending)
 }

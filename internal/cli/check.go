@@ -74,7 +74,7 @@ func (e *env) printStep(s app.Step) {
 	fmt.Fprintf(e.out, "%s%-24s  %s  (%s)\n", word, s.Name, s.Object, s.Code)
 	fmt.Fprintf(e.out, "        cause: %s\n", oneLine(s.Detail))
 	if s.Remedy != "" {
-		fmt.Fprintf(e.out, "        fix:   %s\n", oneLine(s.Remedy))
+		fmt.Fprintf(e.out, "        fix:   %s\n", oneLine(e.toCopy(s.Remedy)))
 	}
 }
 

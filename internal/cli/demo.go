@@ -48,7 +48,7 @@ and what to do. WORDS are these, with commas between them:
 			}
 			var err error
 			if o.Behaviour, err = demo.ParseBehaviour(behaviour); err != nil {
-				return badBehaviour(err)
+				return badBehaviour(behaviour, err)
 			}
 			if !o.Behaviour.IsZero() && o.Issuer != config.IssuerOnlineCA {
 				return usage(fmt.Errorf("--behaviour concerns AD CS, and with --issuer %s there is none; use --issuer %s", o.Issuer, config.IssuerOnlineCA))

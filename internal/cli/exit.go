@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"callsign/capf"
+	"callsign/certsrv"
 	"callsign/internal/ca"
 	"callsign/internal/config"
 )
@@ -125,6 +126,7 @@ func exitCode(err error) int {
 		fault  *capf.ProtocolError
 		op     *net.OpError
 		dns    *net.DNSError
+		web    *certsrv.Problem
 	)
 	switch {
 	case errors.As(err, &chosen):
@@ -139,6 +141,8 @@ func exitCode(err error) int {
 		return exitUnreachable
 	case errors.As(err, &op) && op.Op == "dial", errors.As(err, &dns):
 		return exitUnreachable
+	case errors.As(err, &web) && (web.ErrCode == certsrv.CodeNotAuthenticated || web.ErrCode == certsrv.CodeForbidden || web.ErrCode == certsrv.CodeTemplateNotOffered):
+		return exitDenied
 	default:
 		return exitFailed
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"callsign/capf"
+	"callsign/certsrv"
 	"callsign/internal/ca"
 	"callsign/internal/config"
 )
@@ -32,6 +33,9 @@ func TestExitCode(t *testing.T) {
 		{"another server", &capf.ProtocolError{ErrCode: capf.CodeHandshakeFailed}, exitFailed},
 		{"silent CA", &ca.Error{Timeout: true}, exitUnreachable},
 		{"CA says no", &ca.Error{Final: true}, exitFailed},
+		{"wrong password for the CA", fmt.Errorf("x: %w", &ca.Error{Err: &certsrv.Problem{ErrCode: certsrv.CodeNotAuthenticated}}), exitDenied},
+		{"template not offered", &certsrv.Problem{ErrCode: certsrv.CodeTemplateNotOffered}, exitDenied},
+		{"page of the CA that nobody knows", &certsrv.Problem{ErrCode: certsrv.CodeUnexpectedPage}, exitFailed},
 		{"late", context.DeadlineExceeded, exitUnreachable},
 		{"refused connection", &net.OpError{Op: "dial", Err: errors.New("refused")}, exitUnreachable},
 		{"broken connection", &net.OpError{Op: "read", Err: errors.New("reset")}, exitFailed},

@@ -8,7 +8,7 @@ import (
 // records finds commands that read the configuration, with the arguments that are certain to be theirs: flags with their
 // values, names in capitals,
 // whole IDs of requests, and what is quoted.
-var records = regexp.MustCompile(`callsign (?:phone [a-z]+|capf (?:(?:ca|csr|stale-lsc) )?[a-z]+|ra request [a-z]+|config (?:validate|show)|check|reload|serve)\b` +
+var records = regexp.MustCompile(`callsign (?:phone [a-z]+|capf (?:(?:ca|csr|stale-lsc) )?[a-z]+|ra (?:request [a-z]+|probe)|ca check|config (?:validate|show)|check|reload|serve)\b` +
 	`(?: (?:--[a-z][a-z-]*(?: [A-Za-z0-9_./](?:[A-Za-z0-9_./-]*[A-Za-z0-9])?)?|[A-Z](?:[A-Z0-9._-]*[A-Z0-9])?(?:\.\.\.)?|[0-9a-f]{32}|'[^']*'))*`)
 
 // toCopy repeats --config in the commands of a text that was written where nobody knows the configuration's name, so that

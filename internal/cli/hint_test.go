@@ -27,6 +27,7 @@ func TestToCopy(t *testing.T) {
 			"take it back: callsign ra request approve 0123456789abcdef0123456789abcdef --config lab/c.toml, or not",
 		},
 		{"end of a sentence", "run callsign check.", "run callsign check --config lab/c.toml."},
+		{"check of the CA", "run callsign ca check, then callsign ra probe --requester 'LAB\\PC1$'", "run callsign ca check --config lab/c.toml, then callsign ra probe --requester 'LAB\\PC1$' --config lab/c.toml"},
 		{"there already", "callsign phone import a.csv --partial --config x.toml", "callsign phone import a.csv --partial --config x.toml"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"callsign/internal/demo"
 	"callsign/internal/enterprise"
 	"callsign/internal/secret"
 )
@@ -41,7 +42,8 @@ func (e *env) simADCS() *cobra.Command {
 their own, logins by NTLM, Basic and, with a keytab, Kerberos, channel bindings, pending requests, renewals, CRLs, and the log of
 IIS. It is meant for tests of every client, and it can break in the ways that people report.
 
-A line for each request goes to stdout. With --dir the CA, its requests and the account's password stay and come up again; without
+A line for each request goes to stdout, and one for what became of a certificate request, because the pages always answer 200; with
+--json each is an object, the first one that of the server itself. With --dir the CA, its requests and the account's password stay and come up again; without
 it everything is gone at the end. Nothing here is made to be reached by anybody else: it listens on loopback unless told otherwise.
 
 With --behaviour something goes wrong. WORDS are these, with commas between them:
@@ -76,9 +78,10 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 	if err != nil {
 		return err
 	}
-	lines := &requestLines{out: e.out, json: e.json}
+	story := &simStory{out: e.out, json: e.json}
 	if !e.quiet || e.json {
-		s.o.IISLog = lines
+		s.o.IISLog = story
+		s.o.Log = slog.New(slog.NewMultiHandler(s.o.Log.Handler(), simOutcomes{story: story}))
 	}
 	sim, err := enterprise.Start(ctx, s.o)
 	if err != nil {
@@ -91,8 +94,9 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 	if admin != nil {
 		stop = serveAdmin(admin, sim)
 	}
-	e.simFacts(sim, admin)
-	err = sim.Wait(ctx)
+	if err = e.simFacts(sim, admin); err == nil {
+		err = sim.Wait(ctx)
+	}
 	// The inspection goes on working after the end, the directory does not.
 	summary := sim.Summary()
 	err = errors.Join(err, stop(), sim.Close())
@@ -108,10 +112,16 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 
 // simOptions reads what the flags name.
 func (e *env) simOptions(s *simFlags) error {
-	var err error
-	if s.o.Behaviour, _, err = enterprise.ParseBehaviour(s.behaviour); err != nil {
-		return badBehaviour(err)
+	b, others, err := enterprise.ParseBehaviour(s.behaviour, demo.OwnWords()...)
+	if err == nil && len(others) > 0 {
+		return usage(fmt.Errorf("--behaviour %s: %s is a mistake of a registration authority, and here is none: use it with callsign demo", s.behaviour, others[0]))
 	}
+	if err != nil {
+		// Those of the demo would be no help.
+		_, _, err = enterprise.ParseBehaviour(s.behaviour)
+		return badBehaviour(s.behaviour, err)
+	}
+	s.o.Behaviour = b
 	if !strings.Contains(s.o.Account, `\`) {
 		return usage(fmt.Errorf(`--user %q: write the account as DOMAIN\user`, s.o.Account))
 	}
@@ -195,54 +205,92 @@ func serveAdmin(l net.Listener, sim *enterprise.Enterprise) func() error {
 	}
 }
 
+// simServer is the first object in JSON.
+type simServer struct {
+	Event        string   `json:"event"` // "ready"
+	URL          string   `json:"url"`
+	CAFile       string   `json:"ca_file"`
+	User         string   `json:"user"`
+	PasswordFile string   `json:"password_file"` // empty: the one that was named
+	Templates    []string `json:"templates"`
+	LogDir       string   `json:"log_directory"`
+	Manager      string   `json:"manager_url"` // empty without --admin
+}
+
 // simFacts says what a client needs, and what to try.
-func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) {
+func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) error {
+	facts := simServer{
+		Event: "ready", URL: sim.URL, CAFile: sim.Path(enterprise.CAFile), User: sim.Account, PasswordFile: sim.PasswordFile,
+		Templates: sim.Templates, LogDir: sim.LogDir,
+	}
+	if admin != nil {
+		facts.Manager = "http://" + admin.Addr().String()
+	}
+	if e.json {
+		return json.NewEncoder(e.out).Encode(facts)
+	}
 	for _, f := range [][2]string{
-		{"pages", sim.URL},
-		{"trust", sim.Path(enterprise.CAFile)},
-		{"account", sim.Account},
-		{"password file", or(sim.PasswordFile, "the one that was named")},
-		{"templates", strings.Join(sim.Templates, ", ")},
-		{"IIS log", sim.LogDir},
+		{"pages", facts.URL},
+		{"trust", facts.CAFile},
+		{"account", facts.User},
+		{"password file", or(facts.PasswordFile, "the one that was named")},
+		{"templates", or(strings.Join(facts.Templates, ", "), "none: a standalone CA")},
+		{"IIS log", facts.LogDir},
 	} {
 		e.hint("%-14s %s\n", f[0], f[1])
 	}
 	if admin != nil {
-		e.hint("%-14s http://%s/requests\n", "manager", admin.Addr())
+		e.hint("%-14s %s/requests\n", "manager", facts.Manager)
 	}
-	trust, base := shellQuote(sim.Path(enterprise.CAFile)), strings.TrimSuffix(sim.URL, "/certsrv")
+	trust, base := shellQuote(facts.CAFile), strings.TrimSuffix(sim.URL, "/certsrv")
 	e.hint("\nTry:\n")
 	e.hint("  curl --cacert %s --ntlm -u %s %s/certsrv/certcarc.asp      # it asks for the password\n", trust, shellQuote(sim.Account), base)
 	e.hint("  openssl s_client -connect %s -CAfile %s </dev/null\n", strings.TrimPrefix(base, "https://"), trust)
 	if admin != nil {
-		e.hint("  curl -X PUT --data 'deny=0x80094800' http://%s/behaviour\n", admin.Addr())
+		e.hint("  curl -X PUT --data 'deny=0x80094800' %s/behaviour\n", facts.Manager)
+		e.hint("  curl -X POST %s/requests/1/approve      # of a request that is pending\n", facts.Manager)
 	}
 	e.hint("\n")
 	fmt.Fprintf(e.err, "ready web enrollment %s\n", sim.URL)
+	return nil
 }
 
-// requestLines turns the lines of IIS's log into ours.
-type requestLines struct {
+// simStory tells what happens, a line at a time.
+type simStory struct {
 	out  io.Writer
 	json bool
+	mu   sync.Mutex
 }
 
-// simRequest is a request in JSON, one object a line.
+// simRequest is an HTTP request in JSON, from a line of IIS's log.
 type simRequest struct {
-	Time      string `json:"time"`
-	User      string `json:"user"`
-	Method    string `json:"method"`
-	Path      string `json:"path"`
-	Query     string `json:"query"`
-	Status    int    `json:"status"`
-	Substatus int    `json:"substatus"`
-	Win32     uint32 `json:"win32"`
-	Agent     string `json:"user_agent"`
-	Millis    int    `json:"time_taken_milliseconds"`
+	Event     string  `json:"event"` // "request"
+	Time      string  `json:"time"`
+	User      string  `json:"user"`
+	Method    string  `json:"method"`
+	Path      string  `json:"path"`
+	Query     string  `json:"query"`
+	Status    int     `json:"status"`
+	Substatus int     `json:"substatus"`
+	Win32     uint32  `json:"win32"`
+	Agent     string  `json:"user_agent"`
+	Seconds   float64 `json:"duration_seconds"`
 }
 
-// Write implements io.Writer. It gets whole lines.
-func (l *requestLines) Write(p []byte) (int, error) {
+// simOutcome is what became of a certificate request in JSON.
+type simOutcome struct {
+	Event     string `json:"event"` // "outcome"
+	Time      string `json:"time"`
+	RequestID string `json:"request_id"`
+	Outcome   string `json:"outcome"` // "issued", "pending", "denied" or "error"
+	By        string `json:"by"`      // "policy" or "manager"
+	HResult   string `json:"hresult"` // "0x80094800"; empty when there is none, or the manager has decided
+	Template  string `json:"template"`
+	Subject   string `json:"subject"`
+}
+
+// Write implements io.Writer for the lines of IIS's log. It gets whole lines.
+func (l *simStory) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
 		f := strings.Fields(line)
 		if strings.HasPrefix(line, "#") || len(f) != 15 {
@@ -253,14 +301,82 @@ func (l *requestLines) Write(p []byte) (int, error) {
 		win32, _ := strconv.ParseUint(f[13], 10, 32)
 		millis, _ := strconv.Atoi(f[14])
 		r := simRequest{
-			Time: f[0] + "T" + f[1] + "Z", User: dash(f[7]), Method: f[3], Path: f[4], Query: dash(f[5]), Status: status, Substatus: substatus,
-			Win32: uint32(win32), Agent: strings.ReplaceAll(dash(f[9]), "+", " "), Millis: millis,
+			Event: "request", Time: f[0] + "T" + f[1] + "Z", User: dash(f[7]), Method: f[3], Path: f[4], Query: dash(f[5]),
+			Status: status, Substatus: substatus, Win32: uint32(win32), Agent: strings.ReplaceAll(dash(f[9]), "+", " "), Seconds: float64(millis) / 1000,
 		}
-		if err := l.print(r); err != nil {
+		what := r.Path
+		if r.Query != "" {
+			what += "?" + r.Query
+		}
+		code := strconv.Itoa(r.Status)
+		if r.Substatus != 0 || r.Win32 != 0 {
+			code = fmt.Sprintf("%d.%d %d", r.Status, r.Substatus, r.Win32)
+		}
+		if err := l.tell(r, "%s  %-20s  %-4s %s  %s  %dms\n", f[1], visible(or(r.User, "-")), visible(r.Method), visible(what), code, millis); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), nil
+}
+
+// tell prints an object, or a line of text.
+func (l *simStory) tell(object any, format string, args ...any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.json {
+		enc := json.NewEncoder(l.out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(object)
+	}
+	_, err := fmt.Fprintf(l.out, format, args...)
+	return err
+}
+
+// simOutcomes is a slog.Handler that takes out of the server's log what became of certificate requests: the pages answer 200 in any
+// case.
+type simOutcomes struct{ story *simStory }
+
+// Enabled implements slog.Handler.
+func (simOutcomes) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+// WithAttrs implements slog.Handler: the server's events have all of their attributes themselves.
+func (s simOutcomes) WithAttrs([]slog.Attr) slog.Handler { return s }
+
+// WithGroup implements slog.Handler.
+func (s simOutcomes) WithGroup(string) slog.Handler { return s }
+
+// Handle implements slog.Handler.
+func (s simOutcomes) Handle(_ context.Context, r slog.Record) error {
+	attr := map[string]string{}
+	r.Attrs(func(a slog.Attr) bool {
+		attr[a.Key] = a.Value.String()
+		return true
+	})
+	at := r.Time.UTC()
+	o := simOutcome{Event: "outcome", Time: utc(at), RequestID: attr["request_id"], By: "manager", Template: attr["template"], Subject: attr["subject"]}
+	switch attr["event"] {
+	case enterprise.EventHandled:
+		o.Outcome, o.By = attr["outcome"], "policy"
+		if code := attr["code"]; code != "0x00000000" {
+			o.HResult = code
+		}
+	case enterprise.EventApproved:
+		o.Outcome = "issued"
+	case enterprise.EventDenied:
+		o.Outcome = "denied"
+	default:
+		return nil
+	}
+	said := []string{"request " + o.RequestID + " " + o.Outcome}
+	if o.By == "manager" {
+		said[0] += " by the manager"
+	}
+	for _, more := range []string{o.HResult, o.Subject, o.Template} {
+		if more != "" {
+			said = append(said, visible(more))
+		}
+	}
+	return s.story.tell(o, "%s  %s\n", at.Format(time.TimeOnly), strings.Join(said, "  "))
 }
 
 func dash(s string) string {
@@ -268,20 +384,4 @@ func dash(s string) string {
 		return ""
 	}
 	return s
-}
-
-func (l *requestLines) print(r simRequest) error {
-	if l.json {
-		return json.NewEncoder(l.out).Encode(r)
-	}
-	what := r.Path
-	if r.Query != "" {
-		what += "?" + r.Query
-	}
-	code := strconv.Itoa(r.Status)
-	if r.Substatus != 0 || r.Win32 != 0 {
-		code = fmt.Sprintf("%d.%d %d", r.Status, r.Substatus, r.Win32)
-	}
-	_, err := fmt.Fprintf(l.out, "%s  %-20s  %-4s %s  %s  %dms\n", r.Time[11:19], visible(or(r.User, "-")), visible(r.Method), visible(what), code, r.Millis)
-	return err
 }

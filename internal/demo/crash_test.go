@@ -187,6 +187,12 @@ func freePort(t *testing.T) string {
 // newDeployment is a deployment on fixed ports, with its simulated AD CS when the issuer is an online CA.
 func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*config.Config, *enterprise.Enterprise) {
 	t.Helper()
+	return misbehaving(t, issuer, Behaviour{}, change)
+}
+
+// misbehaving is newDeployment in a world in which something is wrong.
+func misbehaving(t *testing.T, issuer string, b Behaviour, change func(*config.Config)) (*config.Config, *enterprise.Enterprise) {
+	t.Helper()
 	d, err := setup.New(t.Context(), setup.Options{Dir: t.TempDir(), Issuer: issuer, Host: "127.0.0.1", AnyPort: true, Key: local.P256})
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +204,7 @@ func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*c
 		if err := os.MkdirAll(c.Trace.Dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		e, err = enterprise.Start(t.Context(), enterprise.Options{Dir: filepath.Join(c.Dir, enterpriseDir), LogDir: c.Trace.Dir})
+		e, err = enterprise.Start(t.Context(), enterprise.Options{Dir: filepath.Join(c.Dir, enterpriseDir), LogDir: c.Trace.Dir, Behaviour: b.Enterprise})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,6 +217,9 @@ func newDeployment(t *testing.T, issuer string, change func(*config.Config)) (*c
 			t.Fatal(err)
 		}
 		c.CAPF.RAURL = "https://" + c.EST.Listen + "/.well-known/est"
+		if err := b.misconfigure(c); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if change != nil {
 		change(c)

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ type product struct {
 	enterprise *enterprise.Enterprise
 	capf, est  net.Listener
 	a          *app.App
+	handler    slog.Handler // of the structured log; nil discards it
 	mu         sync.Mutex
 	phones     map[string]*handset.Phone
 }
@@ -46,8 +48,14 @@ func listen(t *testing.T) net.Listener {
 // newProduct makes a deployment whose clients and CA are given up on quickly. Nothing runs yet but the simulated AD CS.
 func newProduct(t *testing.T, issuer string, change func(*config.Config)) *product {
 	t.Helper()
+	return newTroubled(t, issuer, Behaviour{}, change)
+}
+
+// newTroubled is newProduct in a world in which something is wrong.
+func newTroubled(t *testing.T, issuer string, b Behaviour, change func(*config.Config)) *product {
+	t.Helper()
 	p := &product{t: t, capf: listen(t), est: listen(t), phones: map[string]*handset.Phone{}}
-	c, e := newDeployment(t, issuer, func(c *config.Config) {
+	c, e := misbehaving(t, issuer, b, func(c *config.Config) {
 		c.CAPF.Listen, c.EST.Listen = p.capf.Addr().String(), p.est.Addr().String()
 		if issuer == config.IssuerOnlineCA {
 			c.CAPF.RAURL = "https://" + c.EST.Listen + "/.well-known/est"
@@ -78,7 +86,7 @@ func (p *product) start() {
 			p.t.Fatal(err)
 		}
 	}
-	a, err := app.Start(p.t.Context(), app.Options{Config: p.c, CAPF: p.capf, EST: p.est})
+	a, err := app.Start(p.t.Context(), app.Options{Config: p.c, CAPF: p.capf, EST: p.est, Handler: p.handler})
 	if err != nil {
 		p.t.Fatal(err)
 	}

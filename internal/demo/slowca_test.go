@@ -36,6 +36,7 @@ type impatient struct {
 	t       *testing.T
 	address string
 	tls     *tls.Config
+	body    string
 	request string
 	key     *ecdsa.PrivateKey
 }
@@ -60,17 +61,24 @@ func newImpatient(t *testing.T, c *config.Config, name string) *impatient {
 		body.WriteString(text[:n] + "\n")
 		text = text[n:]
 	}
-	login := base64.StdEncoding.EncodeToString([]byte(c.EST.LabUser + ":" + strings.TrimSpace(readFile(t, c.EST.LabPasswordFile))))
-	return &impatient{
+	i := &impatient{
 		t: t, address: c.EST.Listen, key: key,
 		tls: &tls.Config{
 			RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
 			CurvePreferences: []tls.CurveID{tls.CurveP256},
 		},
-		request: fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nUser-Agent: libest 3.2.0p\r\nConnection: close\r\nHost: %s\r\n"+
-			"Accept: */*\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n%s",
-			c.EST.Listen, body.Len(), login, body.String()),
+		body: body.String(),
 	}
+	i.login(c.EST.LabUser, strings.TrimSpace(readFile(t, c.EST.LabPasswordFile)))
+	return i
+}
+
+// login gives the client another user and password.
+func (i *impatient) login(user, password string) {
+	credentials := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	i.request = fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nUser-Agent: libest 3.2.0p\r\nConnection: close\r\nHost: %s\r\n"+
+		"Accept: */*\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n%s",
+		i.address, len(i.body), credentials, i.body)
 }
 
 // answered is what a client was told.
@@ -80,18 +88,25 @@ type answered struct {
 	certificate *x509.Certificate
 }
 
-// ask sends the request and waits no longer than libEST. An error is what breaks the connection.
-func (i *impatient) ask() (answered, error) {
+// open connects, for as long as libEST waits.
+func (i *impatient) open() (*tls.Conn, error) {
 	i.t.Helper()
 	raw, err := (&net.Dialer{Timeout: libESTPatience}).DialContext(i.t.Context(), "tcp", i.address)
 	if err != nil {
-		return answered{}, err
+		return nil, err
 	}
 	conn := tls.Client(raw, i.tls)
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(libESTPatience)); err != nil {
+	return conn, conn.SetDeadline(time.Now().Add(libESTPatience))
+}
+
+// ask sends the request and waits no longer than libEST. An error is what breaks the connection.
+func (i *impatient) ask() (answered, error) {
+	i.t.Helper()
+	conn, err := i.open()
+	if err != nil {
 		return answered{}, err
 	}
+	defer conn.Close()
 	if _, err := io.WriteString(conn, i.request); err != nil {
 		return answered{}, err
 	}

@@ -118,8 +118,8 @@ func TestTroubledCA(t *testing.T) {
 	few := make(chan struct{}, 5) // their patience is short, so they must not starve each other
 	for _, way := range []string{"by the RA", "direct"} {
 		for _, tt := range troubles() {
-			few <- struct{}{}
 			together(t, &wg, way+"/"+tt.name, func(t *testing.T) {
+				few <- struct{}{}
 				defer func() { <-few }()
 				p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
 					c.CAPF.AnswerWithin, c.RA.AnswerWithin = 900*time.Millisecond, 700*time.Millisecond

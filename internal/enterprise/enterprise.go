@@ -32,6 +32,13 @@ const (
 	DefaultTemplate = "CiscoRA"
 )
 
+// Events of Options.Log that say what became of a request: see certsrvtest.
+const (
+	EventHandled  = certsrvtest.EventHandled
+	EventApproved = certsrvtest.EventApproved
+	EventDenied   = certsrvtest.EventDenied
+)
+
 // Options say which enterprise to start.
 type Options struct {
 	// Dir keeps everything: a directory that is new, empty, or of an enterprise of before, which comes up again. Empty: a

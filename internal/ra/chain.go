@@ -75,6 +75,16 @@ func (a *RA) ready(ctx context.Context, label string) *est.Error {
 	return e
 }
 
+// Trouble tells why the certificates of a label's CA are not known; nil when they are, or when nobody was asked yet.
+func (a *RA) Trouble(label string) *ca.Error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.chains[label] != nil {
+		return nil
+	}
+	return a.noChain[label]
+}
+
 // explained adds to a refusal of ready why the CA does not answer, for callers who have shown who they are.
 func explained(e *est.Error) *est.Error {
 	if why, ok := errors.AsType[*ca.Error](e); ok {

@@ -140,7 +140,7 @@ func (a *RA) failed(f failure, clientLogin bool) verdict {
 	switch {
 	case v.status == http.StatusUnauthorized && f.Code == ca.CodeTemplateNotOffered:
 		// The account is good: what the original says comes first, and then what it leaves users to find out.
-		v.text, v.retryAfter = unauthorized+" "+oneLine(f.Detail), 0
+		v.text, v.retryAfter = fmt.Sprintf("%s %s (%s)", unauthorized, oneLine(f.Detail), f.Code), 0
 	case v.status == http.StatusUnauthorized:
 		v.text, v.retryAfter = unauthorized, 0
 	case v.status == http.StatusServiceUnavailable, v.status == http.StatusGatewayTimeout, v.status == http.StatusBadGateway && f.temporary:

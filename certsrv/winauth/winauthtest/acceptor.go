@@ -4,7 +4,9 @@ import (
 	"crypto/elliptic"
 	_ "embed"
 	"net"
+	"strings"
 	"testing"
+	"time"
 )
 
 // Protection is whether a server looks at channel bindings, in the words of IIS.
@@ -22,6 +24,12 @@ type AcceptorOptions struct {
 	Protection Protection // empty means Off
 	TLS12      bool       // speak TLS 1.2 and nothing else, in place of TLS 1.3
 	SHA384     bool       // have a certificate that is signed with SHA-384, in place of SHA-256
+	// KerberosOnly offers Negotiate and refuses NTLM in it, as IIS does with the provider Negotiate:Kerberos.
+	KerberosOnly bool
+	// Schemes are what is offered and taken; none means Negotiate (with Kerberos and NTLM in it) and NTLM.
+	Schemes []string
+	// ClockOffset makes the server's clock run ahead of this machine's, or behind with a negative offset.
+	ClockOffset time.Duration
 }
 
 //go:embed acceptor.py
@@ -55,7 +63,14 @@ func StartAcceptor(t testing.TB, k *KDC, o AcceptorOptions) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.proc = start(t, s.environment(k, keytab), nil, python, s.path("acceptor.py"), host, port, s.path("srv.pem"), s.path("srv.key"), string(o.Protection), version, hash)
+	if o.KerberosOnly {
+		o.Schemes = []string{"Negotiate:Kerberos"}
+	}
+	if len(o.Schemes) == 0 {
+		o.Schemes = []string{"Negotiate", "NTLM"}
+	}
+	s.proc = start(t, append(s.environment(k, keytab), shifted(t, o.ClockOffset)...), nil, python, s.path("acceptor.py"),
+		host, port, s.path("srv.pem"), s.path("srv.key"), string(o.Protection), version, hash, strings.Join(o.Schemes, ","))
 	s.proc.await(t, s.addr)
 	return s
 }

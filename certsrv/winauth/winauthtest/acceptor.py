@@ -1,6 +1,7 @@
 """A web server that authenticates connections by NTLM and Kerberos and checks channel bindings.
 
-Arguments: host, port, certificate, key, off|accept|require, TLS version, hash of the certificate's signature.
+Arguments: host, port, certificate, key, off|accept|require, TLS version, hash of the certificate's signature,
+schemes to offer with commas between; Negotiate:Kerberos is Negotiate without NTLM.
 """
 import base64
 import hashlib
@@ -11,7 +12,9 @@ import sys
 import gssapi
 from gssapi.raw import ChannelBindings
 
-HOST, PORT, CERT, KEY, MODE, TLS, HASH = sys.argv[1:]
+HOST, PORT, CERT, KEY, MODE, TLS, HASH, SCHEMES = sys.argv[1:]
+KERBEROS_ONLY = SCHEMES == "Negotiate:Kerberos"
+SCHEMES = SCHEMES.split(":")[0].split(",")
 CHANNEL_BOUND = 0x800
 NTLM = gssapi.OID.from_int_seq("1.3.6.1.4.1.311.2.2.10")
 KRB5 = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2")
@@ -48,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refuse(self, why, scheme="Negotiate", token=b""):
         self.context = None
         self.log_message("refused: %s", why)
-        offers = ["Negotiate", "NTLM"]
+        offers = list(SCHEMES)
         if token:  # a KRB-ERROR
             offers[0] = scheme + " " + base64.b64encode(token).decode()
         self.answer(401, "", *offers)
@@ -58,9 +61,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if not scheme and self.who:
             return self.answer(200, self.who)
-        if scheme not in ("Negotiate", "NTLM"):
+        if scheme not in SCHEMES:
             return self.refuse("no token")
         token, reply = base64.b64decode(token), b""
+        if KERBEROS_ONLY and token.startswith(b"NTLMSSP\0"):
+            return self.refuse("NTLM")
         try:
             if self.context is None:
                 mechs = [NTLM] if token.startswith(b"NTLMSSP\0") else [KRB5, SPNEGO, NTLM]

@@ -13,7 +13,8 @@ import (
 
 // ApacheOptions say what Apache does beside asking for a login.
 type ApacheOptions struct {
-	KeepAlive time.Duration // after which an idle connection is closed, in whole seconds; 0 means 60 s
+	KeepAlive    time.Duration // after which an idle connection is closed, in whole seconds; 0 means 60 s
+	KerberosOnly bool          // refuse NTLM
 	// Backend is HOST:PORT of a server, https on loopback, that gets what is below /certsrv/ once somebody is logged in;
 	// empty: pages of Apache's own. Its certificate is not looked at.
 	Backend string

@@ -59,13 +59,7 @@ func StartKDC(t testing.TB, opts ...KDCOption) *KDC {
 	write(t, k.path("kdc.conf"), fill.Replace(kdcConf))
 	write(t, k.path("kadm5.acl"), "")
 	run(t, k.env, "/usr/sbin/kdb5_util", "create", "-s", "-r", Realm, "-P", "masterpw")
-	env := k.env
-	if s.offset != 0 {
-		// The library by itself, not the program faketime: that one stays between us and the KDC as its parent.
-		lib := need(t, "faketime", "/usr/lib/*/faketime/libfaketimeMT.so.1")
-		env = append(env, "LD_PRELOAD="+lib, fmt.Sprintf("FAKETIME=%+ds", int(s.offset.Seconds())))
-	}
-	k.proc = start(t, env, []string{k.path("kdc.log")}, program, "-n")
+	k.proc = start(t, append(k.Env(), shifted(t, s.offset)...), []string{k.path("kdc.log")}, program, "-n")
 	k.proc.await(t, k.addr)
 	return k
 }
@@ -129,6 +123,16 @@ func (k *KDC) Admin(t testing.TB, query ...string) {
 			t.Fatalf("kadmin.local %s: %s", query[0], out)
 		}
 	}
+}
+
+// Log returns what the KDC has logged: a line for each request, with what became of it.
+func (k *KDC) Log(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(k.path("kdc.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // Stop ends the KDC; its address then refuses connections.

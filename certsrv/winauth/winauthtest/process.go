@@ -2,6 +2,7 @@ package winauthtest
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -70,6 +71,17 @@ func write(t testing.TB, path, content string) {
 
 // longestLog is how many octets of a log are shown when a test has failed.
 const longestLog = 4 << 10
+
+// shifted is the environment of a process whose clock is off by so much.
+func shifted(t testing.TB, offset time.Duration) []string {
+	t.Helper()
+	if offset == 0 {
+		return nil
+	}
+	// The library by itself, not the program faketime: that one stays between us and the peer as its parent.
+	lib := need(t, "faketime", "/usr/lib/*/faketime/libfaketimeMT.so.1")
+	return []string{"LD_PRELOAD=" + lib, fmt.Sprintf("FAKETIME=%+ds", int(offset.Seconds()))}
+}
 
 // process is a peer that runs until it is stopped or the test ends.
 type process struct {

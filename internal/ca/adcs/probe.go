@@ -1,6 +1,7 @@
 package adcs
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -97,6 +98,33 @@ func (t *Trial) Taken() bool {
 	return t.Outcome == certsrv.Pending || t.Outcome == certsrv.Issued
 }
 
+// Code returns the stable code of a denial or of an error page of the CA; empty for other outcomes.
+func (t *Trial) Code() string {
+	switch t.Outcome {
+	case certsrv.Denied:
+		return certsrv.CodeDenied
+	case certsrv.Failed:
+		return certsrv.CodeFailed
+	}
+	return ""
+}
+
+// Refusal says what the CA answered in a denial or on an error page, in words with its own at the end.
+func (t *Trial) Refusal() string {
+	text := "the CA answers " + t.Outcome.String()
+	if t.RequestID != "" {
+		text += " to request " + t.RequestID
+	}
+	text += fmt.Sprintf(" (%s): %s", t.Shape, t.Status.Meaning)
+	if t.Status.HResult != 0 {
+		text += " (" + t.Status.HResult.Full() + ")"
+	}
+	if t.Message != "" {
+		text += fmt.Sprintf("; the CA says: %q", t.Message)
+	}
+	return text
+}
+
 // Serial returns the serial number of the certificate as `certutil -revoke` takes it, in hex with an even number of digits;
 // empty for none.
 func (t *Trial) Serial() string { return Serial(t.Certificate) }
@@ -123,19 +151,39 @@ type Probe struct {
 	Random     io.Reader        // nil means crypto/rand
 	Begin      func(Shape)      // told before each request; may be nil
 	Only       []Shape          // the shapes to try; nil means all
+	CommonName string           // what is asked for; empty means "Callsign probe" and the shape
 }
 
-// Skips says why a shape would not be tried, empty when it would.
-func (p *Probe) Skips(s Shape) string {
+// Why a shape is not tried.
+const (
+	NoAgent            = "no enrollment agent"
+	NoRequester        = "no account to ask for"
+	NoAgentNoRequester = "no enrollment agent, and no account to ask for"
+
+	notAsked = "not asked for"
+	noAnswer = "the CA does not answer now"
+)
+
+// Plan says what Run would try, and why it would not try the others: trials without an outcome. It asks nobody.
+func (p *Probe) Plan() []Trial {
+	var trials []Trial
+	for _, s := range Shapes() {
+		trials = append(trials, Trial{Shape: s, Skipped: p.skips(s)})
+	}
+	return trials
+}
+
+// skips says why a shape would not be tried, empty when it would.
+func (p *Probe) skips(s Shape) string {
 	switch {
 	case p.Only != nil && !slices.Contains(p.Only, s):
-		return "not asked for"
-	case s.ByAgent() && p.Agent == nil && s.OnBehalf() && p.Requester == "":
-		return "no enrollment agent and no requester"
+		return notAsked
+	case s.OnBehalf() && p.Agent == nil && p.Requester == "":
+		return NoAgentNoRequester
 	case s.ByAgent() && p.Agent == nil:
-		return "no enrollment agent"
+		return NoAgent
 	case s.OnBehalf() && p.Requester == "":
-		return "no requester"
+		return NoRequester
 	}
 	return ""
 }
@@ -151,30 +199,30 @@ func (p *Probe) Run(ctx context.Context) ([]Trial, error) {
 	if random == nil {
 		random = rand.Reader
 	}
+	if err := checkTemplate(ctx, p.Client, p.Template); err != nil {
+		return nil, refusal("AD CS web enrollment", err)
+	}
 	key, err := rsa.GenerateKey(random, probeKeyBits)
 	if err != nil {
 		return nil, unusable(err)
 	}
 	var trials []Trial
 	stopped := ""
-	for _, s := range Shapes() {
-		t := Trial{Shape: s, Skipped: p.Skips(s)}
-		if t.Skipped == "" {
-			t.Skipped = stopped
-		}
+	for _, t := range p.Plan() {
+		t.Skipped = cmp.Or(t.Skipped, stopped)
 		if t.Skipped != "" {
 			trials = append(trials, t)
 			continue
 		}
 		if p.Begin != nil {
-			p.Begin(s)
+			p.Begin(t.Shape)
 		}
 		hopeless := p.try(ctx, &t, key, now(), random)
 		if t.Err != nil && hopeless {
 			return trials, t.Err
 		}
 		if hopeless {
-			stopped = "the CA does not answer now"
+			stopped = noAnswer
 		}
 		trials = append(trials, t)
 	}
@@ -183,7 +231,7 @@ func (p *Probe) Run(ctx context.Context) ([]Trial, error) {
 
 // try sends one shape. hopeless tells that no other shape would fare better now.
 func (p *Probe) try(ctx context.Context, t *Trial, key *rsa.PrivateKey, now time.Time, random io.Reader) (hopeless bool) {
-	name := pkix.Name{CommonName: probeSubject + t.Shape.String()}
+	name := pkix.Name{CommonName: cmp.Or(p.CommonName, probeSubject+t.Shape.String())}
 	t.Subject = name.String()
 	der, err := p.request(t.Shape, name, key, now, random)
 	if err != nil {
@@ -229,7 +277,7 @@ func (p *Probe) try(ctx context.Context, t *Trial, key *rsa.PrivateKey, now time
 
 // failed records why there is no word of the CA.
 func (p *Probe) failed(t *Trial, problem *certsrv.Problem) (hopeless bool) {
-	e := &ca.Error{ErrCode: problem.ErrCode, Detail: "shape " + t.Shape.String(), Fix: Remedy(problem), Timeout: problem.Timeout, Err: problem}
+	e := refusal("request in the shape "+t.Shape.String(), problem)
 	t.Err = e
 	if problem.AnswerLost {
 		e.Fix = fmt.Sprintf("the CA may have issued all the same: look in the CA console for the subject %s, and revoke what is there", t.Subject)
@@ -240,6 +288,15 @@ func (p *Probe) failed(t *Trial, problem *certsrv.Problem) (hopeless bool) {
 		return false
 	}
 	return true
+}
+
+// refusal is why web enrollment could not be asked, as ours.
+func refusal(what string, err error) *ca.Error {
+	problem, ok := errors.AsType[*certsrv.Problem](err)
+	if !ok {
+		return unusable(err)
+	}
+	return &ca.Error{ErrCode: problem.ErrCode, Detail: what, Fix: Remedy(problem), Timeout: problem.Timeout, Err: problem}
 }
 
 // request writes one shape.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 
 	"callsign/cmc"
@@ -50,6 +51,9 @@ func failure(err error) *ca.Error {
 		out.Final = e.Status != 408 && e.Status != 423 && e.Status != 425 && e.Status != 429
 		if e.Text != "" {
 			out.Detail = "the RA refused: " + e.Text
+			if code := codeIn(e.Text); code != "" {
+				out.Fix = meant(code)
+			}
 		} else {
 			out.Detail = "the RA refused"
 		}
@@ -112,6 +116,22 @@ func LibEST(code string) (number int, name string) {
 	return int(n), n.String()
 }
 
+// codeAtEnd is how an RA of ours names the code of a refusal.
+var codeAtEnd = regexp.MustCompile(`\(([a-z]{2,16}\.[a-z0-9-]{2,40})\)\s*$`)
+
+// codeIn returns the code that the RA's words end with; empty when they have none.
+func codeIn(text string) string {
+	if m := codeAtEnd.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// meant is what to do about a refusal with this code at the RA.
+func meant(code string) string {
+	return "correct at the RA what it says (callsign explain " + code + " tells how), then start the enrolment again"
+}
+
 // refusalOf turns a verified refusal into ours: temporary when the RA says so.
 func refusalOf(resp *cmc.Response, err error) *ca.Error {
 	// The RA's own words are in err, so they are not said twice.
@@ -120,7 +140,9 @@ func refusalOf(resp *cmc.Response, err error) *ca.Error {
 		Fix: "look at the RA's log for the transaction id of this request (the journal row's id)",
 	}
 	var p *cmc.Problem
-	if errors.As(err, &p) && p.Remedy() != "" {
+	if code := codeIn(resp.Text); code != "" {
+		out.Fix = meant(code)
+	} else if errors.As(err, &p) && p.Remedy() != "" {
 		out.Fix += "; " + p.Remedy()
 	}
 	switch {
