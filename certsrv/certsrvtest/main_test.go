@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -148,10 +149,17 @@ type site struct {
 	url  string // https://localhost:PORT
 	addr string
 	tls  *tls.Config
+	cert *x509.Certificate
 	ca   *honestCA
 }
 
 func start(t *testing.T, c Config) *site {
+	t.Helper()
+	return startAs(t, c, "localhost")
+}
+
+// startAs starts a server whose certificate has this name.
+func startAs(t *testing.T, c Config, host string) *site {
 	t.Helper()
 	s, err := New(c)
 	if err != nil {
@@ -161,7 +169,7 @@ func start(t *testing.T, c Config) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, key := newCertificate(t, "localhost", nil, nil)
+	cert, key := newCertificate(t, host, nil, nil)
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	done := make(chan error, 1)
@@ -179,8 +187,8 @@ func start(t *testing.T, c Config) *site {
 	ca, _ := c.CA.(*honestCA)
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return &site{
-		Server: s, url: "https://localhost:" + port, addr: l.Addr().String(), ca: ca,
-		tls: &tls.Config{RootCAs: roots, ServerName: "localhost", Time: func() time.Time { return clock }, MinVersion: tls.VersionTLS12},
+		Server: s, url: "https://localhost:" + port, addr: l.Addr().String(), cert: cert, ca: ca,
+		tls: &tls.Config{RootCAs: roots, ServerName: host, Time: func() time.Time { return clock }, MinVersion: tls.VersionTLS12},
 	}
 }
 
@@ -320,4 +328,36 @@ func rows(t *testing.T, parts ...string) [][]string {
 		}
 	}
 	return table
+}
+
+func publicKey(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spki
+}
+
+// parseLeaf reads the PEM of certnew.cer.
+func parseLeaf(t *testing.T, text string) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		t.Fatalf("no PEM: %s", text)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newJar(t *testing.T) http.CookieJar {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jar
 }

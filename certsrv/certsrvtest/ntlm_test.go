@@ -60,6 +60,7 @@ type client3 struct {
 	announceOnly           bool // MsvAvFlags says MIC but there is none
 	ntlmv1, lmOnly         bool
 	oem                    bool
+	binding                []byte // channel binding; nil: none is sent
 }
 
 // message builds Type 3 for a Type 2.
@@ -70,6 +71,9 @@ func (c client3) message(t *testing.T, t1, t2 []byte) []byte {
 	info := bytes.Clone(t2[infoAt : infoAt+infoLen-4])
 	if c.mic || c.announceOnly {
 		info = append(info, 6, 0, 4, 0, 2, 0, 0, 0)
+	}
+	if c.binding != nil {
+		info = append(append(info, avBindings, 0, byte(len(c.binding)), 0), c.binding...)
 	}
 	info = append(info, 0, 0, 0, 0)
 	key := ntowfv2(c.password, c.user, c.domain)
@@ -311,10 +315,7 @@ func TestNTLMClientLibrary(t *testing.T) {
 // TestCurl lets curl log in; it probes with its own 32-octet Type 1 and sends OEM names.
 func TestCurl(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
+	curl := program(t, "curl")
 	var log lockedBuffer
 	c := config(t, 0)
 	c.IISLog = &log

@@ -73,7 +73,7 @@ func (s *Server) answer(r *http.Request, file string, c Conditions) (login, repl
 	if l, rep, refused := s.before(r, c); refused {
 		return l, rep
 	}
-	l := s.authenticate(r, c)
+	l := s.authenticate(r, c) //nolint:contextcheck // the context is that of r
 	switch {
 	case l.headers != nil:
 		return l, iisReply(http.StatusUnauthorized, l.win32)
