@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -181,9 +182,18 @@ func explainTLS(p *Problem, w *winauth.Error) {
 		}
 	case errors.As(w.Err, &invalid), errors.As(w.Err, &verify):
 		p.ErrCode = CodeUntrusted
+	case handshakeEnded(w.Err):
+		// A restart of the server or the network does this, too; what is wrong for good meets the next attempt as well.
+		p.Retryable = true
+		p.Fix = "check that the web site has a certificate in its https binding and that no firewall or proxy ends the connection: openssl s_client -connect " + hostOf(w.URL) + ":" + portOf(w.URL)
 	default:
 		p.Fix = "check that a web server with TLS 1.2 or later and a readable certificate answers at this address: openssl s_client -connect " + hostOf(w.URL) + ":" + portOf(w.URL)
 	}
+}
+
+// handshakeEnded tells whether the connection ended during the handshake with no word of TLS about why.
+func handshakeEnded(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func unverified(err error) []*x509.Certificate {

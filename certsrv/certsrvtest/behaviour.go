@@ -44,7 +44,7 @@ const (
 type Behaviour struct {
 	Answer  Answer
 	HResult uint32        // with Deny; 0: 0x80094014, denied by a manager
-	Delay   time.Duration // before the request is looked at
+	Delay   time.Duration // before the request is looked at; it goes on when the client gives up meanwhile, as ASP does
 	// ApproveAfter approves pending requests by itself when someone looks at them that much later; 0: never.
 	ApproveAfter time.Duration
 	Times        int  // only the first Times requests are treated so, then Default; 0: all

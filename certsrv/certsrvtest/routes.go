@@ -59,6 +59,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rep.code == 0 {
 		rep.code = http.StatusOK
 	}
+	if rep.win32 == 0 && r.Context().Err() != nil {
+		rep.win32 = win32NetnameGone
+	}
 	now := s.now()
 	if !rep.notIIS {
 		if err := s.iis.write(now, iisLine(r, l.user, rep.code, l.substatus, rep.win32, began, now)); err != nil {

@@ -81,7 +81,8 @@ func (s *Server) outcome(e entry, l Lang, mode string, agent layout) reply {
 
 // submit is Mode=newreq.
 func (s *Server) submit(r *http.Request, form url.Values, user string, agent layout) reply {
-	ctx := r.Context()
+	// A script goes on, and the CA issues, when its client has gone away meanwhile.
+	ctx := context.WithoutCancel(r.Context())
 	attributes := parseAttributes(form.Get("certattrib"))
 	e := entry{Record: Record{Requester: user, Submitted: s.now().UTC()}}
 	req, tmpl, readErr := s.examine(form.Get("certrequest"), attributes, &e)
@@ -97,7 +98,7 @@ func (s *Server) submit(r *http.Request, form url.Values, user string, agent lay
 	}
 	switch b.Answer {
 	case Hang:
-		_ = s.wait(ctx, 0)
+		_ = s.wait(r.Context(), 0)
 		return gone()
 	case ASPError:
 		return iisReply(http.StatusInternalServerError, 0)

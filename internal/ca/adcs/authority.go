@@ -31,6 +31,7 @@ const (
 	DefaultLooks      = 3
 	DefaultLookPause  = time.Minute
 	DefaultLoginPause = time.Minute
+	DefaultSettle     = 5 * time.Second
 )
 
 const (
@@ -62,10 +63,13 @@ type Config struct {
 	OnBehalf bool
 	Account  cmc.AccountPattern // needed for OnBehalf and SignPKCS7
 
-	Missing    int           // ids in a row that do not exist and end the search for a lost answer; 0 means 8
-	Tried      int           // ids looked at in one search; 0 means 64
-	Looks      int           // attempts that look at pending ids again before a new POST; 0 means 3, negative none
-	LookPause  time.Duration // between these attempts; 0 means 1 min
+	Missing   int           // ids in a row that do not exist and end the search for a lost answer; 0 means 8
+	Tried     int           // ids looked at in one search; 0 means 64
+	Looks     int           // attempts that look at pending ids again before a new POST; 0 means 3, negative none
+	LookPause time.Duration // between these attempts; 0 means 1 min
+	// Settle is how long after a lost answer a CA may still be at the request, which then is looked for and not sent again;
+	// 0 means 5 s, negative none.
+	Settle     time.Duration
 	LoginPause time.Duration // silence after a refused login of the own account; 0 means 1 min, negative none
 
 	Now    func() time.Time // nil means time.Now
@@ -120,6 +124,7 @@ func New(c Config) (*Authority, error) {
 	setDefault(&c.Looks, DefaultLooks)
 	setDefault(&c.LookPause, DefaultLookPause)
 	setDefault(&c.LoginPause, DefaultLoginPause)
+	setDefault(&c.Settle, DefaultSettle)
 	setDefault(&c.Shape, cmc.Supplied)
 	if c.Missing < 0 || c.Tried < 0 {
 		return nil, errors.New("adcs: the limits of the search for a lost answer are negative")

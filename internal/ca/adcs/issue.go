@@ -22,6 +22,11 @@ type mark struct {
 	Key     []byte  `json:"key"`               // SHA-256 of the SubjectPublicKeyInfo
 	Pending []int64 `json:"pending,omitempty"` // ids that were pending when looked at
 	Looks   int     `json:"looks,omitempty"`   // how often they were looked at
+	// Missed is when the certificate was looked for in vain for the first time, in ms since 1970: a CA that lost its client
+	// goes on with the request, so it is not sent again before Config.Settle.
+	Missed int64 `json:"missed,omitempty"`
+	// Answered tells that the web server did answer, though not with the CA's word: it is not at the request any more.
+	Answered bool `json:"answered,omitempty"`
 	// User is the account of the client whose credentials were used; empty for our own account. Only the account that sent
 	// a request may ask for it: to any other the CA says "access denied", which is no word about the request.
 	User string `json:"user,omitempty"`
@@ -204,12 +209,27 @@ func (w *work) notAnswered(ctx context.Context, answer certsrv.Answer, err error
 	if _, ok := errors.AsType[*certsrv.Problem](err); !ok {
 		return err // the journal's: the engine knows
 	}
-	if answer.RequestID == "" && !errors.Is(err, certsrv.ErrAnswerLost) {
+	switch p, _ := errors.AsType[*certsrv.Problem](err); {
+	case answer.RequestID != "":
+	case !errors.Is(err, certsrv.ErrAnswerLost):
 		if err := w.takeBack(ctx); err != nil {
+			return err
+		}
+	case p.HTTPStatus != 0:
+		m := readMark(w.l.Progress().Mark)
+		m.Answered = true
+		if err := w.remark(ctx, m); err != nil {
 			return err
 		}
 	}
 	return w.a.failure(err, w.own)
+}
+
+// remark records a new mark.
+func (w *work) remark(ctx context.Context, m mark) error {
+	p := w.l.Progress()
+	p.Mark = m.encode()
+	return w.l.Record(ctx, p)
 }
 
 // takeBack notes that the CA has nothing of this request. Whose account it is for stays known: the next attempt must not
@@ -310,18 +330,43 @@ func (w *work) search(ctx context.Context) (_ ca.Outcome, found bool, _ error) {
 			slog.String("ca_request", answer.RequestID))
 		return w.a.issued(ctx, w.r, answer.Certificate, answer.RequestID), true, nil
 	}
-	if len(pending) == 0 || m.Looks >= w.a.c.Looks {
+	if len(pending) == 0 {
+		return ca.Outcome{}, false, w.settled(ctx, m)
+	}
+	if m.Looks >= w.a.c.Looks {
 		return ca.Outcome{}, false, nil
 	}
 	m.Pending, m.Looks = pending, m.Looks+1
-	p.Mark = m.encode()
-	if err := w.l.Record(ctx, p); err != nil {
+	if err := w.remark(ctx, m); err != nil {
 		return ca.Outcome{}, false, err
 	}
 	return ca.Outcome{}, false, &ca.Error{
 		ErrCode: CodeSearching, After: w.a.c.LookPause,
 		Detail: "the answer to the request was lost, and requests that may be it wait for approval: " + numbers(pending),
 		Fix:    "approve or deny these requests in the CA console; after " + (time.Duration(w.a.c.Looks) * w.a.c.LookPause).String() + " the request is sent again",
+	}
+}
+
+// settled returns an error while the CA may still be at a request that was looked for in vain.
+func (w *work) settled(ctx context.Context, m mark) error {
+	if m.Answered || w.a.c.Settle < 0 {
+		return nil
+	}
+	now := w.a.c.Now()
+	if m.Missed == 0 || now.Before(time.UnixMilli(m.Missed)) { // or the clock was set back
+		m.Missed = now.UnixMilli()
+		if err := w.remark(ctx, m); err != nil {
+			return err
+		}
+	}
+	rest := time.UnixMilli(m.Missed).Add(w.a.c.Settle).Sub(now)
+	if rest <= 0 {
+		return nil
+	}
+	return &ca.Error{
+		ErrCode: CodeSearching, After: rest,
+		Detail: "the answer to the request was lost, and the CA may still be working on it",
+		Fix:    "none: it is looked for again, and sent again when the CA turns out not to have it",
 	}
 }
 
