@@ -72,7 +72,7 @@ func (r *realmSite) run(t *testing.T, cache, stdin string, env []string, name st
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program(t, name), args...) //nolint:gosec // a peer with the arguments of the test
+	cmd := exec.CommandContext(ctx, program(t, name), args...)
 	cmd.Env = append(append(os.Environ(), r.kdc.Env()...), "KRB5CCNAME=FILE:"+filepath.Join(r.dir, cache))
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -258,7 +258,7 @@ func TestCurlEnrols(t *testing.T) {
 			common := []string{"-sSf", "--noproxy", "*", "--cacert", write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.cert.Raw})), scheme, "-u", `LAB\ascii:plain`, "-A", "Mozilla/5.0"}
 			args := append(common, "-o", page, "--data-urlencode", "CertRequest@"+request, "-d", "Mode=newreq", "--data-urlencode", "CertAttrib=CertificateTemplate:CiscoRA", s.url+"/certsrv/certfnsh.asp", "--next")
 			args = append(append(args, common...), "-o", certificate, s.url+"/certsrv/certnew.cer?ReqID=1&Enc=b64")
-			if out, err := exec.CommandContext(ctx, curl, args...).CombinedOutput(); err != nil { //nolint:gosec // a peer with the arguments of the test
+			if out, err := exec.CommandContext(ctx, curl, args...).CombinedOutput(); err != nil {
 				t.Fatalf("curl: %v\n%s\n%s", err, out, log)
 			}
 			answer, err := os.ReadFile(page)

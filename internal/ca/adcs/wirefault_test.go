@@ -77,7 +77,7 @@ func (w *world) oneCertificate(t interface{ Errorf(string, ...any) }, r ca.Reque
 func TestFaultsOnTheWire(t *testing.T) {
 	t.Parallel()
 	var cases []fault
-	for h := cut; h < harms; h++ {
+	for h := range harms {
 		cases = append(cases, fault{"", inHandshake, h})
 		for _, page := range pages {
 			for at := inRequestHeader; at < places; at++ {
@@ -120,6 +120,7 @@ func (n *named) Fatalf(format string, args ...any) {
 	n.Helper()
 	n.T.Fatalf(n.name+": "+format, args...)
 }
+
 func (n *named) Errorf(format string, args ...any) {
 	n.Helper()
 	n.T.Errorf(n.name+": "+format, args...)
