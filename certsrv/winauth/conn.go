@@ -125,10 +125,10 @@ func (d Dialer) connect(ctx context.Context, base *url.URL) (net.Conn, error) {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		e.Kind = KindCanceled
+	case errors.As(err, &dns): // also when no DNS server answers in time: the way to the web server was not even tried
+		e.Kind = KindResolve
 	case isTimeout(err) || dctx.Err() != nil:
 		e.Kind = KindTimeout
-	case errors.As(err, &dns):
-		e.Kind = KindResolve
 	}
 	return nil, e
 }

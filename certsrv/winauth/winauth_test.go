@@ -423,3 +423,21 @@ func FuzzOffers(f *testing.F) {
 		}
 	})
 }
+
+// TestNameNotResolved: a name that nobody knows, and DNS servers that do not answer, are no trouble of the web server.
+func TestNameNotResolved(t *testing.T) {
+	t.Parallel()
+	for _, dns := range []*net.DNSError{
+		{Err: "no such host", Name: "lab-dcc.example", IsNotFound: true},
+		{Err: "i/o timeout", Name: "lab-dc.example", Server: "127.0.0.1:53", IsTimeout: true},
+	} {
+		d := Dialer{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: dns}
+		}}
+		_, err := d.Dial(t.Context(), "https://"+dns.Name)
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != KindResolve || e.Code() != "winauth.name-not-resolved" || !strings.Contains(e.Remedy(), "DNS") {
+			t.Errorf("%v: %v", dns, err)
+		}
+	}
+}

@@ -204,6 +204,16 @@ func (e *env) demoEnded(d *demo.Demo, kept bool) {
 	e.hint("interrupted: %d of %d phones had their certificate; %s is %s\n", d.Report.Issued, d.Report.Phones, d.Dir, fate)
 }
 
+// pendingRequest is the number of a request that the CA keeps.
+func pendingRequest(d *demo.Demo) string {
+	for _, p := range d.Report.Items {
+		if p.State == demo.StatePending {
+			return p.RequestID
+		}
+	}
+	return "1"
+}
+
 // demoCommands prints what to try next, with the real ports and paths.
 func (e *env) demoCommands(d *demo.Demo) {
 	self := "callsign"
@@ -216,16 +226,31 @@ func (e *env) demoCommands(d *demo.Demo) {
 	first := d.Report.Items[0].Name
 	next := "SEP00112233FFFF"
 	e.hint("\nEverything keeps running in %s until Ctrl-C. In another terminal:\n\n", d.Dir)
-	for _, l := range []string{
+	commands := []string{
 		self + " phone list --config " + conf,
 		self + " phone show " + first + " --config " + conf,
-		self + " phone add " + next + " --operation install --config " + conf,
-		self + " handset enroll --server " + d.Endpoints.CAPF + " --name " + next + " --ca " + path("capf.pem") + " --out " + path("phones"),
-		self + " cert inspect " + path("phones", first+".pem"),
-		self + " check --config " + conf,
-		"tail -n 40 " + path("logs", "capf.txt"),
-		"curl --cacert " + path(d.Endpoints.ESTCAFile) + " " + d.Endpoints.EST + "/cacerts | openssl base64 -d | openssl pkcs7 -inform der -print_certs -noout",
-	} {
+	}
+	call := func(name string) string {
+		return self + " handset enroll --server " + d.Endpoints.CAPF + " --name " + name + " --ca " + path("capf.pem") + " --out " + path("phones")
+	}
+	if d.Report.Issued == d.Report.Phones {
+		commands = append(commands, self+" phone add "+next+" --operation install --config "+conf, call(next),
+			self+" cert inspect "+path("phones", first+".pem"))
+	}
+	commands = append(commands, self+" check --config "+conf, "tail -n 40 "+path("logs", "capf.txt"))
+	if d.Report.Issued < d.Report.Phones {
+		commands = append(commands, "tail -n 40 "+path("logs", "nginx.txt")+" "+path("logs", "error.log"))
+		if d.Report.Pending > 0 {
+			commands = append(commands, "curl -X POST "+d.Manager+"/requests/"+pendingRequest(d)+"/approve")
+		}
+		if d.Manager != "" { // the CA behaves from then on
+			commands = append(commands, "curl -X PUT --data '' "+d.Manager+"/behaviour      # well again, which the RA notices within a minute")
+		}
+		commands = append(commands, call(first))
+	} else {
+		commands = append(commands, "curl --cacert "+path(d.Endpoints.ESTCAFile)+" "+d.Endpoints.EST+"/cacerts | openssl base64 -d | openssl pkcs7 -inform der -print_certs -noout")
+	}
+	for _, l := range commands {
 		e.hint("  %s\n", l)
 	}
 	e.hint("\n")

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +29,6 @@ type simFlags struct {
 	o                    enterprise.Options
 	behaviour            string
 	passwordFile, keytab string
-	admin                string
 	templates            []string
 }
 
@@ -64,7 +62,7 @@ With --behaviour something goes wrong. WORDS are these, with commas between them
 	f.StringVar(&s.o.Account, "user", enterprise.DefaultAccount, "the `account` that may log in, DOMAIN\\user")
 	f.StringVar(&s.passwordFile, "password-file", "", "`file` with its password as the only line (default: one is made)")
 	f.StringVar(&s.keytab, "keytab", "", "keytab `file` of HTTP/host, for logins by Kerberos")
-	f.StringVar(&s.admin, "admin", "", "loopback `HOST:PORT` for the CA's manager: approve, deny, change the behaviour")
+	f.StringVar(&s.o.Admin, "admin", "", "loopback `HOST:PORT` for the CA's manager: approve, deny, change the behaviour")
 	f.IntVar(&s.o.FirstRequestID, "first-request-id", 1, "`number` of the first request of a new CA")
 	f.IntVar(&s.o.Renewals, "renewals", 0, "how `often` the CA was renewed, 0 to 31; every other time with a new key")
 	return exits(cmd, exitOK, exitFailed, exitUsage, exitInterrupted)
@@ -74,10 +72,6 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 	if err := e.simOptions(s); err != nil {
 		return err
 	}
-	admin, err := listenAdmin(ctx, s.admin)
-	if err != nil {
-		return err
-	}
 	story := &simStory{out: e.out, json: e.json}
 	if !e.quiet || e.json {
 		s.o.IISLog = story
@@ -85,21 +79,14 @@ func (e *env) runSim(ctx context.Context, s *simFlags) error {
 	}
 	sim, err := enterprise.Start(ctx, s.o)
 	if err != nil {
-		if admin != nil {
-			err = errors.Join(err, admin.Close())
-		}
 		return simError(err)
 	}
-	stop := func() error { return nil }
-	if admin != nil {
-		stop = serveAdmin(admin, sim)
-	}
-	if err = e.simFacts(sim, admin); err == nil {
+	if err = e.simFacts(sim); err == nil {
 		err = sim.Wait(ctx)
 	}
 	// The inspection goes on working after the end, the directory does not.
 	summary := sim.Summary()
-	err = errors.Join(err, stop(), sim.Close())
+	err = errors.Join(err, sim.Close())
 	if err != nil {
 		return &exitError{code: exitFailed, err: err}
 	}
@@ -135,8 +122,11 @@ func (e *env) simOptions(s *simFlags) error {
 	if err != nil {
 		return usage(fmt.Errorf("--listen %q: use HOST:PORT, such as 127.0.0.1:8443", s.o.Listen))
 	}
-	if !loopback(host) {
+	if !enterprise.Loopback(host) {
 		e.hint("warning: everybody who reaches %s can talk to this server; it is made for tests\n", s.o.Listen)
+	}
+	if host, _, err := net.SplitHostPort(s.o.Admin); s.o.Admin != "" && (err != nil || !enterprise.Loopback(host)) {
+		return usage(fmt.Errorf("--admin %q: use HOST:PORT of loopback, such as 127.0.0.1:8444: it has no login", s.o.Admin))
 	}
 	s.o.Templates = s.templates
 	if s.passwordFile != "" {
@@ -168,43 +158,6 @@ func simError(err error) error {
 	return err
 }
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// listenAdmin listens for the CA's manager, who has no login.
-func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
-	if address == "" {
-		return nil, nil //nolint:nilnil // no admin is no fault
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil || !loopback(host) {
-		return nil, usage(fmt.Errorf("--admin %q: use HOST:PORT of loopback, such as 127.0.0.1:8444: it has no login", address))
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, &enterprise.Problem{
-			ErrCode: enterprise.CodeListen, Detail: fmt.Sprintf("cannot listen on %s: %v", address, err), Err: err,
-			Fix: "end what uses the port (ss -ltnp), or choose another one with --admin; port 0 takes a free one",
-		}
-	}
-	return l, nil
-}
-
-// serveAdmin serves the CA's manager until the function that it returns is called.
-func serveAdmin(l net.Listener, sim *enterprise.Enterprise) func() error {
-	srv := &http.Server{Handler: sim.AdminHandler(), ReadHeaderTimeout: 10 * time.Second}
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = srv.Serve(l) }) // ends with Close
-	return func() error {
-		err := srv.Close()
-		wg.Wait()
-		return err
-	}
-}
-
 // simServer is the first object in JSON.
 type simServer struct {
 	Event        string   `json:"event"` // "ready"
@@ -218,13 +171,10 @@ type simServer struct {
 }
 
 // simFacts says what a client needs, and what to try.
-func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) error {
+func (e *env) simFacts(sim *enterprise.Enterprise) error {
 	facts := simServer{
 		Event: "ready", URL: sim.URL, CAFile: sim.Path(enterprise.CAFile), User: sim.Account, PasswordFile: sim.PasswordFile,
-		Templates: sim.Templates, LogDir: sim.LogDir,
-	}
-	if admin != nil {
-		facts.Manager = "http://" + admin.Addr().String()
+		Templates: sim.Templates, LogDir: sim.LogDir, Manager: sim.Manager,
 	}
 	if e.json {
 		return json.NewEncoder(e.out).Encode(facts)
@@ -239,14 +189,14 @@ func (e *env) simFacts(sim *enterprise.Enterprise, admin net.Listener) error {
 	} {
 		e.hint("%-14s %s\n", f[0], f[1])
 	}
-	if admin != nil {
+	if facts.Manager != "" {
 		e.hint("%-14s %s/requests\n", "manager", facts.Manager)
 	}
 	trust, base := shellQuote(facts.CAFile), strings.TrimSuffix(sim.URL, "/certsrv")
 	e.hint("\nTry:\n")
 	e.hint("  curl --cacert %s --ntlm -u %s %s/certsrv/certcarc.asp      # it asks for the password\n", trust, shellQuote(sim.Account), base)
 	e.hint("  openssl s_client -connect %s -CAfile %s </dev/null\n", strings.TrimPrefix(base, "https://"), trust)
-	if admin != nil {
+	if facts.Manager != "" {
 		e.hint("  curl -X PUT --data 'deny=0x80094800' %s/behaviour\n", facts.Manager)
 		e.hint("  curl -X POST %s/requests/1/approve      # of a request that is pending\n", facts.Manager)
 	}

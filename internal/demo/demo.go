@@ -43,7 +43,7 @@ type Options struct {
 // Phone is how a phone fared.
 type Phone struct {
 	Name        string `json:"name"`
-	State       string `json:"state"` // "issued", "pending" (the CA waits for approval) or "failed"
+	State       string `json:"state"` // one of the State constants
 	Serial      string `json:"serial"`
 	Issuer      string `json:"issuer"`
 	NotAfter    string `json:"not_after"`
@@ -72,6 +72,7 @@ type Report struct {
 type Demo struct {
 	Dir       string
 	Endpoints app.Endpoints
+	Manager   string // URL for the manager of the simulated CA, as enterprise.Enterprise has it; empty when the CA does nothing wrong
 	Report    Report
 
 	w *world
@@ -127,6 +128,9 @@ func (w *world) start(ctx context.Context) (*Demo, error) {
 	}
 	w.capf, w.est = nil, nil // the App closes them now
 	d := &Demo{Dir: w.dir, Endpoints: w.app.Endpoints(), w: w}
+	if w.enterprise != nil {
+		d.Manager = w.enterprise.Manager
+	}
 	w.step("EST (RA)           %s", d.Endpoints.EST)
 	w.step("CAPF               %s", d.Endpoints.CAPF)
 	if err := w.waitReady(ctx); err != nil {
@@ -227,9 +231,9 @@ func (w *world) enrol(ctx context.Context, names []string, server string) Report
 			defer mu.Unlock()
 			r.Items[i] = p
 			switch p.State {
-			case stateIssued:
+			case StateIssued:
 				r.Issued++
-			case statePending:
+			case StatePending:
 				r.Pending++
 			default:
 				r.Failed++
@@ -244,15 +248,16 @@ func (w *world) enrol(ctx context.Context, names []string, server string) Report
 	return r
 }
 
+// The states of a Phone.
 const (
-	stateIssued  = "issued"
-	statePending = "pending"
-	stateFailed  = "failed"
+	StateIssued  = "issued"
+	StatePending = "pending" // the CA waits for approval
+	StateFailed  = "failed"
 )
 
 // call is one phone, with the retries that phones make when the CA needs longer than they wait.
 func (w *world) call(ctx context.Context, name, server string) Phone {
-	p := Phone{Name: name, State: stateFailed, Mode: w.o.Issuer}
+	p := Phone{Name: name, State: StateFailed, Mode: w.o.Issuer}
 	tc, err := handset.TLSConfig(filepath.Join(w.dir, "capf.pem"))
 	if err != nil {
 		p.Error = err.Error()
@@ -273,14 +278,14 @@ func (w *world) call(ctx context.Context, name, server string) Phone {
 		w.explain(ctx, &p)
 		return p
 	}
-	p.State = stateIssued
+	p.State = StateIssued
 	p.Serial, p.Issuer, p.NotAfter = hex.EncodeToString(r.Certificate.SerialNumber.Bytes()), r.Certificate.Issuer.String(), r.Certificate.NotAfter.UTC().Format(time.RFC3339)
 	if !w.temporary {
 		p.Certificate, p.Key = r.CertificatePath, r.KeyPath
 	}
 	rows, err := w.app.Records.Journal.ByOwner(ctx, fleet.Owner(name))
 	if err != nil {
-		p.State, p.Error = stateFailed, err.Error()
+		p.State, p.Error = StateFailed, err.Error()
 		return p
 	}
 	for _, row := range rows {
@@ -304,7 +309,7 @@ func (w *world) explain(ctx context.Context, p *Phone) {
 	if rows, err := w.app.Records.Journal.ByOwner(ctx, fleet.Owner(p.Name)); err == nil && len(rows) > 0 {
 		p.RequestID = rows[0].Progress.RequestID
 		if rows[0].State == enroll.Pending && d.Note.Code == "fleet.approval-pending" {
-			p.State = statePending
+			p.State = StatePending
 		}
 	}
 }

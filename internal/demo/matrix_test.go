@@ -108,8 +108,11 @@ func failures() []failure {
 				`^\*\*\*EST \[INFO\]\[log_header:1276\]--> -$`, `^\*\*\*EST \[INFO\]\[log_header:1278\]--> "libest 3\.2\.0p"$`,
 				`^\*\*\*EST \[WARNING\]\[est_server_handle_request:1716\]--> SSL_shutdown failed$`,
 			}},
-			err: []string{`template "CisoRA" is not offered to user CALLSIGN\ciscora; offered: CiscoRA`}, noteCode: []string{"upstream.refused"},
-			note: []string{`template "CisoRA" is not offered to user CALLSIGN\ciscora; offered: CiscoRA`},
+			event: "certsrv.template_not_offered", code: "certsrv.template-not-offered", noteCode: []string{"upstream.refused"},
+			remedy: []string{`did you mean "CiscoRA"?`, `CALLSIGN\ciscora has not Read and Enroll`},
+			note: []string{
+				`template "CisoRA" is not offered to user CALLSIGN\ciscora; offered: CiscoRA`, "callsign explain certsrv.template-not-offered",
+			},
 		},
 		{
 			name: "wrong password", words: "wrong-password", cacerts: 503, enroll: 503,
@@ -142,11 +145,18 @@ func failures() []failure {
 				`est_client_enroll_csr\(\) Failed! Could not obtain new certificate\. Aborting\.$`,
 				`Online Cert Signing Failed$`,
 			}},
-			noteCode: []string{"fleet.deferred"}, note: []string{"has not answered"},
+			noteCode: []string{"fleet.deferred"}, note: []string{"has not answered", "at its next call"},
 		},
 		{
 			name: "client gone before the answer", words: "slow=1s", served: true, cacerts: 200, enroll: gone,
-			files: map[string][]string{errorLog: {`EST_ERR_HTTP_WRITE|SSL_shutdown failed`}},
+			files: map[string][]string{errorLog: {
+				`^\*\*\*EST \[WARNING\]\[est_http_request:1435\]--> Enrollment failed with rc=10 \(EST_ERR_HTTP_WRITE\)$`,
+				`^\*\*\*EST \[ERROR\]\[est_mg_handler:1234\]--> EST error response code: 10 \(EST_ERR_HTTP_WRITE\)$`,
+				`^\*\*\*EST \[WARNING\]\[handle_request:1267\]--> Incoming request failed rv=10 \(EST_ERR_HTTP_WRITE\)$`,
+				`^\*\*\*EST \[INFO\]\[log_access:1298\]--> 127\.0\.0\.1 \[.*\] "POST /\.well-known/est/simpleenroll HTTP/1\.1" 202 \d+$`,
+				`"POST /\.well-known/est/simpleenroll HTTP/1\.1" 200 \d+$`, // the same client, back again
+			}},
+			event: "est.failed", code: "est.client-gone", remedy: []string{"raise the client's timeout", "until it answers 202"},
 		},
 	}
 }
@@ -303,10 +313,17 @@ func (p *product) phoneLearns(f *failure) {
 			p.t.Errorf("on record: %+v, want %s%s", d.Note, f.noteCode[0], states(rows))
 			return
 		}
-		for _, part := range f.note {
-			if !strings.Contains(d.Note.Detail+" "+d.Note.Remedy, part) {
-				p.t.Errorf("on record: %q lacks %q", d.Note.Detail, part)
+		lacks := func(text string, parts ...string) {
+			for _, part := range parts {
+				if !strings.Contains(text, part) {
+					p.t.Errorf("on record: %q lacks %q", text, part)
+				}
 			}
+		}
+		lacks(d.Note.Detail+" "+d.Note.Remedy, f.note...)
+		if !f.served { // what the RA knows of its CA is on record of the phone, too
+			lacks(d.Note.Detail, append([]string{f.code}, f.err...)...)
+			lacks(d.Note.Remedy, f.remedy...)
 		}
 		if len(rows) > 0 && rows[0].State == enroll.Issued {
 			p.t.Errorf("issued all the same%s", states(rows))

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"callsign/internal/ca/local"
 	"callsign/internal/certfile"
@@ -68,6 +69,9 @@ func joinEnterprise(ctx context.Context, c *config.Config, e *enterprise.Enterpr
 	return nil
 }
 
+// mended is how soon a demo notices that the CA has become better.
+const mended = 2 * time.Second
+
 // deployment makes the directory that the services start from.
 func (w *world) deployment(ctx context.Context) (*config.Config, error) {
 	d, err := setup.New(ctx, setup.Options{Dir: w.dir, Issuer: w.o.Issuer, Host: "127.0.0.1", AnyPort: true, Key: local.P256})
@@ -79,8 +83,13 @@ func (w *world) deployment(ctx context.Context) (*config.Config, error) {
 		return nil, fmt.Errorf("make the log directory: %w", err)
 	}
 	if w.o.Issuer == config.IssuerOnlineCA {
+		admin := ""
+		if w.o.Behaviour.Enterprise.Mendable() {
+			admin = "127.0.0.1:0" // what the CA does wrong its manager can mend
+		}
 		w.enterprise, err = enterprise.Start(ctx, enterprise.Options{
-			Dir: filepath.Join(w.dir, enterpriseDir), LogDir: c.Trace.Dir, Behaviour: w.o.Behaviour.Enterprise, Log: slog.New(w.o.Handler),
+			Admin: admin,
+			Dir:   filepath.Join(w.dir, enterpriseDir), LogDir: c.Trace.Dir, Behaviour: w.o.Behaviour.Enterprise, Log: slog.New(w.o.Handler),
 		})
 		if err != nil {
 			return nil, err
@@ -90,6 +99,10 @@ func (w *world) deployment(ctx context.Context) (*config.Config, error) {
 		}
 		if err := w.o.Behaviour.misconfigure(c); err != nil {
 			return nil, err
+		}
+		if w.o.Behaviour.Enterprise.Mendable() {
+			// Who approves a request, or mends the CA, wants to see it at once and not in the hour that suits a real one.
+			c.RA.PendingRetryAfter, c.RA.UnavailableRetry = mended, mended
 		}
 	}
 	// The ports are taken now and written down, so that callsign.toml serves again as it is.

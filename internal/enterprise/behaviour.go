@@ -50,6 +50,10 @@ type Behaviour struct {
 // IsZero tells whether clients are served well.
 func (b Behaviour) IsZero() bool { return b == Behaviour{} }
 
+// Mendable tells whether the CA's manager can make the enterprise serve its clients better: not what is wrong with the
+// certificate of the web server, which stays.
+func (b Behaviour) Mendable() bool { return b.Pages != (certsrvtest.Scenario{}) }
+
 // Words returns the words that [ParseBehaviour] knows by itself, in the order in which help lists them.
 func Words() []Word { return slices.Concat(own, pageWords()) }
 

@@ -48,6 +48,8 @@ type Options struct {
 	// decision. Ignored with a Listener, which Close closes.
 	Listen   string
 	Listener net.Listener
+	// Admin is HOST:PORT of loopback for the CA's manager, who has no login: see certsrvtest.Server.AdminHandler. Empty: none.
+	Admin string
 	// Host is the web server's name in URL and certificate; empty: the address that is listened on, or 127.0.0.1 when that
 	// is every address.
 	Host string
@@ -80,11 +82,13 @@ type Enterprise struct {
 	PasswordFile string
 	Templates    []string
 	LogDir       string
-	Renewals     int // how often the CA was renewed
+	Renewals     int    // how often the CA was renewed
+	Manager      string // URL for the CA's manager: "http://HOST:PORT"; empty: none
 
 	password  secret.String
 	authority *authority
 	server    *certsrvtest.Server
+	admin     *http.Server
 	temporary bool
 	wg        sync.WaitGroup
 	failed    chan error
@@ -126,7 +130,7 @@ func (e *Enterprise) start(ctx context.Context, o *Options) error {
 		return err
 	}
 	if o.Listener == nil {
-		if o.Listener, err = listen(ctx, o.Listen); err != nil {
+		if o.Listener, err = listen(ctx, o.Listen, "--listen"); err != nil {
 			return err
 		}
 	}
@@ -153,6 +157,11 @@ func (e *Enterprise) start(ctx context.Context, o *Options) error {
 	e.server, err = certsrvtest.New(c)
 	if err != nil {
 		return err
+	}
+	if o.Admin != "" {
+		if err := e.serveAdmin(ctx, o.Admin); err != nil {
+			return err
+		}
 	}
 	l := o.Listener
 	o.Listener = nil // the server closes it
@@ -256,13 +265,39 @@ func templates(names []string) []certsrvtest.Template {
 	return out
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
+// serveAdmin lets the CA's manager in.
+func (e *Enterprise) serveAdmin(ctx context.Context, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || !Loopback(host) {
+		return &Problem{
+			ErrCode: CodeListen, Detail: fmt.Sprintf("the CA's manager has no login and cannot be let in at %s", address),
+			Fix: "use an address of loopback, such as 127.0.0.1:8444",
+		}
+	}
+	l, err := listen(ctx, address, "--admin")
+	if err != nil {
+		return err
+	}
+	e.Manager = "http://" + l.Addr().String()
+	e.admin = &http.Server{Handler: e.server.AdminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	e.wg.Go(func() { _ = e.admin.Serve(l) }) // ends with Close
+	return nil
+}
+
+// Loopback tells whether only this machine reaches a listener on host.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// listen listens on an address that a flag names.
+func listen(ctx context.Context, address, flag string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, &Problem{
 			ErrCode: CodeListen, Detail: fmt.Sprintf("cannot listen on %s: %v", address, err), Err: err,
-			Fix: "end what uses the port (ss -ltnp), or choose another one with --listen; port 0 takes a free one",
+			Fix: "end what uses the port (ss -ltnp), or choose another one with " + flag + "; port 0 takes a free one",
 		}
 	}
 	return l, nil
@@ -315,9 +350,6 @@ func (e *Enterprise) NewLeaf(ctx context.Context, o local.LeafOptions) (*local.L
 	return e.Issuing().NewLeaf(ctx, o)
 }
 
-// AdminHandler is the CA manager's side, as certsrvtest.Server.AdminHandler has it.
-func (e *Enterprise) AdminHandler() http.Handler { return e.server.AdminHandler() }
-
 // Summary counts the requests by what became of them: "3 requests, 2 issued, 1 denied". It works after Close, too.
 func (e *Enterprise) Summary() string {
 	requests := e.server.Requests()
@@ -353,6 +385,9 @@ func (e *Enterprise) Wait(ctx context.Context) error {
 // Close ends the enterprise and removes a temporary directory. It may be called more than once.
 func (e *Enterprise) Close() error {
 	var errs []error
+	if e.admin != nil {
+		errs = append(errs, e.admin.Close())
+	}
 	if e.server != nil {
 		errs = append(errs, e.server.Close())
 	}

@@ -189,7 +189,9 @@ func estFailed(_ *core, p *page, e event) {
 		text = unauthorized // the original leaves the reason to be found out; it is in our own log
 	}
 	libEST(&p.errors, "WARNING", "est_http_request:1435", "Enrollment failed with rc="+cause+"\n")
-	libEST(&p.errors, "INFO", "mg_send_http_error:389", fmt.Sprintf("[Error %d: %s\n%s\n]", code, http.StatusText(code), text))
+	if code >= http.StatusBadRequest { // an answer that did not reach its client is no refusal
+		libEST(&p.errors, "INFO", "mg_send_http_error:389", fmt.Sprintf("[Error %d: %s\n%s\n]", code, http.StatusText(code), text))
+	}
 	libEST(&p.errors, "ERROR", "est_mg_handler:1234", "EST error response code: "+cause+"\n")
 	libEST(&p.errors, "WARNING", "handle_request:1267", "Incoming request failed rv="+cause)
 }

@@ -483,3 +483,17 @@ func BenchmarkEnrolled(b *testing.B) {
 		}
 	}
 }
+
+// TestClientGone is the answer that nobody takes any more (EST_ERR_HTTP_WRITE): it was no refusal, so no error page is shown.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "2026-11-20T12:00:00.000Z")
+	w.event("est.failed", "peer", "192.0.2.7:40000", "status", 202, "rv", 10, "rv_name", "EST_ERR_HTTP_WRITE",
+		"text", "The client went away before the answer was sent.")
+	const want = "***EST [WARNING][est_http_request:1435]--> Enrollment failed with rc=10 (EST_ERR_HTTP_WRITE)\n\n" +
+		"***EST [ERROR][est_mg_handler:1234]--> EST error response code: 10 (EST_ERR_HTTP_WRITE)\n\n" +
+		"***EST [WARNING][handle_request:1267]--> Incoming request failed rv=10 (EST_ERR_HTTP_WRITE)\n"
+	if diff := cmp.Diff(want, w.errors.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -68,7 +68,7 @@ type Config struct {
 	Looks     int           // attempts that look at pending ids again before a new POST; 0 means 3, negative none
 	LookPause time.Duration // between these attempts; 0 means 1 min
 	// Settle is how long after a lost answer a CA may still be at the request, which then is looked for and not sent again;
-	// 0 means 5 s, negative none.
+	// 0 means 5 s, negative none. After a timeout it is at least as long as the Client's SubmitTimeout.
 	Settle     time.Duration
 	LoginPause time.Duration // silence after a refused login of the own account; 0 means 1 min, negative none
 

@@ -1,6 +1,7 @@
 package adcs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -27,6 +28,8 @@ type mark struct {
 	Missed int64 `json:"missed,omitempty"`
 	// Answered tells that the web server did answer, though not with the CA's word: it is not at the request any more.
 	Answered bool `json:"answered,omitempty"`
+	// Slow tells that the web server was waited for in vain: who needs longer than the submit timeout may need as long again.
+	Slow bool `json:"slow,omitempty"`
 	// User is the account of the client whose credentials were used; empty for our own account. Only the account that sent
 	// a request may ask for it: to any other the CA says "access denied", which is no word about the request.
 	User string `json:"user,omitempty"`
@@ -221,6 +224,12 @@ func (w *work) notAnswered(ctx context.Context, answer certsrv.Answer, err error
 		if err := w.remark(ctx, m); err != nil {
 			return err
 		}
+	case p.Timeout:
+		m := readMark(w.l.Progress().Mark)
+		m.Slow = true
+		if err := w.remark(ctx, m); err != nil {
+			return err
+		}
 	}
 	return w.a.failure(err, w.own)
 }
@@ -359,7 +368,11 @@ func (w *work) settled(ctx context.Context, m mark) error {
 			return err
 		}
 	}
-	rest := time.UnixMilli(m.Missed).Add(w.a.c.Settle).Sub(now)
+	settle := w.a.c.Settle
+	if m.Slow {
+		settle = max(settle, cmp.Or(w.a.c.Client.SubmitTimeout, certsrv.DefaultSubmitTimeout))
+	}
+	rest := time.UnixMilli(m.Missed).Add(settle).Sub(now)
 	if rest <= 0 {
 		return nil
 	}
