@@ -134,7 +134,8 @@ func TestExtendedProtectionCertificates(t *testing.T) {
 	second, secondKey := newCertificate(t, "pki.lab.test", nil, nil)
 	odd, oddKey := ed25519Certificate(t)
 	certs := []tls.Certificate{
-		{Certificate: [][]byte{first.Raw}, PrivateKey: firstKey}, {Certificate: [][]byte{second.Raw}, PrivateKey: secondKey},
+		{Certificate: [][]byte{first.Raw}, PrivateKey: firstKey},
+		{Certificate: [][]byte{second.Raw}, PrivateKey: secondKey},
 		{Certificate: [][]byte{odd.Raw}, PrivateKey: oddKey},
 	}
 	byName := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
