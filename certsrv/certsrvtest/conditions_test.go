@@ -125,17 +125,23 @@ func TestConditions(t *testing.T) {
 				w.user = ""
 				resp, body = w.ntlm()
 			}
-			if tc.words == "hang" {
-				go func() {
-					waitFor(t, func() bool { return len(s.Hits()) == 1 })
-					_ = w.conn.Close()
-				}()
+			csr, _ := newCSR(t, "x")
+			ask := func() {
+				switch {
+				case tc.target == post:
+					resp, body, err = w.try(http.MethodPost, "/certsrv/certfnsh.asp", submission(csr, "CiscoRA"))
+				case !tc.ntlm || tc.target != welcome:
+					resp, body, err = w.try(http.MethodGet, tc.target, "")
+				}
 			}
-			switch csr, _ := newCSR(t, "x"); {
-			case tc.target == post:
-				resp, body, err = w.try(http.MethodPost, "/certsrv/certfnsh.asp", submission(csr, "CiscoRA"))
-			case !tc.ntlm || tc.target != welcome:
-				resp, body, err = w.try(http.MethodGet, tc.target, "")
+			if tc.words == "hang" {
+				done := make(chan struct{})
+				go func() { defer close(done); ask() }()
+				waitFor(t, func() bool { return len(s.Hits()) == 1 })
+				_ = w.conn.Close()
+				<-done
+			} else {
+				ask()
 			}
 			switch {
 			case tc.status == 0:

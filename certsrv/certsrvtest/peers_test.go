@@ -257,7 +257,7 @@ func TestRealTickets(t *testing.T) {
 		c.EPA = EPARequire
 	})
 	r.kdc.AddUser(t, "gone", "secret of one who left")
-	file, err := os.ReadFile(r.kdc.Keytab(t, "ra")) //nolint:gosec // a file of this test
+	file, err := os.ReadFile(r.kdc.Keytab(t, "ra"))
 	if err != nil {
 		t.Fatal(err)
 	}
