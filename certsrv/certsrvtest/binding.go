@@ -20,16 +20,18 @@ func (a *attempt) bound(sent sentBinding) bool {
 	if epa == EPAOff || a.r.TLS == nil {
 		return true
 	}
-	if !sent.there {
-		return epa == EPAAccept
-	}
 	if a.conn.cert == nil {
-		a.s.log.Error("channel binding cannot be checked: the server runs without Serve or HTTPServer", slog.String("peer", a.r.RemoteAddr))
-		return false
+		if sent.there {
+			a.s.log.Error("channel binding cannot be checked: the server runs without Serve or HTTPServer", slog.String("peer", a.r.RemoteAddr))
+		}
+		return !sent.there && epa == EPAAccept
 	}
 	want, err := winauth.ChannelBinding(a.conn.cert)
-	if err != nil {
-		return true // none is defined for this certificate: the same for both sides
+	switch {
+	case err != nil:
+		return true // none is defined for this certificate: no client can send one
+	case !sent.there:
+		return epa == EPAAccept
 	}
 	return subtle.ConstantTimeCompare(want[:], sent.value) == 1
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -323,17 +322,8 @@ func TestRequireTLS(t *testing.T) {
 		var log lockedBuffer
 		c := config(t, 0)
 		c.RequireTLS, c.IISLog = require, &log
-		s, err := New(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- s.Serve(l, nil) }()
-		conn, err := net.Dial("tcp", l.Addr().String())
+		_, addr := serve(t, c, nil)
+		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,12 +337,6 @@ func TestRequireTLS(t *testing.T) {
 		}
 		if lines := log.lines(); !strings.HasSuffix(strings.Replace(lines[0], " "+textAgent, "", 1), tail) {
 			t.Errorf("log %q, want %s", lines, tail)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
 		}
 		_ = conn.Close()
 	}

@@ -34,42 +34,115 @@ func scenario(t *testing.T, words string) (*site, *lockedBuffer) {
 	return s, log
 }
 
-// TestConditions sends a request by Basic into each condition and looks at answer and log.
+// TestConditions sends a request into each condition and looks at answer, log and connection. A word without a row fails.
 func TestConditions(t *testing.T) {
 	t.Parallel()
+	const (
+		welcome = "/certsrv"
+		list    = "/certsrv/certrqxt.asp"
+		post    = "" // a request for a certificate
+		basic   = `LAB\ra `
+	)
+	covered := map[string]bool{}
 	for _, tc := range []struct {
 		words, target string
 		status        int    // 0: no whole answer
 		log           string // user and the tail of the line; empty: no line at all
 		body          string // part of it
+		ends          bool   // the connection, after the answer
+		ntlm          bool   // log in so before; with Basic each request does
 	}{
-		{"401", "/certsrv", 401, `LAB\ra 401 1 1326`, "invalid credentials"},
-		{"401.3", "/certsrv/certrqxt.asp", 401, `LAB\ra 401 3 5`, "401.3"},
-		{"403.4", "/certsrv", 403, "- 403 4 5", "403.4"},
-		{"403.7", "/certsrv", 403, "- 403 7 5", "403.7"},
-		{"503", "/certsrv", 503, "", "Service Unavailable"},
-		{"sign-in", "/certsrv/certrqxt.asp", 200, "", "Sign in"},
-		{"redirect=/pki/certsrv", "/certsrv", 302, `LAB\ra 302 0 0`, `HREF="/pki/certsrv"`},
-		{"redirect=https://pki.example/", "/certsrv/certfnsh.asp", 302, `LAB\ra 302 0 0`, "https://pki.example/"},
-		{"login=500", "/certsrv", 500, `LAB\ra 500 0 0`, "500"},
-		{"login=500", "/certsrv/", 200, `LAB\ra 200 0 0`, "locPageTitle"},
-		{"login=drop", "/certsrv", 0, `LAB\ra 301 0 64`, ""},
-		{"certrqxt=500", "/certsrv/CertRqXt.asp", 500, `LAB\ra 500 0 0`, "500"},
-		{"certrqxt=truncate", "/certsrv/certrqxt.asp", 0, `LAB\ra 200 0 64`, ""},
-		{"certcarc=404", "/certsrv/certcarc.asp", 404, `LAB\ra 404 0 2`, "404"},
-		{"certcarc=404", "/certsrv/certrqxt.asp", 200, `LAB\ra 200 0 0`, "lbCertTemplate"},
-		{"certnew=403", "/certsrv/certnew.p7b?ReqID=CACert", 403, `LAB\ra 403 0 5`, "403"},
-		{"certnew=reset", "/certsrv/certnew.cer?ReqID=CACert", 0, `LAB\ra 200 0 64`, ""},
-		{"certcrl=503", "/certsrv/certcrl.crl?Type=base", 503, `LAB\ra 503 0 0`, "503"},
-		{"slow-login=1ms", "/certsrv", 301, `LAB\ra 301 0 0`, "Object Moved"},
-		{"standalone", "/certsrv/certrqxt.asp", 200, `LAB\ra 200 0 0`, "CertRequest"},
-		{"lang=fr", "/certsrv/certckpn.asp", 200, `LAB\ra 200 0 0`, "en attente"},
-		{"lang=fr", "/certsrv/certnew.cer?ReqID=9", 200, `LAB\ra 200 0 0`, "Disposition :"},
+		{words: "issue", target: post, status: 200, log: basic + "200 0 0", body: "certnew.cer?ReqID=1&"},
+		{words: "issue,standalone", target: post, status: 200, log: basic + "200 0 0", body: "certnew.cer?ReqID=1&"},
+		{words: "pending", target: post, status: 200, log: basic + "200 0 0", body: "ID=locInfoReqID"},
+		{words: "deny", target: post, status: 200, log: basic + "200 0 0", body: `Denied by LAB\camanager`},
+		{words: "deny=0x80094800", target: post, status: 200, log: basic + "200 0 0", body: "0x80094800"},
+		{words: "rpc-down", target: post, status: 200, log: basic + "200 0 0", body: "0x800706ba (WIN32: 1722 RPC_S_SERVER_UNAVAILABLE)"},
+		{words: "rpc-down", target: "/certsrv/certcarc.asp", status: 200, log: basic + "200 0 0", body: "0x800706ba"},
+		{words: "500", target: post, status: 500, log: basic + "500 0 0", body: "500"},
+		{words: "500", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate"},
+		{words: "hang", target: post, log: basic + "200 0 64"},
+		{words: "drop", target: post, log: basic + "200 0 64", ends: true},
+		{words: "truncate", target: post, log: basic + "200 0 64", ends: true},
+		{words: "reset", target: post, log: basic + "200 0 64", ends: true},
+		{words: "other-key", target: post, status: 200, log: basic + "200 0 0", body: "certnew.cer?ReqID=1&"},
+		{words: "slow=1ms", target: post, status: 200, log: basic + "200 0 0", body: "certnew.cer?ReqID=1&"},
+		{words: "pending,approve=1h", target: post, status: 200, log: basic + "200 0 0", body: "ID=locInfoReqID"},
+		{words: "pending,times=1", target: post, status: 200, log: basic + "200 0 0", body: "ID=locInfoReqID"},
+		{words: "auth=basic", target: welcome, ntlm: true, status: 401, log: "- 401 2 5", body: "invalid credentials"},
+		{words: "auth=ntlm", target: list, ntlm: true, status: 200, log: basic + "200 0 0", body: "lbCertTemplate"},
+		{words: "auth=ntlm", target: list, status: 401, log: "- 401 2 5", body: "invalid credentials"},
+		{words: "epa=off", target: welcome, ntlm: true, status: 301, log: basic + "301 0 0", body: "Object Moved"},
+		{words: "epa=require", target: welcome, ntlm: true, status: 401, log: "- 401 1 2148074310", body: "invalid credentials"},
+		{words: "reauth", target: list, ntlm: true, status: 401, log: "- 401 2 5", body: "invalid credentials"},
+		{words: "reauth", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate"},
+		{words: "split", target: welcome, ntlm: true, status: 401, log: "- 401 1 2148074248", body: "invalid credentials"},
+		{words: "close", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate", ends: true},
+		{words: "close,401", target: welcome, status: 401, log: basic + "401 1 1326", body: "invalid credentials"},
+		{words: "no-keep-alive", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate", ends: true},
+		{words: "content-type=text/plain", target: "/certsrv/certnew.cer?ReqID=CACert", status: 200, log: basic + "200 0 0", body: "-----BEGIN"},
+		{words: "slow-pages=1ms", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate"},
+		{words: "401", target: welcome, status: 401, log: basic + "401 1 1326", body: "invalid credentials"},
+		{words: "401.3", target: list, status: 401, log: basic + "401 3 5", body: "401.3"},
+		{words: "403.4", target: welcome, status: 403, log: "- 403 4 5", body: "403.4"},
+		{words: "403.7", target: welcome, status: 403, log: "- 403 7 5", body: "403.7"},
+		{words: "503", target: welcome, status: 503, body: "Service Unavailable"},
+		{words: "sign-in", target: list, status: 200, body: "Sign in"},
+		{words: "redirect=/pki/certsrv", target: welcome, status: 302, log: basic + "302 0 0", body: `HREF="/pki/certsrv"`},
+		{words: "redirect=https://pki.example/", target: "/certsrv/certfnsh.asp", status: 302, log: basic + "302 0 0", body: "https://pki.example/"},
+		{words: "login=500", target: welcome, status: 500, log: basic + "500 0 0", body: "500"},
+		{words: "login=500", target: "/certsrv/", status: 200, log: basic + "200 0 0", body: "locPageTitle"},
+		{words: "login=drop", target: welcome, log: basic + "301 0 64", ends: true},
+		{words: "certrqxt=500", target: "/certsrv/CertRqXt.asp", status: 500, log: basic + "500 0 0", body: "500"},
+		{words: "certrqxt=truncate", target: list, log: basic + "200 0 64", ends: true},
+		{words: "certcarc=404", target: "/certsrv/certcarc.asp", status: 404, log: basic + "404 0 2", body: "404"},
+		{words: "certcarc=404", target: list, status: 200, log: basic + "200 0 0", body: "lbCertTemplate"},
+		{words: "certnew=403", target: "/certsrv/certnew.p7b?ReqID=CACert", status: 403, log: basic + "403 0 5", body: "403"},
+		{words: "certnew=reset", target: "/certsrv/certnew.cer?ReqID=CACert", log: basic + "200 0 64", ends: true},
+		{words: "certcrl=503", target: "/certsrv/certcrl.crl?Type=base", status: 503, log: basic + "503 0 0", body: "503"},
+		{words: "slow-login=1ms", target: welcome, status: 301, log: basic + "301 0 0", body: "Object Moved"},
+		{words: "standalone", target: list, status: 200, log: basic + "200 0 0", body: "CertRequest"},
+		{words: "lang=fr", target: "/certsrv/certckpn.asp", status: 200, log: basic + "200 0 0", body: "en attente"},
+		{words: "lang=fr", target: "/certsrv/certnew.cer?ReqID=9", status: 200, log: basic + "200 0 0", body: "Disposition :"},
 	} {
+		sc, err := ParseScenario(tc.words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for typed := range strings.SplitSeq(sc.String(), ",") {
+			name, _, _ := strings.Cut(typed, "=")
+			covered[name] = true
+		}
 		t.Run(tc.words+" "+tc.target, func(t *testing.T) {
 			t.Parallel()
 			s, log := scenario(t, tc.words)
-			resp, body, err := s.basic(t, "UA").try(http.MethodGet, tc.target, "")
+			w := s.basic(t, "UA")
+			var (
+				resp *answer
+				body string
+			)
+			if tc.ntlm {
+				w.user = ""
+				resp, body = w.ntlm()
+			}
+			csr, _ := newCSR(t, "x")
+			ask := func() {
+				switch {
+				case tc.target == post:
+					resp, body, err = w.try(http.MethodPost, "/certsrv/certfnsh.asp", submission(csr, "CiscoRA"))
+				case !tc.ntlm || tc.target != welcome:
+					resp, body, err = w.try(http.MethodGet, tc.target, "")
+				}
+			}
+			if tc.words == "hang" {
+				done := make(chan struct{})
+				go func() { defer close(done); ask() }()
+				waitFor(t, func() bool { return len(s.Hits()) == 1 })
+				_ = w.conn.Close()
+				<-done
+			} else {
+				ask()
+			}
 			switch {
 			case tc.status == 0:
 				if err == nil {
@@ -80,9 +153,8 @@ func TestConditions(t *testing.T) {
 			case resp.StatusCode != tc.status || !strings.Contains(body, tc.body):
 				t.Errorf("%d %s; want %d with %q", resp.StatusCode, body, tc.status, tc.body)
 			}
-			lines := log.lines()
 			if tc.log == "" {
-				if len(lines) != 0 {
+				if lines := log.lines(); len(lines) != 0 {
 					t.Errorf("IIS logged %q", lines)
 				}
 				if got := resp.Header.Get("Server"); got != "" {
@@ -90,12 +162,39 @@ func TestConditions(t *testing.T) {
 				}
 				return
 			}
+			if tc.words == "hang" {
+				waitFor(t, func() bool { return len(log.lines()) > 0 })
+			}
+			lines := log.lines()
 			want := " " + strings.Replace(tc.log, " ", " 127.0.0.1 UA - ", 1) + " "
-			if len(lines) != 1 || !strings.Contains(lines[0], want) {
+			if !strings.Contains(lines[len(lines)-1], want) || !tc.ntlm && len(lines) != 1 {
 				t.Errorf("log %q, want %q", lines, want)
+			}
+			if tc.words == "hang" {
+				return
+			}
+			if _, _, err := w.try(http.MethodGet, "/certsrv/certckpn.asp", ""); (err != nil) != tc.ends {
+				t.Errorf("another request on the connection: %v", err)
 			}
 		})
 	}
+	for _, w := range Words() {
+		if !covered[w.Name] {
+			t.Errorf("the word %s has no row", w.Name)
+		}
+	}
+}
+
+// ntlm logs the test user in, without channel binding, as far as the server lets it, and returns the last answer.
+func (w *wire) ntlm() (*answer, string) {
+	w.t.Helper()
+	t1 := type1(40, clientFlags)
+	resp, body := w.do(http.MethodGet, "/certsrv", "", authorization(t1))
+	t2 := decodeToken(resp)
+	if ntlmType(t2) != 2 {
+		return resp, body
+	}
+	return w.do(http.MethodGet, "/certsrv", "", authorization(client3{user: "ra", domain: "LAB", password: testPassword}.message(w.t, t1, t2)))
 }
 
 // TestBrokenAnswers: what is cut short begins as usual and ends where it may not; a reset is one on the wire.

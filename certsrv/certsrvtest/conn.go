@@ -137,6 +137,8 @@ func (w *witness) note(c net.Conn, shown *tls.Certificate) {
 func (w *witness) watch(conf *tls.Config) *tls.Config {
 	watched := conf.Clone()
 	watched.NextProtos = []string{"http/1.1"}
+	// A resumed session of TLS 1.3 shows no certificate, and nobody could tell which one its logins are bound to.
+	watched.SessionTicketsDisabled = true
 	certs, choose := conf.Certificates, conf.GetCertificate
 	watched.Certificates = nil // with any, GetCertificate is not asked for clients without SNI
 	watched.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

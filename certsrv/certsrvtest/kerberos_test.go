@@ -239,3 +239,52 @@ func (c *ticketClient) checkReply(t *testing.T, token []byte) {
 		t.Errorf("AP-REP of another request: %+v", part)
 	}
 }
+
+// FuzzAuthenticator feeds what only somebody with a ticket can send, the inside of an authenticator: no panic, and nobody gets in
+// as somebody else.
+func FuzzAuthenticator(f *testing.F) {
+	file := newKeytab(f, "secret of the service", service+"@"+realm)
+	keys := keytab.New()
+	if err := keys.Unmarshal(file); err != nil {
+		f.Fatal(err)
+	}
+	from, to := clock.Add(-time.Hour), clock.Add(time.Hour)
+	cname := types.NewPrincipalName(1, "ra")
+	ticket, session, err := messages.NewTicket(cname, realm, types.NewPrincipalName(2, service), realm, types.NewKrbFlags(), keys, aes256, 1, from, from, to, to)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, c := range []ticketClient{{}, {plain: true}, {mutual: true, knowsBindings: true, binding: []byte("sixteen octets!!")}, {asUser: "second"}, {skew: -6 * time.Minute}} {
+		c.token(f)
+		seed, err := c.sealedPresence.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, inside []byte) {
+		sealed, err := crypto.GetEncryptedData(inside, session, keyusage.AP_REQ_AUTHENTICATOR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := (&messages.APReq{PVNO: 5, MsgType: 14, APOptions: types.NewKrbFlags(), Ticket: ticket, EncryptedAuthenticator: sealed}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := newAcceptor(file, func([]byte) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := wrapGSS(oidKRB5, append([]byte{1, 0}, b...))
+		l, err := a.accept(token, clock)
+		if err != nil {
+			return
+		}
+		if l.name != "ra" || l.realm != realm || l.binding.there && len(l.binding.value) != 16 {
+			t.Errorf("%+v", l)
+		}
+		if _, err := a.accept(token, clock); err == nil {
+			t.Error("accepted twice")
+		}
+	})
+}

@@ -161,6 +161,21 @@ func start(t *testing.T, c Config) *site {
 // startAs starts a server whose certificate has this name.
 func startAs(t *testing.T, c Config, host string) *site {
 	t.Helper()
+	cert, key := newCertificate(t, host, nil, nil)
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	s, addr := serve(t, c, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}})
+	ca, _ := c.CA.(*honestCA)
+	_, port, _ := net.SplitHostPort(addr)
+	return &site{
+		Server: s, url: "https://localhost:" + port, addr: addr, cert: cert, ca: ca,
+		tls: &tls.Config{RootCAs: roots, ServerName: host, Time: func() time.Time { return clock }, MinVersion: tls.VersionTLS12},
+	}
+}
+
+// serve runs a server until the end of the test and returns it with its address. conf nil: plain HTTP.
+func serve(t *testing.T, c Config, conf *tls.Config) (*Server, string) {
+	t.Helper()
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -169,13 +184,8 @@ func startAs(t *testing.T, c Config, host string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, key := newCertificate(t, host, nil, nil)
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
 	done := make(chan error, 1)
-	go func() {
-		done <- s.Serve(l, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}})
-	}()
+	go func() { done <- s.Serve(l, conf) }()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -184,12 +194,7 @@ func startAs(t *testing.T, c Config, host string) *site {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	ca, _ := c.CA.(*honestCA)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return &site{
-		Server: s, url: "https://localhost:" + port, addr: l.Addr().String(), cert: cert, ca: ca,
-		tls: &tls.Config{RootCAs: roots, ServerName: host, Time: func() time.Time { return clock }, MinVersion: tls.VersionTLS12},
-	}
+	return s, l.Addr().String()
 }
 
 // wire is a client that owns one connection and says exactly what a test wants.

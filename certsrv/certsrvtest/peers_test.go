@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,32 +128,47 @@ func TestCurlNegotiate(t *testing.T) {
 	}
 }
 
-// TestCurlNegotiateProtected holds curl's ticket login against Extended Protection. Curl sends a channel binding from
-// version 8.10 on; whether this one does, only "accept" and "require" together can tell.
-func TestCurlNegotiateProtected(t *testing.T) {
+// curlVersion is what curl says of itself.
+func curlVersion(t *testing.T) (major, minor int) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t, "curl"), "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(string(out), "curl %d.%d.", &major, &minor); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return major, minor
+}
+
+// TestCurlProtected holds curl against Extended Protection. Its own NTLM knows no channel bindings; with tickets it sends
+// them from version 8.10 on, where its TLS library tells it the certificate.
+func TestCurlProtected(t *testing.T) {
 	t.Parallel()
 	r := startInRealm(t, nil)
 	if out, err := r.run(t, "cache", testPassword+"\n", nil, "kinit", "ra@"+winauthtest.Realm); err != nil {
 		t.Fatalf("kinit: %v\n%s", err, out)
 	}
-	got := map[EPA]string{}
+	major, minor := curlVersion(t)
+	binds := major > 8 || major == 8 && minor >= 10
 	for _, epa := range []EPA{EPAOff, EPAAccept, EPARequire} {
 		if err := r.SetConditions(Conditions{EPA: epa}); err != nil {
 			t.Fatal(err)
 		}
-		_, got[epa] = r.curl(t, "cache", nil, "/certsrv", "--negotiate", "-u", ":")
-	}
-	if got[EPAOff] != "301" || got[EPAAccept] != "301" {
-		t.Errorf("off %s, accept %s; want 301", got[EPAOff], got[EPAAccept])
-	}
-	switch got[EPARequire] {
-	case "301": // sends the right binding
-	case "401":
-		if lines := r.log.lines(); !strings.Contains(lines[len(lines)-1], "401 1 2148074310 ") {
-			t.Errorf("log: %s", lines[len(lines)-1])
+		for _, login := range [][]string{{"--negotiate", "-u", ":"}, {"--ntlm", "-u", `LAB\ascii:plain`}} {
+			_, status := r.curl(t, "cache", nil, "/certsrv", login...)
+			lines := r.log.lines()
+			last := lines[len(lines)-1]
+			switch {
+			case epa != EPARequire:
+				if status != "301" || !strings.Contains(last, " 301 0 0 ") {
+					t.Errorf("%s, %s: %s, %s", epa, login[0], status, last)
+				}
+			case login[0] == "--negotiate" && binds && status == "301":
+			case status != "401" || !strings.Contains(last, " 401 1 2148074310 "):
+				t.Errorf("%s, %s, curl %d.%d: %s, %s; want it refused", epa, login[0], major, minor, status, last)
+			}
 		}
-	default:
-		t.Errorf("require: %s", got[EPARequire])
 	}
 }
 
@@ -211,9 +229,8 @@ func TestWinauthNegotiate(t *testing.T) {
 				for _, creds := range []winauth.Credentials{k.Credentials(), ntlm} {
 					conf := r.tls.Clone()
 					conf.MinVersion, conf.MaxVersion = version, version
-					d := winauth.Dialer{TLS: conf, NoChannelBinding: !bound, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-						return new(net.Dialer).DialContext(ctx, network, r.addr)
-					}}
+					d := r.dialer()
+					d.TLS, d.NoChannelBinding = conf, !bound
 					conn, err := d.Dial(t.Context(), "https://"+winauthtest.Host)
 					if err != nil {
 						t.Fatal(err)
@@ -228,6 +245,108 @@ func TestWinauthNegotiate(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRealTickets logs in by tickets of a real KDC, good ones and others, with what IIS logs for each.
+func TestRealTickets(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64 // of the web server's clock
+	r := startInRealm(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		c.Users = []User{{Name: testUser}, {Name: `LAB\gone`, State: AccountDisabled}}
+		c.EPA = EPARequire
+	})
+	r.kdc.AddUser(t, "gone", "secret of one who left")
+	file, err := os.ReadFile(r.kdc.Keytab(t, "ra"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := winauth.ParseKeytab(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byPassword := winauth.KerberosConfig{User: "ra", Password: winauth.NewPassword([]byte(testPassword))}
+	for _, tc := range []struct {
+		name    string
+		account winauth.KerberosConfig
+		clock   time.Duration
+		before  func()
+		log     string       // of the last line; empty: the web server is not asked
+		kind    winauth.Kind // of the client's error
+	}{
+		{name: "password", account: byPassword, log: `LAB\ra 127.0.0.1 - - 301 0 0`},
+		{name: "keytab", account: winauth.KerberosConfig{User: "ra", Keytab: keys}, log: `LAB\ra 127.0.0.1 - - 301 0 0`},
+		{
+			name: "disabled on the web server's side", account: winauth.KerberosConfig{User: "gone", Password: winauth.NewPassword([]byte("secret of one who left"))},
+			log: "- 127.0.0.1 - - 401 1 2148074252", kind: winauth.KindNotAuthenticated,
+		},
+		{name: "wrong password", account: winauth.KerberosConfig{User: "ra", Password: winauth.NewPassword([]byte("wrong"))}, kind: winauth.KindWrongPassword},
+		{name: "nobody", account: winauth.KerberosConfig{User: "nobody", Password: winauth.NewPassword([]byte("wrong"))}, kind: winauth.KindUnknownUser},
+		{name: "web server 4 minutes ahead", account: byPassword, clock: 4 * time.Minute, log: `LAB\ra 127.0.0.1 - - 301 0 0`},
+		{name: "web server 6 minutes ahead", account: byPassword, clock: 6 * time.Minute, log: "- 127.0.0.1 - - 401 1 2148074276", kind: winauth.KindNotAuthenticated},
+		{name: "web server 6 minutes behind", account: byPassword, clock: -6 * time.Minute, log: "- 127.0.0.1 - - 401 1 2148074276", kind: winauth.KindNotAuthenticated},
+		{name: "ticket expired for the web server", account: byPassword, clock: 24 * time.Hour, log: "- 127.0.0.1 - - 401 1 2148074263", kind: winauth.KindNotAuthenticated},
+		{
+			name: "the service has a new password", account: byPassword, before: func() { r.kdc.Admin(t, "cpw", "-randkey", "HTTP/"+winauthtest.Host+"@"+winauthtest.Realm) },
+			log: "- 127.0.0.1 - - 401 1 2148074252", kind: winauth.KindNotAuthenticated,
+		},
+		{
+			name: "the KDC does not know the service", account: byPassword, before: func() { r.kdc.Admin(t, "delprinc", "-force", "HTTP/"+winauthtest.Host+"@"+winauthtest.Realm) },
+			kind: winauth.KindUnknownService,
+		},
+	} {
+		if tc.before != nil {
+			tc.before()
+		}
+		offset.Store(int64(tc.clock))
+		tc.account.Realm, tc.account.KDCs = winauthtest.Realm, []string{r.kdc.Addr()}
+		before := len(r.log.lines())
+		err := r.login(t, tc.account)
+		var e *winauth.Error
+		switch {
+		case tc.kind == 0 && err != nil:
+			t.Errorf("%s: %v", tc.name, err)
+		case tc.kind != 0 && (!errors.As(err, &e) || e.Kind != tc.kind):
+			t.Errorf("%s: %v, want kind %v", tc.name, err, tc.kind)
+		}
+		lines := r.log.lines()[before:]
+		switch {
+		case tc.log == "":
+			if len(lines) != 0 {
+				t.Errorf("%s: the web server was asked: %q", tc.name, lines)
+			}
+		case len(lines) != 1 || !strings.Contains(lines[0], " "+tc.log+" "):
+			t.Errorf("%s: log %q, want %s", tc.name, lines, tc.log)
+		}
+	}
+}
+
+// login logs in by a ticket for an account.
+func (r *realmSite) login(t *testing.T, account winauth.KerberosConfig) error {
+	t.Helper()
+	k, err := winauth.NewKerberos(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	conn, err := r.dialer().Dial(t.Context(), "https://"+winauthtest.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Login(t.Context(), winauth.Request{Path: "/certsrv"}, k.Credentials())
+	return err
+}
+
+// dialer reaches the site whatever its name.
+func (r *realmSite) dialer() winauth.Dialer {
+	return winauth.Dialer{TLS: r.tls, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, r.addr)
+	}}
 }
 
 // TestCurlEnrols lets curl post a request and fetch the certificate, in one run on one connection for NTLM.

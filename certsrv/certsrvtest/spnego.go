@@ -95,12 +95,14 @@ func parseNegToken(b []byte) (*negToken, error) {
 
 // fields reads the members of both kinds, which differ in what the first two are.
 func (t *negToken) fields(seq cryptobyte.String) error {
+	last := cbasn1.Tag(0)
 	for !seq.Empty() {
 		var field cryptobyte.String
 		var tag cbasn1.Tag
-		if !seq.ReadAnyASN1(&field, &tag) {
+		if !seq.ReadAnyASN1(&field, &tag) || tag <= last { // each field once, in its order
 			return errSPNEGO
 		}
+		last = tag
 		var ok bool
 		switch {
 		case tag == tagInit && !t.resp:

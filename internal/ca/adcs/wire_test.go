@@ -41,16 +41,29 @@ const (
 	truncated             // they end in the middle of it
 	reset                 // the same by RST
 	delayed               // nothing goes on there until the client has given up
+	late                  // the same, and then it does go on, once the client has looked for what came of it
 	harms
 )
 
-func (h harm) String() string { return [...]string{"cut", "truncate", "reset", "delay"}[h] }
+func (h harm) String() string { return [...]string{"cut", "truncate", "reset", "delay", "late"}[h] }
 
 // fault is harm to one exchange: that of the N-th request for a page, or for inHandshake of the N-th connection.
 type fault struct {
 	page string // "login1" (Type 1), "login2" (Type 3), or the file, such as "certfnsh.asp"
 	at   place
 	harm harm
+}
+
+// possible tells whether an exchange has such octets. Late is a request as a whole, and only one for a certificate: nothing
+// else does anything at the CA.
+func (f fault) possible() bool {
+	switch {
+	case f.page == "" || f.at == inHandshake:
+		return f.page == "" && f.at == inHandshake && f.harm != late
+	case f.harm == late:
+		return f.page == posted && f.at == inRequestHeader
+	}
+	return f.at != inRequestBody || f.page == posted
 }
 
 func (f fault) String() string { return f.harm.String() + " " + f.page + " " + f.at.String() }
@@ -67,6 +80,7 @@ type wire struct {
 	mu     sync.Mutex
 	faults []fault
 	done   []fault
+	held   []func() // each brings a late request to the server
 	conns  map[net.Conn]bool
 	closed bool
 }
@@ -101,6 +115,7 @@ func startWire(t *testing.T, w *world) *wire {
 			_ = c.Close()
 		}
 		x.mu.Unlock()
+		x.bring()
 		x.wg.Wait()
 	})
 	return x
@@ -214,6 +229,8 @@ func (x *wire) exchange(raw *net.TCPConn, client, server net.Conn, fromClient, f
 		case delayed:
 			_, _ = to.Write(b[:len(b)/2])
 			_, _ = io.Copy(io.Discard, client)
+		case late:
+			x.hold(client, server, fromServer, append(b, body...))
 		case cut, harms:
 		}
 		if f.harm == reset {
@@ -239,10 +256,45 @@ func (x *wire) exchange(raw *net.TCPConn, client, server net.Conn, fromClient, f
 	if _, err := io.ReadFull(fromServer, page); err != nil {
 		return err
 	}
+	if pageOf(header) == fetched {
+		x.bring() // too late for this look
+	}
 	if err := pass(inAnswerHeader, client, answer); err != nil {
 		return err
 	}
 	return pass(inAnswerBody, client, page)
+}
+
+// hold keeps a request until its client has given up and somebody calls bring.
+func (x *wire) hold(client, server net.Conn, fromServer *bufio.Reader, request []byte) {
+	gone, brought := make(chan struct{}), make(chan struct{})
+	x.mu.Lock()
+	ended := x.closed
+	x.held = append(x.held, func() {
+		defer close(brought)
+		<-gone
+		_, _ = server.Write(request)
+		if _, length, err := readHeader(fromServer); err == nil {
+			_, _ = io.CopyN(io.Discard, fromServer, int64(length))
+		}
+	})
+	x.mu.Unlock()
+	_, _ = io.Copy(io.Discard, client)
+	close(gone)
+	if !ended {
+		<-brought
+	}
+}
+
+// bring lets the late requests arrive.
+func (x *wire) bring() {
+	x.mu.Lock()
+	held := x.held
+	x.held = nil
+	x.mu.Unlock()
+	for _, arrive := range held {
+		arrive()
+	}
 }
 
 // readHeader reads up to the empty line and finds Content-Length.
@@ -279,10 +331,12 @@ func pageOf(header []byte) string {
 	return r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 }
 
-var pages = []string{"login1", "login2", "certrqxt.asp", "certfnsh.asp", "certnew.cer"}
+var pages = []string{"login1", "login2", "certrqxt.asp", posted, fetched}
 
-// hasPlace tells whether an exchange has such octets.
-func hasPlace(page string, at place) bool { return at != inRequestBody || page == "certfnsh.asp" }
+const (
+	posted  = "certfnsh.asp"
+	fetched = "certnew.cer"
+)
 
 // patience of the client with a connection that says nothing.
 const patience = 250 * time.Millisecond

@@ -79,19 +79,25 @@ func (w *world) oneCertificate(t interface{ Errorf(string, ...any) }, r ca.Reque
 	}
 }
 
+// faultsOf are all faults of one kind of harm.
+func faultsOf(h harm) []fault {
+	var all []fault
+	for _, page := range append([]string{""}, pages...) {
+		for at := range places {
+			if f := (fault{page, at, h}); f.possible() {
+				all = append(all, f)
+			}
+		}
+	}
+	return all
+}
+
 // TestFaultsOnTheWire does each harm to each class of octets of each exchange: the key gets one certificate in every case.
 func TestFaultsOnTheWire(t *testing.T) {
 	t.Parallel()
 	var cases []fault
 	for h := range harms {
-		cases = append(cases, fault{"", inHandshake, h})
-		for _, page := range pages {
-			for at := inRequestHeader; at < places; at++ {
-				if hasPlace(page, at) {
-					cases = append(cases, fault{page, at, h})
-				}
-			}
-		}
+		cases = append(cases, faultsOf(h)...)
 	}
 	for _, compat := range []bool{false, true} {
 		w := newWorld(t, func(s *certsrvtest.Config, c *certsrv.Client) {
@@ -139,13 +145,12 @@ func TestSequencesOfFaults(t *testing.T) {
 	x := startWire(t, w)
 	rapid.Check(t, func(rt *rapid.T) {
 		faults := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) fault {
-			f := fault{at: place(rapid.IntRange(0, int(places)-1).Draw(rt, "place"))}
-			// A delay costs real time: one in eight.
-			f.harm = rapid.SampledFrom([]harm{cut, truncated, reset, cut, truncated, reset, cut, delayed}).Draw(rt, "harm")
-			if f.at != inHandshake {
-				f.page = rapid.SampledFrom(pages).Filter(func(p string) bool { return hasPlace(p, f.at) }).Draw(rt, "page")
+			// What makes the client wait costs real time: one in eight.
+			h := rapid.SampledFrom([]harm{cut, truncated, reset, cut, truncated, reset, cut, delayed}).Draw(rt, "harm")
+			if h == delayed && rapid.Bool().Draw(rt, "late") {
+				h = late
 			}
-			return f
+			return rapid.SampledFrom(faultsOf(h)).Draw(rt, "fault")
 		}), 1, 8).Draw(rt, "faults")
 		w.anew()
 		x.expect(faults...)
