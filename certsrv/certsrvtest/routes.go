@@ -46,6 +46,8 @@ func iisReply(code int, win32 uint32) reply {
 
 // ServeHTTP implements http.Handler: it authenticates, answers one page and writes one IIS log line.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
 	began := s.now()
 	file := strings.ToLower(path.Clean("/" + r.URL.Path))
 	s.mu.Lock()
@@ -78,6 +80,8 @@ func (s *Server) answer(r *http.Request, file string, c Conditions) (login, repl
 	}
 	l := s.authenticate(r, c) //nolint:contextcheck // the context is that of r
 	switch {
+	case c.SlowLogin > 0 && s.over(r.Context()):
+		return l, gone()
 	case l.headers != nil:
 		return l, iisReply(http.StatusUnauthorized, l.win32)
 	case c.Refusal == RefuseACL:
@@ -287,6 +291,16 @@ func encoded(query url.Values, kind, contentType string, der []byte) reply {
 		rep.body = pemCRLF(kind, der)
 	}
 	return rep
+}
+
+// over tells whether the client or the server has gone away.
+func (s *Server) over(ctx context.Context) bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return ctx.Err() != nil
+	}
 }
 
 // wait blocks for d, or for ever when d is 0. It fails when the client or the server goes away first.

@@ -113,7 +113,7 @@ func scenarios(t *rapid.T) Scenario {
 	c := Conditions{
 		Auth: Schemes(strings.Join(slices.Compact(rapid.Permutation([]string{"negotiate", "ntlm", "basic"}).Draw(t, "schemes")[:rapid.IntRange(0, 3).Draw(t, "n")]), "+")),
 		EPA:  rapid.SampledFrom([]EPA{"", EPAOff, EPAAccept, EPARequire}).Draw(t, "epa"),
-		Lang: rapid.SampledFrom([]Lang{"", English, French}).Draw(t, "lang"), SlowLogin: durations.Draw(t, "slow-login"),
+		Lang: rapid.SampledFrom([]Lang{"", English, French}).Draw(t, "lang"), SlowLogin: durations.Draw(t, "slow-login"), SlowPages: durations.Draw(t, "slow-pages"),
 		Refusal:     rapid.SampledFrom(append([]Refusal{""}, refusals...)).Draw(t, "refusal"),
 		Redirect:    rapid.SampledFrom([]string{"", "/pki/certsrv", "https://a.example:8443/certsrv/?x=1#y"}).Draw(t, "redirect"),
 		ContentType: rapid.SampledFrom([]string{"", "text/plain", `text/html; charset="utf-8"`}).Draw(t, "type"),

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type Server struct {
 	closed chan struct{}
 
 	kerberos *acceptor // nil without a keytab
+	inFlight atomic.Int64
 
 	mu         sync.Mutex
 	conditions Conditions
@@ -152,6 +154,9 @@ func (s *Server) Close() error {
 	})
 	return err
 }
+
+// InFlight returns how many requests are being answered now, also those whose client has gone: a script goes on then.
+func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
 // Hits returns how many requests each page has had, 401 answers included, by lower-case path ("/certsrv/certfnsh.asp"). The
 // welcome page "/certsrv/" counts as "/certsrv". At most 64 different paths are counted.

@@ -243,6 +243,7 @@ func (l *login) ticketRefused(resp *Response, err error) error {
 // What to do when the server does not have the method of the credentials.
 const (
 	enableKerberos = "switch Windows Authentication on for certsrv, with the provider Negotiate above NTLM (IIS Manager, Authentication, Providers)"
+	takeBasic      = "log in by Basic, or switch Windows Authentication on for certsrv (IIS Manager, Authentication)"
 	leaveNTLM      = "log in by Kerberos, which a server that refuses NTLM wants; or let it take NTLM (IIS Manager, Authentication, Providers, and the policies Network security: Restrict NTLM)"
 )
 
@@ -269,7 +270,11 @@ func (l *login) challenge(resp *Response, scheme string) (string, error) {
 	o, ok := find(offers(resp.Header), scheme)
 	switch {
 	case !ok:
-		return "", l.notOffered(resp, errNoScheme, leaveNTLM)
+		fix := leaveNTLM
+		if _, basic := find(offers(resp.Header), "Basic"); basic {
+			fix = takeBasic
+		}
+		return "", l.notOffered(resp, errNoScheme, fix)
 	case o.token == "" && strings.EqualFold(scheme, "Negotiate"):
 		return "", l.notOffered(resp, errOnlyKerberos, leaveNTLM)
 	case o.token == "":

@@ -118,8 +118,8 @@ func (e *env) simOptions(s *simFlags) error {
 	if s.o.Renewals < 0 || s.o.Renewals > 31 {
 		return usage(fmt.Errorf("--renewals %d: use 0 to 31", s.o.Renewals))
 	}
-	host, _, err := net.SplitHostPort(s.o.Listen)
-	if err != nil {
+	host, port, err := net.SplitHostPort(s.o.Listen)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		return usage(fmt.Errorf("--listen %q: use HOST:PORT, such as 127.0.0.1:8443", s.o.Listen))
 	}
 	if !enterprise.Loopback(host) {

@@ -187,6 +187,12 @@ func (o *Options) check() error {
 	if len(o.Templates) == 0 {
 		o.Templates = []string{DefaultTemplate}
 	}
+	if o.Keytab.IsZero() && strings.Contains(string(o.Behaviour.Pages.Conditions.Auth), "kerberos") {
+		return &Problem{
+			ErrCode: CodeKeytab, Detail: "the web server is to offer Kerberos alone, and has no keytab with the keys of HTTP/HOST",
+			Fix: "name one: callsign sim adcs --keytab FILE; without Kerberos there are auth=negotiate (NTLM inside), auth=ntlm and auth=basic",
+		}
+	}
 	if !o.Keytab.IsZero() {
 		if _, err := winauth.ParseKeytab(o.Keytab.Reveal()); err != nil {
 			return &Problem{

@@ -244,7 +244,7 @@ func TestStartRefuses(t *testing.T) {
 		"no address":            {enterprise.Options{Listen: "192.0.2.1:1"}, enterprise.CodeListen, "192.0.2.1:1"},
 		"display name":          {enterprise.Options{Templates: []string{"Cisco RA"}}, enterprise.CodeTemplate, `"Cisco RA"`},
 		"the same template":     {enterprise.Options{Templates: []string{"A", "a"}}, enterprise.CodeTemplate, "twice"},
-		"Kerberos, and no keys": {enterprise.Options{Behaviour: words(t, "auth=kerberos")}, "", "keytab"},
+		"Kerberos, and no keys": {enterprise.Options{Behaviour: words(t, "auth=kerberos")}, enterprise.CodeKeytab, "keytab"},
 	} {
 		e, err := enterprise.Start(context.WithoutCancel(t.Context()), tt.o)
 		if err == nil {

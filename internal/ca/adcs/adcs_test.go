@@ -90,6 +90,7 @@ type world struct {
 	agent   *local.Leaf
 	web     []tls.Certificate // of the web server
 	log     *bytes.Buffer
+	logger  *slog.Logger // to log
 	iis     *bytes.Buffer
 	mu      sync.Mutex
 	highest int64
@@ -99,6 +100,7 @@ type world struct {
 func newWorld(t *testing.T, edit func(*certsrvtest.Config, *certsrv.Client)) *world {
 	t.Helper()
 	w := &world{t: t, log: &bytes.Buffer{}, iis: &bytes.Buffer{}, now: time.Now()}
+	w.logger = slog.New(slog.NewTextHandler(w.log, nil)) // one handler: each has a lock of its own
 	root, err := local.NewRoot(local.CAOptions{Subject: pkix.Name{CommonName: "Lab Root"}})
 	check(t, err)
 	issuing, err := root.NewIssuing(t.Context(), local.CAOptions{Subject: pkix.Name{CommonName: "Lab Issuing"}})
@@ -118,7 +120,7 @@ func newWorld(t *testing.T, edit func(*certsrvtest.Config, *certsrv.Client)) *wo
 	pool.AddCert(root.Certificate)
 	w.client = &certsrv.Client{
 		Auth: winauth.Credentials{User: `LAB\ciscora`, Password: winauth.NewPassword([]byte("secret"))},
-		TLS:  &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		TLS:  &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Log: w.logger,
 	}
 	if edit != nil {
 		edit(&conf, w.client)
@@ -147,7 +149,7 @@ func (w *world) authority(edit func(*adcs.Config)) *adcs.Authority {
 	w.t.Helper()
 	c := adcs.Config{
 		Client: w.client, Template: "CiscoRA", Agent: w.agent.Signer, AgentChain: []*x509.Certificate{w.agent.Certificate},
-		Now: func() time.Time { return w.now }, Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Now: func() time.Time { return w.now }, Log: w.logger,
 	}
 	if edit != nil {
 		edit(&c)

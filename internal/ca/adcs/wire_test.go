@@ -285,4 +285,4 @@ var pages = []string{"login1", "login2", "certrqxt.asp", "certfnsh.asp", "certne
 func hasPlace(page string, at place) bool { return at != inRequestBody || page == "certfnsh.asp" }
 
 // patience of the client with a connection that says nothing.
-const patience = 150 * time.Millisecond
+const patience = 250 * time.Millisecond

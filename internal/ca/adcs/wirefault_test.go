@@ -50,6 +50,12 @@ func (w *world) enrolled(t interface{ Fatalf(string, ...any) }, a *adcs.Authorit
 		if e.Final {
 			t.Fatalf("given up for ever: %v", e)
 		}
+		// Seconds go by until the next attempt, by the clock of the test: time enough for the CA to end what it is at.
+		for end := time.Now().Add(time.Minute); w.sim.InFlight() > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the CA does not end what it is at")
+			}
+		}
 		w.now = w.now.Add(max(e.After, time.Second))
 	}
 	t.Fatalf("not issued in %d attempts", mostAttempts)
