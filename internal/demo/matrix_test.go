@@ -230,7 +230,7 @@ func (p *product) presented() []*x509.Certificate {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}} //nolint:gosec // what is wrong with it is what is wanted
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}} // what is wrong with it is what is wanted
 	conn, err := d.DialContext(p.t.Context(), "tcp", u.Host)
 	if err != nil {
 		p.t.Fatal(err)
