@@ -371,7 +371,7 @@ func (w *work) settled(ctx context.Context, m mark) error {
 	settle, lost, more := w.a.c.Settle, "", ""
 	if m.Slow {
 		waited := cmp.Or(w.a.c.Client.SubmitTimeout, certsrv.DefaultSubmitTimeout)
-		settle, lost = max(settle, waited), fmt.Sprintf("; none came within %s", waited)
+		settle, lost = max(settle, waited), fmt.Sprintf("; the submission timed out after %s", waited)
 		more = "; if the CA is always that slow, raise adcs.submit_timeout"
 	}
 	rest := time.UnixMilli(m.Missed).Add(settle).Sub(now)

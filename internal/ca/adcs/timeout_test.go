@@ -60,7 +60,7 @@ func TestTimeoutNamesItsKey(t *testing.T) {
 			}
 			// And as long as the lost answer is looked for.
 			_, err = a.Issue(t.Context(), r, l)
-			if e := wantError(t, err, adcs.CodeSearching); !strings.Contains(e.Remedy(), key) || !strings.Contains(e.Error(), "none came within "+short.String()) {
+			if e := wantError(t, err, adcs.CodeSearching); !strings.Contains(e.Remedy(), key) || !strings.Contains(e.Error(), "timed out after "+short.String()) {
 				t.Errorf("%v: %s", e, e.Remedy())
 			}
 		})
