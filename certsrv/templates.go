@@ -197,7 +197,7 @@ func (c *Client) judgeTemplate(ctx context.Context, list TemplateList, name, use
 	p := c.notOffered(list, name, user)
 	c.log().LogAttrs(ctx, slog.LevelWarn, "template not offered", slog.String("event", "certsrv.template_not_offered"),
 		slog.String("url", p.URL), slog.String("template", name), slog.String("user", user), slog.Any("offered", p.Offered),
-		slog.String("nearest", p.Nearest), slog.String("code", p.ErrCode), slog.String("remedy", p.Fix))
+		slog.String("nearest", p.Nearest), slog.String("code", p.ErrCode), slog.String("err", p.Detail), slog.String("remedy", p.Fix))
 	return p
 }
 

@@ -333,7 +333,7 @@ func (g *generation) ownNames() ([]string, error) {
 // one, else what the exchange would have brought had the RA been a process of its own.
 func libEST(f *enroll.Failure) (int, string) {
 	if strings.HasPrefix(f.Code, upstream.Name+".") {
-		return upstream.LibEST(f.Code)
+		return upstream.LibEST(f.Code, f.Detail)
 	}
 	n := est.LibESTUnknown
 	switch {

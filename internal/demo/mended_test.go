@@ -85,3 +85,21 @@ func TestParseBehaviour(t *testing.T) {
 		})
 	}
 }
+
+// TestNoDNS: the word puts a name that nobody has in place of the CA's host, and changes nothing else. No test asks for it:
+// the question would leave this machine.
+func TestNoDNS(t *testing.T) {
+	t.Parallel()
+	b, err := ParseBehaviour("no-dns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &config.Config{}
+	c.ADCS.URL = "https://127.0.0.1:8443/certsrv"
+	if err := b.misconfigure(c); err != nil {
+		t.Fatal(err)
+	}
+	if want := "https://adcs.callsign.invalid:8443/certsrv"; c.ADCS.URL != want {
+		t.Errorf("%s, want %s", c.ADCS.URL, want)
+	}
+}

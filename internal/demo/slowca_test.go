@@ -84,7 +84,9 @@ func (i *impatient) login(user, password string) {
 // answered is what a client was told.
 type answered struct {
 	status      int
-	retry       time.Duration // with 202
+	retry       time.Duration // Retry-After
+	challenge   string        // WWW-Authenticate
+	text        string        // the body, unless it is a certificate
 	certificate *x509.Certificate
 }
 
@@ -99,42 +101,19 @@ func (i *impatient) open() (*tls.Conn, error) {
 	return conn, conn.SetDeadline(time.Now().Add(libESTPatience))
 }
 
+// cacerts asks for the CA's certificates, without credentials, and keeps nothing of them.
+func (i *impatient) cacerts() (answered, error) {
+	i.t.Helper()
+	a, _, err := i.exchange("GET /.well-known/est/cacerts HTTP/1.1\r\nUser-Agent: libest 3.2.0p\r\nConnection: close\r\nHost: " + i.address + "\r\nAccept: */*\r\n\r\n")
+	return a, err
+}
+
 // ask sends the request and waits no longer than libEST. An error is what breaks the connection.
 func (i *impatient) ask() (answered, error) {
 	i.t.Helper()
-	conn, err := i.open()
-	if err != nil {
-		return answered{}, err
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, i.request); err != nil {
-		return answered{}, err
-	}
-	all, err := io.ReadAll(conn)
-	if err != nil {
-		return answered{}, err
-	}
-	head, body, ok := bytes.Cut(all, []byte("\r\n\r\n"))
-	if !ok {
-		return answered{}, fmt.Errorf("no header in %q", all)
-	}
-	var a answered
-	for n, line := range strings.Split(string(head), "\r\n") {
-		if n == 0 {
-			if _, err := fmt.Sscanf(line, "HTTP/1.1 %d", &a.status); err != nil {
-				return answered{}, fmt.Errorf("status line %q: %w", line, err)
-			}
-		}
-		if value, ok := strings.CutPrefix(line, "Retry-After: "); ok { // spelled so, and seconds, or libEST reports error 62
-			seconds, err := strconv.Atoi(value)
-			if err != nil {
-				return answered{}, err
-			}
-			a.retry = time.Duration(seconds) * time.Second
-		}
-	}
-	if a.status != 200 {
-		return a, nil
+	a, body, err := i.exchange(i.request)
+	if err != nil || a.status != 200 {
+		return a, err
 	}
 	der, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\r", "", "\n", "").Replace(string(body)))
 	if err != nil {
@@ -147,8 +126,47 @@ func (i *impatient) ask() (answered, error) {
 	if len(certs) != 1 || !i.key.PublicKey.Equal(certs[0].PublicKey) {
 		return answered{}, fmt.Errorf("%d certificates, want that of the request", len(certs))
 	}
-	a.certificate = certs[0]
+	a.certificate, a.text = certs[0], ""
 	return a, nil
+}
+
+func (i *impatient) exchange(request string) (answered, []byte, error) {
+	i.t.Helper()
+	conn, err := i.open()
+	if err != nil {
+		return answered{}, nil, err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		return answered{}, nil, err
+	}
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		return answered{}, nil, err
+	}
+	head, body, ok := bytes.Cut(all, []byte("\r\n\r\n"))
+	if !ok {
+		return answered{}, nil, fmt.Errorf("no header in %q", all)
+	}
+	a := answered{text: string(body)}
+	for n, line := range strings.Split(string(head), "\r\n") {
+		if n == 0 {
+			if _, err := fmt.Sscanf(line, "HTTP/1.1 %d", &a.status); err != nil {
+				return answered{}, nil, fmt.Errorf("status line %q: %w", line, err)
+			}
+		}
+		if value, ok := strings.CutPrefix(line, "WWW-Authenticate: "); ok { // libEST knows no other spelling
+			a.challenge = value
+		}
+		if value, ok := strings.CutPrefix(line, "Retry-After: "); ok { // spelled so, and seconds, or libEST reports error 62
+			seconds, err := strconv.Atoi(value)
+			if err != nil {
+				return answered{}, nil, err
+			}
+			a.retry = time.Duration(seconds) * time.Second
+		}
+	}
+	return a, body, nil
 }
 
 // certified repeats the request as it is told to, until it brings the certificate.

@@ -80,7 +80,12 @@ func troubles() []trouble {
 		{
 			name: "silent beyond the submit timeout", behaviour: "hang",
 			direct: "certsrv.answer-lost", byRA: "upstream.unavailable", detail: "timed out",
-			change: func(c *config.Config) { c.ADCS.SubmitTimeout = 300 * time.Millisecond },
+			change: func(c *config.Config) {
+				c.ADCS.SubmitTimeout = 300 * time.Millisecond
+				if c.CAPF.RAURL != "" { // the RA is to have failed by then, also on a busy machine, rather than to say 202
+					c.CAPF.AnswerWithin, c.RA.AnswerWithin = 3*time.Second, 2500*time.Millisecond
+				}
+			},
 		},
 		{
 			name: "slow", behaviour: "slow=2s,issue,times=1", direct: "fleet.deferred", byRA: "fleet.deferred", detail: "has not answered",

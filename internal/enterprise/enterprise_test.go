@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
+	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -85,6 +87,10 @@ func TestKept(t *testing.T) {
 	}
 	if got, err := client(t, again).Fetch(t.Context(), answer.RequestID); err != nil || got.Outcome != certsrv.Pending {
 		t.Errorf("the request is forgotten: %+v, %v", got, err)
+	}
+	next, err := client(t, again).Submit(t.Context(), certsrv.Submission{Request: csr, Template: enterprise.DefaultTemplate})
+	if err != nil || answer.RequestID != "1" || next.RequestID != "2" {
+		t.Errorf("request ids %q and %q, %v", answer.RequestID, next.RequestID, err)
 	}
 	info, err := os.Stat(again.PasswordFile)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -171,16 +177,23 @@ func TestRenewals(t *testing.T) {
 	if !certs[0].Equal(e.Issuing().Certificate) {
 		t.Errorf("newest is %s, serial %v", certs[0].Subject, certs[0].SerialNumber)
 	}
-	keys := map[string]int{}
+	var issuing []*x509.Certificate // by renewal
 	for _, ca := range certs {
 		if bytes.Equal(ca.RawSubject, certs[0].RawSubject) {
-			keys[string(ca.RawSubjectPublicKeyInfo)]++
+			issuing = append(issuing, ca)
 		}
 	}
-	if len(keys) != 3 { // of renewals 0, 1 and 2, 3
-		t.Errorf("%d keys in %d certificates", len(keys), len(certs))
+	slices.Reverse(issuing)
+	if len(issuing) != renewals+1 {
+		t.Fatalf("%d certificates of the issuing CA", len(issuing))
 	}
-	for k := range renewals + 1 {
+	for k, ca := range issuing[1:] {
+		same := bytes.Equal(ca.RawSubjectPublicKeyInfo, issuing[k].RawSubjectPublicKeyInfo)
+		if sameWanted := k+1 == 2; same != sameWanted || !ca.NotBefore.After(issuing[k].NotBefore) {
+			t.Errorf("renewal %d: the key of before %v, from %v after %v", k+1, same, ca.NotBefore, issuing[k].NotBefore)
+		}
+	}
+	for k, ca := range issuing {
 		base, err := c.CRL(t.Context(), k, false)
 		if err != nil {
 			t.Fatal(err)
@@ -189,13 +202,32 @@ func TestRenewals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		signed := func(l *x509.RevocationList) bool {
-			return slices.ContainsFunc(certs, func(ca *x509.Certificate) bool { return l.CheckSignatureFrom(ca) == nil })
+		if err := errors.Join(base.CheckSignatureFrom(ca), delta.CheckSignatureFrom(ca)); err != nil {
+			t.Errorf("renewal %d: %v", k, err)
 		}
-		if !signed(base) || !signed(delta) || delta.Number.Cmp(base.Number) < 0 || !base.NextUpdate.After(time.Now()) {
-			t.Errorf("renewal %d: base %v until %v, delta %v", k, base.Number, base.NextUpdate, delta.Number)
+		if deltaTo(t, base) != nil || delta.Number.Cmp(base.Number) < 0 || !base.NextUpdate.After(time.Now()) || delta.NextUpdate.After(base.NextUpdate) {
+			t.Errorf("renewal %d: base %v until %v, delta %v until %v", k, base.Number, base.NextUpdate, delta.Number, delta.NextUpdate)
+		}
+		if to := deltaTo(t, delta); to == nil || to.Cmp(base.Number) != 0 {
+			t.Errorf("renewal %d: the delta CRL is to base %v, want %v", k, to, base.Number)
 		}
 	}
+}
+
+// deltaTo returns the number of the base CRL that a delta CRL is to (RFC 5280 section 5.2.4); nil for a base CRL.
+func deltaTo(t *testing.T, l *x509.RevocationList) *big.Int {
+	t.Helper()
+	for _, e := range l.Extensions {
+		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 27}) {
+			continue
+		}
+		number := new(big.Int)
+		if rest, err := asn1.Unmarshal(e.Value, &number); err != nil || len(rest) > 0 || !e.Critical {
+			t.Fatalf("delta CRL indicator %x, critical %v: %v", e.Value, e.Critical, err)
+		}
+		return number
+	}
+	return nil
 }
 
 func TestParseBehaviour(t *testing.T) {
@@ -235,11 +267,18 @@ func TestStartRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	newer := t.TempDir()
+	if err := os.WriteFile(filepath.Join(newer, "enterprise.json"), []byte(`{"kind":"callsign simulated enterprise","version":99}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		o    enterprise.Options
 		code string
 		want string
 	}{
+		"a later version":       {enterprise.Options{Dir: newer}, enterprise.CodeDirectory, "that this version knows"},
+		"a file":                {enterprise.Options{Dir: filepath.Join(full, "a")}, enterprise.CodeDirectory, "not a directory"},
+		"too many renewals":     {enterprise.Options{Renewals: 32}, "", "32 renewals"},
 		"strange directory":     {enterprise.Options{Dir: full}, enterprise.CodeDirectory, "(a, b, c, ...)"},
 		"no address":            {enterprise.Options{Listen: "192.0.2.1:1"}, enterprise.CodeListen, "192.0.2.1:1"},
 		"display name":          {enterprise.Options{Templates: []string{"Cisco RA"}}, enterprise.CodeTemplate, `"Cisco RA"`},

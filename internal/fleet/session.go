@@ -307,7 +307,7 @@ func (*Service) lateAuthority(name string, state enroll.State) *enroll.Failure {
 	return &enroll.Failure{
 		Code: "fleet.deferred", Timeout: true,
 		Detail: fmt.Sprintf("the CA has not answered for %s in time; the request goes on (state %s)", name, state),
-		Remedy: "nothing, unless it stays so: the phone gets the certificate at its next call",
+		Remedy: "nothing, unless it stays so: the phone gets the certificate at its next call (one call waits for capf.answer_within)",
 	}
 }
 

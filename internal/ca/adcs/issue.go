@@ -368,9 +368,11 @@ func (w *work) settled(ctx context.Context, m mark) error {
 			return err
 		}
 	}
-	settle := w.a.c.Settle
+	settle, lost, more := w.a.c.Settle, "", ""
 	if m.Slow {
-		settle = max(settle, cmp.Or(w.a.c.Client.SubmitTimeout, certsrv.DefaultSubmitTimeout))
+		waited := cmp.Or(w.a.c.Client.SubmitTimeout, certsrv.DefaultSubmitTimeout)
+		settle, lost = max(settle, waited), fmt.Sprintf("; the submission timed out after %s", waited)
+		more = "; if the CA is always that slow, raise adcs.submit_timeout"
 	}
 	rest := time.UnixMilli(m.Missed).Add(settle).Sub(now)
 	if rest <= 0 {
@@ -378,8 +380,8 @@ func (w *work) settled(ctx context.Context, m mark) error {
 	}
 	return &ca.Error{
 		ErrCode: CodeSearching, After: rest,
-		Detail: "the answer to the request was lost, and the CA may still be working on it",
-		Fix:    "none: it is looked for again, and sent again when the CA turns out not to have it",
+		Detail: "the answer to the request was lost, and the CA may still be working on it" + lost,
+		Fix:    "none: it is looked for again, and sent again when the CA turns out not to have it" + more,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"callsign/certsrv"
 	"callsign/certsrv/certsrvtest"
 	"callsign/internal/ca"
+	"callsign/internal/ca/adcs"
 )
 
 // TestTimeoutNamesItsKey: whichever step is too slow, the remedy names the one key that bounds it.
@@ -43,7 +44,8 @@ func TestTimeoutNamesItsKey(t *testing.T) {
 		t.Run(key, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, edit)
-			_, err := w.authority(nil).Issue(t.Context(), signed(t), w.page())
+			a, r, l := w.authority(nil), signed(t), w.page()
+			_, err := a.Issue(t.Context(), r, l)
 			e, ok := errors.AsType[*ca.Error](err)
 			if !ok || !e.Timeout || e.Final {
 				t.Fatalf("%v", err)
@@ -52,6 +54,14 @@ func TestTimeoutNamesItsKey(t *testing.T) {
 				if strings.Contains(e.Remedy(), k) != (k == key) {
 					t.Errorf("%s: %s", k, e.Remedy())
 				}
+			}
+			if key != "adcs.submit_timeout" {
+				return
+			}
+			// And as long as the lost answer is looked for.
+			_, err = a.Issue(t.Context(), r, l)
+			if e := wantError(t, err, adcs.CodeSearching); !strings.Contains(e.Remedy(), key) || !strings.Contains(e.Error(), "timed out after "+short.String()) {
+				t.Errorf("%v: %s", e, e.Remedy())
 			}
 		})
 	}

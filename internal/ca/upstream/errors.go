@@ -74,12 +74,17 @@ func remedy(e *est.ClientError) string {
 	return e.Fix
 }
 
-// LibEST returns the number and name under which the original logs a failure with this code, as far as the code alone
-// tells (the EST error inside of a ca.Error has the method LibEST and knows the HTTP status, too): "Enrollment rv = 35
+// LibEST returns the number and name under which the original logs a failure with this code and these words, as far as they
+// tell (the EST error inside of a ca.Error has the method LibEST and knows the HTTP status, too): "Enrollment rv = 35
 // (EST_ERR_SSL_READ)". It is 94 EST_ERR_UNKNOWN for a code that is not one of ours.
-func LibEST(code string) (number int, name string) {
+func LibEST(code, detail string) (number int, name string) {
 	n := est.LibESTUnknown
 	switch strings.TrimPrefix(code, "upstream.") {
+	case "refused":
+		// A template that the account may not enrol with is a failed login there: nobody was told the difference.
+		if strings.HasSuffix(codeIn(detail), ".template-not-offered") {
+			n = est.LibESTAuthFail
+		}
 	case "":
 		n = est.LibESTNone
 	case "timeout", "broken":

@@ -39,3 +39,25 @@ func TestRefusalNamesTheCode(t *testing.T) {
 		t.Errorf("by EST: %+v", e)
 	}
 }
+
+// TestRefusedTemplate: in the trace a template that is not offered is a failed login, and no other refusal is.
+func TestRefusedTemplate(t *testing.T) {
+	t.Parallel()
+	const template = `template "X" is not offered to user Y; offered: Z (certsrv.template-not-offered)`
+	for _, tt := range []struct {
+		name, code, detail string
+		want               int
+	}{
+		{"by the RA", CodeRefused, "the RA refused: " + template, 22},
+		{"for another reason", CodeRefused, "the RA refused: no (ra.denied)", 94},
+		{"without words", CodeRefused, "", 94},
+		{"later", CodeTryLater, template, 94},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got, name := LibEST(tt.code, tt.detail); got != tt.want {
+				t.Errorf("%d %s, want %d", got, name, tt.want)
+			}
+		})
+	}
+}

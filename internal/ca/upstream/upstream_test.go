@@ -400,7 +400,7 @@ func TestFaults(t *testing.T) {
 			if e.Final != tt.final || e.Timeout != tt.timeout {
 				t.Errorf("final %v, timeout %v", e.Final, e.Timeout)
 			}
-			if rv, name := upstream.LibEST(e.Code()); rv != tt.rv || !strings.HasPrefix(name, "EST_ERR_") {
+			if rv, name := upstream.LibEST(e.Code(), e.Error()); rv != tt.rv || !strings.HasPrefix(name, "EST_ERR_") {
 				t.Errorf("libEST %d %s, want %d", rv, name, tt.rv)
 			}
 			var peer interface{ LibEST() (int, string) }
