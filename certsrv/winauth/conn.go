@@ -79,6 +79,8 @@ type Conn struct {
 	secure  bool
 	closed  bool
 	replied time.Time // when the last answer was complete
+	// overtaken is the end of the time, or of the caller's patience, that came together with an answer and closed the connection.
+	overtaken error
 	// authorization goes with every request after the login: Basic has it, NTLM has not.
 	authorization string
 }
@@ -273,6 +275,7 @@ func (c *Conn) exchange(ctx context.Context, phase Phase, r Request, auth string
 	}
 	if !stop() {
 		// The deadline fell between the last octet and here: the answer is good, the connection is not.
+		c.overtaken = xctx.Err()
 		c.fail()
 	}
 	c.replied = time.Now()

@@ -133,12 +133,20 @@ func (l *login) ntlm(ctx context.Context, creds Credentials) (*Response, error) 
 		return nil, l.refused(KindProtocol, resp, err)
 	}
 	if l.c.closed {
-		return nil, l.refused(KindLost, resp, errDisorder)
+		return nil, l.ended(ctx, resp)
 	}
 	if resp, err = l.leg(ctx, scheme+" "+token); err != nil {
 		return nil, err
 	}
 	return l.verdict(resp)
+}
+
+// ended says why the connection did not last until the next leg.
+func (l *login) ended(ctx context.Context, resp *Response) error {
+	if l.c.overtaken == nil {
+		return l.refused(KindLost, resp, errDisorder)
+	}
+	return l.c.failed(ctx, &Error{Phase: PhaseLogin, URL: l.c.URL(l.r.Path), Sent: true}, l.start, l.c.overtaken)
 }
 
 // kerberos sends a ticket, once; and once more with a new one when the server says that it has expired.

@@ -373,6 +373,55 @@ func TestPhases(t *testing.T) {
 	expect("cancelled", err, KindCanceled, PhaseRequest)
 }
 
+// lateConn delivers what it has only when the deadline has passed.
+type lateConn struct {
+	net.Conn
+	once   sync.Once
+	passed chan struct{}
+}
+
+func (c *lateConn) SetDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		c.once.Do(func() { close(c.passed) })
+	}
+	return nil
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	<-c.passed
+	return c.Conn.Read(p)
+}
+
+// TestTimeBetweenLegs: when the time ends together with the first answer of a login, it is the time that ends the login, and
+// nobody looks for a server that closes connections.
+func TestTimeBetweenLegs(t *testing.T) {
+	t.Parallel()
+	late := func(t *testing.T) Dialer {
+		t.Helper()
+		d, _ := plain(t, func(int, string) string {
+			return "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM " + base64.StdEncoding.EncodeToString(challengeBytes()) + "\r\nContent-Length: 0\r\n\r\n"
+		})
+		inner := d.DialContext
+		d.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := inner(ctx, network, address)
+			return &lateConn{Conn: c, passed: make(chan struct{})}, err
+		}
+		return d
+	}
+	d := late(t)
+	d.LoginTimeout = 20 * time.Millisecond
+	_, err := dial(t, d, "http://h").Login(t.Context(), Request{Path: "/"}, creds("a"))
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != KindTimeout || !e.Sent || e.Elapsed < d.LoginTimeout {
+		t.Errorf("time: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	_, err = dial(t, late(t), "http://h").Login(ctx, Request{Path: "/"}, creds("a"))
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != KindCanceled {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
 func TestHostHeader(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
