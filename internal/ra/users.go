@@ -332,6 +332,9 @@ func checkUserName(name string) error {
 	return nil
 }
 
+// MinCost is the least cost of a hash: for passwords that nobody can guess, because they are random.
+const MinCost = bcrypt.MinCost
+
 // UserLine returns a line for the users file, with the line end; an empty name is that of clients that send none. The cost is bcrypt's; 0 means its default.
 func UserLine(name string, password []byte, cost int) (string, error) {
 	if err := checkUserName(name); err != nil && name != "" {
