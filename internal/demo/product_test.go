@@ -73,6 +73,17 @@ func newTroubled(t *testing.T, issuer string, b Behaviour, change func(*config.C
 	return p
 }
 
+// impatience lets phones and EST clients go without an answer soon: for a CA that does not answer at all.
+func impatience(c *config.Config) {
+	c.CAPF.AnswerWithin, c.RA.AnswerWithin = 900*time.Millisecond, 700*time.Millisecond
+}
+
+// patience lets phones and EST clients wait for what fails by itself, which takes its time on a busy machine. They wait to the
+// end where the CA is to be asked again.
+func patience(c *config.Config) {
+	c.CAPF.RATimeout, c.CAPF.AnswerWithin, c.RA.AnswerWithin = 20*time.Second, 5*time.Second, 4*time.Second
+}
+
 // start runs the product until the test ends or stop is called.
 func (p *product) start() {
 	p.t.Helper()
@@ -124,7 +135,7 @@ func (p *product) call(name string) (handset.Result, error) {
 	p.mu.Lock()
 	h := p.phones[name]
 	if h == nil {
-		h = &handset.Phone{Name: name, Server: p.c.CAPF.Listen, Timeout: 10 * time.Second}
+		h = &handset.Phone{Name: name, Server: p.c.CAPF.Listen, Timeout: 40 * time.Second}
 		p.phones[name] = h
 	}
 	p.mu.Unlock()

@@ -3,7 +3,6 @@ package demo
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"callsign/capf"
 	"callsign/internal/config"
@@ -15,7 +14,7 @@ func TestRecordNamesTheTroubleOfTheRA(t *testing.T) {
 	t.Parallel()
 	p := newProduct(t, config.IssuerOnlineCA, func(c *config.Config) {
 		c.ADCS.CAFile = c.CAPF.CertificateFile // a certificate, and not that of the web server's CA
-		c.CAPF.AnswerWithin, c.RA.AnswerWithin = 900*time.Millisecond, 700*time.Millisecond
+		patience(c)
 	})
 	p.start()
 	p.add(troubled)
