@@ -246,13 +246,14 @@ func (f *fake) count(method string) int {
 	return n
 }
 
-// client returns a Client for the fake, short of patience, whose log goes to the returned buffer.
+// newClient returns a Client for the fake whose log goes to the returned buffer. It is patient: a test that expects a timeout
+// sets its own, so that none runs into one because the machine is busy.
 func (f *fake) newClient() (*Client, *syncBuffer) {
 	var log syncBuffer
 	c := &Client{
 		URL: "https://" + fakeHost + "/certsrv", TLS: f.client, DialContext: f.dial,
 		Auth:           winauth.Credentials{User: fakeUser, Password: winauth.NewPassword([]byte(fakePass))},
-		ConnectTimeout: 5 * time.Second, LoginTimeout: 5 * time.Second, FetchTimeout: 5 * time.Second, SubmitTimeout: 5 * time.Second,
+		ConnectTimeout: time.Minute, LoginTimeout: time.Minute, FetchTimeout: time.Minute, SubmitTimeout: time.Minute,
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: epoch,
 	}
 	f.t.Cleanup(func() {

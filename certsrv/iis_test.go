@@ -181,7 +181,7 @@ func TestTimeouts(t *testing.T) {
 	// Nobody shakes hands: a listener that accepts nothing.
 	ln := listen(t)
 	t.Cleanup(func() { _ = ln.Close() })
-	c.ConnectTimeout = 100 * time.Millisecond
+	c.ConnectTimeout = time.Second // TCP has to come about
 	c.DialContext = (&fake{ln: ln}).dial
 	p = problem(t, c.Login(t.Context(), nil))
 	var w *winauth.Error

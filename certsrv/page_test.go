@@ -319,12 +319,12 @@ func TestHostilePages(t *testing.T) {
 		"<", "<a ", "<p id=locDenied>x", "<p id=locInfoReqID>1", "<dt id=locDispMsgLabel></dt><dd>x", "<b>x</b>", "&amp;", "<!--", "<script>",
 		"<option value=a;b>", "<select name=lbCertTemplate><option value=a;b>x", "<LocID ID=locDispSpacer>", "0x80094800 ", "\"", "certnew.cer?ReqID=", "<a href=certnew.cer?ReqID=1", "\xff", "12345678",
 	} {
-		body := []byte(strings.Repeat(unit, (1<<17)/len(unit)))
+		body := []byte(strings.Repeat(unit, (1<<18)/len(unit)))
 		start := time.Now()
 		classify(body)
 		parseTemplates(body)
 		parseRenewals(body)
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > 8*time.Second { // some 200 ms on an idle machine
 			t.Errorf("%q repeated: %s", unit, d)
 		}
 	}

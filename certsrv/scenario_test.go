@@ -40,7 +40,6 @@ func TestSimulatorScenarios(t *testing.T) {
 		t.Run(words, func(t *testing.T) {
 			t.Parallel()
 			_, c, _, _ := startSim(t, newSimCA(t, 0), sc.Apply)
-			c.SubmitTimeout = 5 * time.Second
 			if words == "hang" {
 				c.SubmitTimeout = 100 * time.Millisecond
 			}

@@ -116,7 +116,7 @@ func startSimOn(t *testing.T, ln net.Listener, ca *simCA, change func(*certsrvte
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Serve(ln, serverTLS) })
 	c := &certsrv.Client{
-		URL: "https://" + simHost + "/certsrv", TLS: clientTLS, Now: certsrv.Epoch, FetchTimeout: 5 * time.Second, SubmitTimeout: 5 * time.Second,
+		URL: "https://" + simHost + "/certsrv", TLS: clientTLS, Now: certsrv.Epoch, FetchTimeout: time.Minute, SubmitTimeout: time.Minute,
 		Auth: winauth.Credentials{User: `MICHAMEN\ciscora`, Password: winauth.NewPassword([]byte(simPassword))},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())

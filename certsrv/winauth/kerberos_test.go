@@ -319,7 +319,7 @@ func TestTickets(t *testing.T) {
 	if first > 3 && time.Since(began) < life/2 { // without pre-authentication, with it, and the ticket for the service
 		t.Errorf("the KDC was asked %d times for three logins", first)
 	}
-	time.Sleep(time.Until(began.Add(life + time.Second)))
+	time.Sleep(life + time.Second) // from here on: on a busy machine the last of these tickets may have been fetched just now
 	if _, resp, err := login(t, b, kerberos.Credentials()); err != nil || resp.Status != 301 {
 		t.Errorf("after the end of the ticket: %+v, %v", resp, err)
 	}

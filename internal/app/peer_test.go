@@ -172,7 +172,7 @@ func run(t *testing.T, c *config.Config, message string, times int) *journal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for len(log.records(t, message)) < times && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -150,7 +150,7 @@ func runNginx(t *testing.T) func(*proxied) {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			select {
 			case <-ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Error("nginx does not end")
 				_ = cmd.Process.Kill()
 				<-ended

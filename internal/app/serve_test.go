@@ -267,7 +267,7 @@ func TestStopFinishesSessions(t *testing.T) {
 	addr := p.a.Endpoints().CAPF
 	go func() { stopped <- p.stop() }()
 	// Only when the listener is closed is the stop under way.
-	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		h := handset.Phone{Name: phone, Server: addr, Timeout: 200 * time.Millisecond}
 		var failed *capf.ProtocolError
 		if _, err := h.Enroll(t.Context()); errors.As(err, &failed) && failed.Code() == capf.CodeUnreachable {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "json": jsonValue, "endpoints": endpoints, "occupy": occupy, "stopwatch": stopwatch, "signal": signals,
+			"code": exitCode, "json": jsonValue, "endpoints": endpoints, "appears": appears, "occupy": occupy, "stopwatch": stopwatch, "signal": signals,
 			"present": present, "oddcert": oddcert,
 		},
 	})
@@ -137,6 +138,24 @@ func endpoints(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%v", err)
+		}
+	}
+}
+
+// appears waits until a file that another process writes has a line that matches: appears FILE REGEXP.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: appears FILE REGEXP")
+	}
+	line, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // as in endpoints
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && line.Match(b) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has nothing like %s after %s: %v\n%s", args[0], args[1], patience, err, b)
 		}
 	}
 }

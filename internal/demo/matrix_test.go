@@ -131,7 +131,7 @@ func failures() []failure {
 			noteCode: "fleet.deferred", note: []string{"has not answered for " + troubled, "at its next call", "capf.answer_within"},
 		},
 		{
-			name: "client gone before the answer", words: "slow=1s", served: true, cacerts: 200, enroll: gone,
+			name: "client gone before the answer", words: "slow=3s", served: true, cacerts: 200, enroll: gone,
 			event: "est.failed", code: "est.client-gone", remedy: []string{"raise the client's timeout", "until it answers 202"},
 		},
 	}

@@ -135,7 +135,7 @@ func (p *product) call(name string) (handset.Result, error) {
 	p.mu.Lock()
 	h := p.phones[name]
 	if h == nil {
-		h = &handset.Phone{Name: name, Server: p.c.CAPF.Listen, Timeout: 40 * time.Second}
+		h = &handset.Phone{Name: name, Server: p.c.CAPF.Listen, Timeout: time.Minute}
 		p.phones[name] = h
 	}
 	p.mu.Unlock()

@@ -546,7 +546,7 @@ func TestAnotherKeyMakesTheOlderRequestStale(t *testing.T) {
 	b.ca.gate = gate
 	_, first := newKey(t)
 	s := b.mustOpen()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	if _, err := s.Issue(ctx, first); !errors.Is(err, capf.ErrNotReady) {
 		t.Fatalf("a silent CA: %v, want ErrNotReady", err)

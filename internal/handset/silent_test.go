@@ -25,7 +25,7 @@ func TestLoadBesideSilence(t *testing.T) {
 				Server: w.address, Count: 20, Concurrency: 1, Silent: 50, Key: capf.KeySpec{Type: capf.KeyEC, Bits: 256},
 				Progress: func(p Progress) {
 					if p.Stage == Calling && p.Done == p.Total && tt.closed {
-						time.Sleep(100 * time.Millisecond)
+						time.Sleep(2 * time.Second) // until the server has closed some, and that has been noticed
 					}
 				},
 			})

@@ -223,9 +223,9 @@ func TestHidden(t *testing.T) {
 				tc.second(c, cancel)
 			})
 			began := time.Now()
-			_, err := probe.Handshake(ctx, probe.Target{Address: "server.test:443", ConnectTo: address, Timeout: time.Second})
+			_, err := probe.Handshake(ctx, probe.Target{Address: "server.test:443", ConnectTo: address, Timeout: 3 * time.Second}) // for the first handshake too
 			tc.check(t, err)
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("took %s", took)
 			}
 		})
@@ -370,8 +370,8 @@ func TestTimeout(t *testing.T) {
 	for _, tc := range []struct {
 		name, words, want string
 	}{
-		{"silent", "", "the server says nothing within 100ms"},
-		{"stops", "\x16\x03\x03\x00\x40\x02", "did not end it within 100ms"},
+		{"silent", "", "the server says nothing within 2s"},
+		{"stops", "\x16\x03\x03\x00\x40\x02", "did not end it within 2s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -384,14 +384,14 @@ func TestTimeout(t *testing.T) {
 				}
 			})
 			began := time.Now()
-			_, err := probe.Handshake(t.Context(), probe.Target{Address: address, Timeout: 100 * time.Millisecond})
+			_, err := probe.Handshake(t.Context(), probe.Target{Address: address, Timeout: 2 * time.Second})
 			if e := problem(t, err); e.Code() != probe.CodeTimeout || !strings.Contains(e.Error(), tc.want) || !e.Connected {
 				t.Errorf("got %s: %v", e.Code(), e)
 			}
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Error("errors.Is finds no DeadlineExceeded")
 			}
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("took %s", took)
 			}
 		})

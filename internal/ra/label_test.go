@@ -304,7 +304,7 @@ func TestReenroll(t *testing.T) {
 // TestReenrollBeforeTheChainIsKnown: who issued a certificate cannot be told yet, which is no refusal.
 func TestReenrollBeforeTheChainIsKnown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, impatient)
 	_, err := w.ra.Authenticate(t.Context(), est.Credentials{Operation: "simplereenroll", Certificates: []*x509.Certificate{client(t, w.sub, "x")}})
 	if code, status := refused(t, err); code != ra.CodeChainUnknown || status != 503 {
 		t.Errorf("%v", err)

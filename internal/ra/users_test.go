@@ -101,6 +101,9 @@ func TestUsersCacheEnds(t *testing.T) {
 		return time.Since(begin)
 	}
 	first, second := cost(), cost()
+	for range 20 { // the least of many: on a busy machine any single one may have been interrupted
+		second = min(second, cost())
+	}
 	now = now.Add(2 * time.Minute)
 	third := cost()
 	if second > first/4 || third < second*4 {

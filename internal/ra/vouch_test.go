@@ -93,7 +93,7 @@ func newGate(t testing.TB, edit func(*ra.Config)) *gate {
 	check(t, err)
 	g.memory, g.engine = db.RAMemory(), engine
 	c := ra.Config{
-		Engine: engine, Labels: []ra.Label{{Authority: g.ca}, {Name: "two", Authority: g.ca}}, Now: now, AnswerWithin: 300 * time.Millisecond,
+		Engine: engine, Labels: []ra.Label{{Authority: g.ca}, {Name: "two", Authority: g.ca}}, Now: now, AnswerWithin: patient,
 		Vouching: &ra.Vouching{
 			Anchors: []*x509.Certificate{g.anchor}, Memory: g.memory,
 			Allow: []string{
@@ -396,7 +396,7 @@ func TestCAFailuresInCMC(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := newGate(t, nil)
+			g := newGate(t, impatient)
 			g.ca.behave(func(context.Context, ca.Request, ca.Ledger) (ca.Outcome, error) {
 				if tt.denial != nil {
 					return ca.Outcome{Status: ca.Denied, Denial: tt.denial}, nil //nolint:nilerr // err is a column of the table, not a failure here

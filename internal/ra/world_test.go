@@ -139,6 +139,13 @@ const (
 	password = "correct horse battery"
 )
 
+// patient is how long the RA waits for the authority in a test that expects the certificate, however busy the machine is.
+const patient = time.Minute
+
+// impatient is the edit of a test that expects to be told to come back.
+// Until then the authority has to have been asked.
+func impatient(c *ra.Config) { c.AnswerWithin = 3 * time.Second }
+
 func newWorld(t *testing.T, edit func(*ra.Config)) *world {
 	t.Helper()
 	w := &world{t: t, log: &logbook{}}
@@ -178,7 +185,7 @@ func newWorld(t *testing.T, edit func(*ra.Config)) *world {
 		Engine: w.engine, Labels: []ra.Label{
 			{Authority: w.ca, Users: users, ClientCAs: clientCAs}, {Name: "floor2", Authority: w.ca, Users: users, ClientCAs: clientCAs},
 		},
-		AnswerWithin: 300 * time.Millisecond, Log: log,
+		AnswerWithin: patient, Log: log,
 		Vouching: &ra.Vouching{
 			Anchors: []*x509.Certificate{w.root.Certificate}, Allow: []string{"CN=capf-ra"}, Memory: db.RAMemory(),
 			Responder: w.responder.Signer, ResponderChain: []*x509.Certificate{w.responder.Certificate},
@@ -227,7 +234,7 @@ func (w *world) client(edit func(*est.Client)) *est.Client {
 	w.t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(w.root.Certificate)
-	c := &est.Client{URL: w.url, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, User: user, Password: est.Password(password)}
+	c := &est.Client{URL: w.url, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, User: user, Password: est.Password(password), Timeout: 2 * patient}
 	if edit != nil {
 		edit(c)
 	}

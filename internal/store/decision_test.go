@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -108,7 +109,13 @@ func decideByTwo(t *testing.T, authority *signers, spki []byte) {
 		do("enroll", func() error { _, err := server.Enroll(ctx, r); return err })
 	}
 	calls.Wait()
-	time.Sleep(200 * time.Millisecond) // the sweep takes up what was approved last
+	waitFor(t, "the sweep, which takes up what was approved last", func() bool {
+		rows, _, err := command.Find(t.Context(), enroll.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(rows, func(row enroll.Enrolment) bool { return row.State.Open() })
+	})
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -247,7 +247,11 @@ func TestOpenFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := c.prepare(t, t.TempDir())
-			s, err := Open(t.Context(), path, Options{OpenWait: 300 * time.Millisecond})
+			wait := time.Minute
+			if c.code == "store.locked" {
+				wait = 300 * time.Millisecond
+			}
+			s, err := Open(t.Context(), path, Options{OpenWait: wait})
 			if err == nil {
 				_ = s.Close()
 				t.Fatal("it opened")

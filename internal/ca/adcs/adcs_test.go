@@ -368,6 +368,7 @@ func TestFailures(t *testing.T) {
 			}
 			check(t, w.sim.SetBehaviour("", certsrvtest.Behaviour{}))
 			if tt.timeout {
+				w.client.SubmitTimeout = adcs.DefaultSettle // this time the answer comes; a longer one would prolong the search
 				out = w.settled(a, r, l)
 			} else {
 				out = mustIssue(t, a, r, l)

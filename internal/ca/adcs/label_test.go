@@ -91,9 +91,9 @@ func TestRenamed(t *testing.T) {
 func TestTotal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *certsrvtest.Config, _ *certsrv.Client) {
-		s.Behaviour = certsrvtest.Behaviour{Delay: time.Second, Times: 1}
+		s.Behaviour = certsrvtest.Behaviour{Delay: 6 * time.Second, Times: 1}
 	})
-	a := w.authority(func(c *adcs.Config) { c.Total = 300 * time.Millisecond })
+	a := w.authority(func(c *adcs.Config) { c.Total = 3 * time.Second }) // which includes the login
 	l, r := w.page(), signed(t)
 	_, err := a.Issue(t.Context(), r, l)
 	e := wantError(t, err, adcs.CodeTotal)

@@ -164,10 +164,10 @@ func TestSequencesOfFaults(t *testing.T) {
 // TestSlowCAAndLostAnswer: the client gives up, the CA goes on and issues later. Nothing is sent twice meanwhile.
 func TestSlowCAAndLostAnswer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, impatient)
+	w := newWorld(t, func(_ *certsrvtest.Config, c *certsrv.Client) { c.SubmitTimeout = patience })
 	check(t, w.sim.SetBehaviour("", certsrvtest.Behaviour{Delay: 4 * patience}))
 	// Eight at once, by this machine's clock: the ids of the others are there when one looks.
-	a := w.authority(func(c *adcs.Config) { c.Now, c.Settle = time.Now, 40*patience })
+	a := w.authority(func(c *adcs.Config) { c.Now, c.Settle = time.Now, time.Minute })
 	var wg sync.WaitGroup
 	for range 8 {
 		r, l := bare(t), w.page()

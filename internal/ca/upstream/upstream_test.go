@@ -171,7 +171,8 @@ func newWorldOn(t *testing.T, behind func(issuing *local.Issuer) ca.Authority) *
 	users := filepath.Join(dir, "users")
 	check(t, os.WriteFile(users, []byte(line), 0o600))
 	authority2, err := ra.New(ra.Config{
-		Engine: engine, Labels: []ra.Label{{Authority: w.ca, Users: &ra.Users{Path: users}}}, Now: w.now, AnswerWithin: 300 * time.Millisecond,
+		Engine: engine, Labels: []ra.Label{{Authority: w.ca, Users: &ra.Users{Path: users}}}, Now: w.now,
+		AnswerWithin: 3 * time.Second, // the CA is to have been asked by then, however busy the machine is
 		Vouching: &ra.Vouching{
 			Anchors: []*x509.Certificate{w.root.Certificate}, Allow: []string{"CN=capf-ra", "CN=capf-ra-2"}, Memory: db.RAMemory(),
 			Responder: responder.Signer, ResponderChain: []*x509.Certificate{responder.Certificate},
@@ -191,7 +192,7 @@ func newWorldOn(t *testing.T, behind func(issuing *local.Issuer) ca.Authority) *
 	pool.AddCert(w.root.Certificate)
 	w.client = &est.Client{
 		URL: "https://" + l.Addr().String(), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
-		User: "capf", Password: est.Password("secret"), Timeout: 2 * time.Second, Now: w.now,
+		User: "capf", Password: est.Password("secret"), Timeout: time.Minute, Now: w.now,
 	}
 	t.Cleanup(func() {
 		w.client.Close()
@@ -349,7 +350,7 @@ func TestFaults(t *testing.T) {
 		{
 			name: "silent", request: bare, fault: silence, code: "upstream.timeout", rv: 35, timeout: true,
 			edit: func(w *world, c *upstream.Config) {
-				c.Client = &est.Client{URL: w.client.URL, TLS: w.client.TLS, Timeout: 300 * time.Millisecond}
+				c.Client = &est.Client{URL: w.client.URL, TLS: w.client.TLS, Timeout: 3 * time.Second} // for the handshake too
 				w.t.Cleanup(c.Client.Close)
 			},
 		},
