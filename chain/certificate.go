@@ -245,6 +245,24 @@ func (c *Certificate) keyIDMatches(i *Certificate) bool {
 	return len(c.x.AuthorityKeyId) > 0 && bytes.Equal(c.x.AuthorityKeyId, i.x.SubjectKeyId)
 }
 
+// SameSubject reports whether the subjects of c and d are one name by RFC 5280 7.1.
+func (c *Certificate) SameSubject(d *Certificate) bool { return c.subject == d.subject }
+
+// NamesIssuer reports whether c says that i issued it: by its issuer's name, and by the key identifiers as far as both have
+// them. The signature is not looked at. It is false when one of them does not parse.
+func (c *Certificate) NamesIssuer(i *Certificate) bool {
+	return c.x != nil && i.x != nil && c.issuer == i.subject && c.identifies(i)
+}
+
+// ClaimsSelfSigned reports whether c says that it is signed with its own key, as NamesIssuer does.
+func (c *Certificate) ClaimsSelfSigned() bool { return c.NamesIssuer(c) }
+
+// SubjectKey returns NameKey of the subject.
+func (c *Certificate) SubjectKey() string { return hashName(c.subject) }
+
+// IssuerKey returns NameKey of the issuer.
+func (c *Certificate) IssuerKey() string { return hashName(c.issuer) }
+
 // equal reports whether c and d are the same certificate, octet by octet.
 func (c *Certificate) equal(d *Certificate) bool { return c == d || bytes.Equal(c.raw, d.raw) }
 

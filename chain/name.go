@@ -1,7 +1,9 @@
 package chain
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -29,6 +31,15 @@ func canonical(der []byte) string {
 		out = append(out, p...)
 	}
 	return string(out)
+}
+
+// NameKey returns a text of fixed length that is equal for names in DER that are equal by RFC 5280 7.1, for indexes of
+// certificates by name. What does not parse as a name is compared octet by octet.
+func NameKey(der []byte) string { return hashName(canonical(der)) }
+
+func hashName(canonical string) string {
+	sum := sha256.Sum256([]byte(canonical))
+	return hex.EncodeToString(sum[:])
 }
 
 // canonicalRDNs returns the RDNs of a name, each canonical. Name constraints compare their beginnings.

@@ -84,6 +84,7 @@ func (o *Object) Describe() string {
 type Contents struct {
 	Objects []Object
 	PEM     bool // the file is PEM, not DER or bare base64
+	PKCS12  bool // there is a PKCS #12 in it, read or not
 }
 
 // Certificates returns the certificates in the order of the file, those that do not parse left out.

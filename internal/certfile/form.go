@@ -32,6 +32,7 @@ func (p *parser) stream(data []byte) {
 		case isContentInfo(data):
 			p.pkcs7(place{}, data)
 		case isPFX(data):
+			p.contents.PKCS12 = true
 			p.fail(place{}, convertPKCS12("is a PKCS #12 file in BER, or cut off", nil))
 		case data[0] == sequence:
 			p.fail(place{}, damaged("is DER, but cut off or damaged", nil))

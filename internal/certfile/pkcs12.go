@@ -30,6 +30,7 @@ var errPassword = errors.New("wrong password")
 
 // pkcs12 adds what a PKCS #12 file holds.
 func (p *parser) pkcs12(der []byte) {
+	p.contents.PKCS12 = true
 	f, e := readPFX(der)
 	if e == nil {
 		if p.iterations += f.iterations; p.iterations > maxWork {
