@@ -62,20 +62,20 @@ func DefaultKey(t purpose.KeyType, fips bool) KeySpec {
 // ParseKey reads a key as it is written at the command line: "rsa:2048" or "ec:384", without regard to case. Its errors
 // are *Problem with CodeField.
 func ParseKey(text string) (KeySpec, error) {
-	kind, digits, ok := strings.Cut(text, ":")
-	t := purpose.KeyType(strings.ToUpper(kind))
-	lengths := keyLengths[t]
-	if !ok || lengths == nil {
-		return KeySpec{}, oneFault(fault{
-			"key " + shown(text) + " is no key type with a length", "use " + keyTexts(purpose.RSA) + ", or " + keyTexts(purpose.EC),
-		})
+	written := strings.ToLower(text)
+	for _, t := range []purpose.KeyType{purpose.RSA, purpose.EC} {
+		for _, k := range KeySpecs(t) {
+			if written == k.String() {
+				return k, nil
+			}
+		}
+		if strings.HasPrefix(written, strings.ToLower(string(t))+":") {
+			return KeySpec{}, oneFault(fault{"key " + shown(text) + " has no possible length", "use " + keyTexts(t)})
+		}
 	}
-	// A length is written one way: "rsa:02048" and "rsa:+2048" are refused.
-	i := slices.IndexFunc(lengths, func(bits int) bool { return strconv.Itoa(bits) == digits })
-	if i < 0 {
-		return KeySpec{}, oneFault(fault{"key " + shown(text) + " has no possible length", "use " + keyTexts(t)})
-	}
-	return KeySpec{Type: t, Bits: lengths[i]}, nil
+	return KeySpec{}, oneFault(fault{
+		"key " + shown(text) + " is no key type with a length", "use " + keyTexts(purpose.RSA) + ", or " + keyTexts(purpose.EC),
+	})
 }
 
 // keyTexts lists the keys of a type: "rsa:1024, rsa:2048, rsa:3072 or rsa:4096".
@@ -127,9 +127,10 @@ const (
 // ParseHash reads a hash algorithm as it is written at the command line: "sha256", without regard to case. Its errors are
 // *Problem with CodeField.
 func ParseHash(text string) (Hash, error) {
-	switch h := Hash(strings.ToUpper(text)); h {
-	case SHA256, SHA384, SHA512:
-		return h, nil
+	for _, h := range []Hash{SHA256, SHA384, SHA512} {
+		if strings.ToLower(text) == h.String() {
+			return h, nil
+		}
 	}
 	return "", oneFault(fault{"hash " + shown(text) + " is not known here", "use sha256, sha384 or sha512"})
 }
