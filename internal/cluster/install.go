@@ -15,6 +15,9 @@ import (
 // justChanged is how long after a change of certificates that phones check other ones should not change.
 const justChanged = 24 * time.Hour
 
+// enoughEvents are more than anybody makes in that time.
+const enoughEvents = 500
+
 // Upload is a file that an administrator brings.
 type Upload struct {
 	Purpose     string // or trust store
@@ -183,6 +186,9 @@ func (s *Service) target(p *purpose.Identity, u *Upload, requests []Request) (*t
 	for _, n := range s.Cluster.NodesWith(p) {
 		t.nodes = append(t.nodes, n.Name)
 	}
+	if len(t.nodes) == 0 {
+		t.nodes, t.notHere = []string{s.Cluster.Publisher().Name}, "no node of the cluster has "+p.Name+" any more"
+	}
 	return t, nil
 }
 
@@ -216,9 +222,6 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			c.Names = append(c.Names, n.FQDN)
 		}
 	}
-	if to.multi && len(c.Names) == 0 {
-		c.NotHere = "no node of the cluster has " + p.Name
-	}
 	if twin := p.Twin(); twin != "" {
 		for _, id := range inService(identities, twin, to.nodes) {
 			c.Twin = upload.Twin{Purpose: twin, SelfSigned: c.Twin.SelfSigned || id.SelfSigned}
@@ -251,25 +254,28 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			c.Others[q.KeyHash] = "the request of " + place(q.Purpose, q.Node) + ", which waits as well"
 		}
 	}
-	return s.recent(ctx, r, c, p)
+	var err error
+	c.Recent, err = s.recent(ctx, r, p)
+	return err
 }
 
 // recent finds the purposes that must not change together with this one, and did a short time ago.
-func (s *Service) recent(ctx context.Context, r Reader, c *upload.Context, p *purpose.Identity) error {
-	events, err := r.History(ctx, 0)
+func (s *Service) recent(ctx context.Context, r Reader, p *purpose.Identity) ([]string, error) {
+	events, err := r.History(ctx, enoughEvents)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var found []string
 	for _, e := range events {
 		if s.now().Sub(e.At) > justChanged || e.Action != ActionUploaded && e.Action != ActionRegenerated {
 			continue
 		}
 		other, ok := purpose.Find(e.Purpose)
-		if ok && (slices.Contains(p.NeverWith, other.Name) || slices.Contains(other.NeverWith, p.Name)) && !slices.Contains(c.Recent, other.Name) {
-			c.Recent = append(c.Recent, other.Name)
+		if ok && (slices.Contains(p.NeverWith, other.Name) || slices.Contains(other.NeverWith, p.Name)) && !slices.Contains(found, other.Name) {
+			found = append(found, other.Name)
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // installed are the events of a certificate that came into service on nodes.

@@ -81,14 +81,10 @@ func (s *Service) changed(detail string) error {
 	return &Problem{ErrCode: CodeChanged, Detail: detail, Fix: "nothing was changed; look at what is there now with: callsign cert list, and repeat the command if it is still needed"}
 }
 
-// purpose returns the purpose of a name.
 func findPurpose(name string) (*purpose.Identity, error) {
 	p, ok := purpose.Find(name)
 	if !ok {
-		return nil, &Problem{
-			ErrCode: CodePurpose, Detail: fmt.Sprintf("there is no certificate purpose %q", name),
-			Fix: "use one of " + strings.Join(purpose.Names(), ", ") + "; capitals count",
-		}
+		return nil, unknownPurpose(name)
 	}
 	return p, nil
 }
@@ -111,10 +107,7 @@ func (s *Service) NodeNamed(name string) (*Node, error) {
 	}
 	n, ok := s.Cluster.Node(name)
 	if !ok {
-		return nil, &Problem{
-			ErrCode: CodeNode, Detail: fmt.Sprintf("the cluster %s has no node %q", s.Cluster.Name, name),
-			Fix: "use one of " + strings.Join(s.Cluster.nodeNames(), ", "),
-		}
+		return nil, s.Cluster.unknownNode(name)
 	}
 	return n, nil
 }
