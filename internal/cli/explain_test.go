@@ -303,7 +303,7 @@ func TestExplanationsAreTrue(t *testing.T) {
 // that nobody translates.
 func TestTranslationsSayTheSame(t *testing.T) {
 	t.Parallel()
-	constant := regexp.MustCompile(`callsign (?:(?:phone|cert|handset|capf) [a-z]+|check|explain|help|init|serve|version)|--[a-z-]+|\b(?:store|trace|capf|renewal|ca|adcs|est|ra)\.[a-z0-9_]+\b|openssl [a-z0-9]+|certutil -\w+|0x[0-9a-f]+`)
+	constant := regexp.MustCompile(`callsign (?:(?:phone|cert|csr|trust|subject|handset|capf) [a-z]+|check|explain|help|init|serve|version)|--[a-z-]+|\b(?:store|trace|capf|renewal|ca|adcs|est|ra|cluster)\.[a-z0-9_]+\b|openssl [a-z0-9]+|certutil -\w+|0x[0-9a-f]+`)
 	texts := func(t explain.Text) []string {
 		return slices.Concat([]string{t.Title, t.Meaning}, t.Causes, t.Evidence, t.Remedy)
 	}

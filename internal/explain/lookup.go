@@ -245,7 +245,7 @@ func (c *catalogue) wordings(line string) []hit {
 // codeWeight puts a code above every wording.
 const codeWeight = 1000
 
-var named = regexp.MustCompile(`\b(?:code|reason|fault)["']?[=:] ?["']?([a-z_]+)\b`)
+var named = regexp.MustCompile(`\b(?:code|reason|fault)["']?[=:] ?["']?([A-Za-z_]+)\b`)
 
 // codes finds codes and other names in a line: words that can be nothing else, and words that are said to be one.
 func (c *catalogue) codes(line string) []hit {

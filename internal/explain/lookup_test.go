@@ -91,6 +91,7 @@ func TestLookup(t *testing.T) {
 		{"our log", `{"level":"WARN","msg":"phone refused","code":"fleet.unknown-device","cause":"no phone \"SEP0\" is configured"}`, "fleet.unknown-device"},
 		{"our log, chain fault", `{"reason":"revoked","host":"x"}`, "revoked"},
 		{"our error", "error: enrol (certsrv.tls-untrusted)\n  cause: x509: certificate signed by unknown authority", "certsrv.tls-untrusted unknown_issuer"},
+		{"our log, upload code", `{"msg":"upload refused","code":"WILDCARD","check":13}`, "WILDCARD"},
 		{"our words without the code", `template "CiscoRa2" is not offered to user LAB\ra; offered: CiscoRA, User`, "certsrv.template-not-offered"},
 		{"a word that is a code, in a sentence", "the list is malformed and revoked", ""},
 		{"code at the end of a sentence", "see est.timeout.", "est.timeout"},
