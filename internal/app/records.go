@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"callsign/internal/cluster"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
 	"callsign/internal/fleet"
@@ -11,9 +12,10 @@ import (
 
 // Records is the database of a configuration, opened for a command. Commands work on it also while the server runs.
 type Records struct {
-	Phones  fleet.Store
-	Journal enroll.Journal
-	store   *store.Store
+	Phones   fleet.Store
+	Journal  enroll.Journal
+	Clusters cluster.Store
+	store    *store.Store
 }
 
 // OpenRecords opens the database that c names and brings its schema up to date.
@@ -26,7 +28,7 @@ func OpenRecords(ctx context.Context, c *config.Config) (*Records, error) {
 }
 
 func newRecords(s *store.Store) *Records {
-	return &Records{Phones: s.Devices(), Journal: s.Journal(), store: s}
+	return &Records{Phones: s.Devices(), Journal: s.Journal(), Clusters: s.Clusters(), store: s}
 }
 
 // Close waits for writes under way and closes the database.

@@ -45,6 +45,18 @@ func NewRecord(x *x509.Certificate) Record {
 	return r
 }
 
+// FoldName returns a common name with ASCII letters in lower case and everything else, octet by octet, as it is: names that
+// differ in case only have one.
+func FoldName(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
 // Identity is an identity certificate of a node. Its key is in the store.
 type Identity struct {
 	Purpose string // "tomcat"
@@ -55,6 +67,13 @@ type Identity struct {
 
 	Description string // as the list shows it
 	Since       time.Time
+}
+
+// Generation is an identity certificate that was in service until another replaced it. Its key is in the store, too, until
+// Change.ForgetBefore ends both.
+type Generation struct {
+	Identity
+	Replaced time.Time
 }
 
 // Request is a certification request that waits for its certificate. Its key is in the store.
@@ -112,6 +131,9 @@ type Subject struct {
 	Country            string // two letters
 	AlternateHostNames []string
 }
+
+// EventsKept is how many events of a cluster are kept at least.
+const EventsKept = 10_000
 
 // Event is a change that somebody made, for the history.
 type Event struct {

@@ -31,13 +31,17 @@ type Reader interface {
 	Identities(ctx context.Context) ([]Identity, error)
 	// Requests returns the requests that wait.
 	Requests(ctx context.Context) ([]Request, error)
+	// Generations returns the certificates that were replaced and whose keys are kept, those of one purpose and node from the
+	// latest replaced on.
+	Generations(ctx context.Context) ([]Generation, error)
 	// Retired returns the remembered requests of a purpose and node, the latest first.
 	Retired(ctx context.Context, purpose, node string) ([]Retired, error)
 	// TrustList returns the certificates of a store, or of all stores for "", without their DER.
 	TrustList(ctx context.Context, store string) ([]Trust, error)
 	// TrustBySubject returns the certificates of a store whose subject has one of these name keys, with their DER.
 	TrustBySubject(ctx context.Context, store string, keys ...string) ([]Trust, error)
-	// TrustByCommonName returns the certificates of a store with this common name, without regard to ASCII case, with their DER.
+	// TrustByCommonName returns the certificates of a store with this common name, without regard to ASCII case, with their
+	// DER; none for an empty name, which is no name.
 	TrustByCommonName(ctx context.Context, store, name string) ([]Trust, error)
 	// TrustByFingerprint returns the certificates in any store with this fingerprint, with their DER.
 	TrustByFingerprint(ctx context.Context, sha256 string) ([]Trust, error)
@@ -52,7 +56,7 @@ type Reader interface {
 // Change is what Store.Apply does, in the order of the fields.
 type Change struct {
 	Revision int64     // that the change was made for
-	At       time.Time // of the change: events, Since, Added and Created take it when they are zero
+	At       time.Time // of the change, zero for now: events, Since, Added and Created take it when they are zero
 
 	// DropRequests take requests and their keys away; their hashes are remembered. One that is not there is an error.
 	DropRequests []Place
@@ -67,7 +71,7 @@ type Change struct {
 	AddTrust []Trust
 	// Subjects set the subject settings of nodes.
 	Subjects []Subject
-	// Events are added to the history, of which at least the last 10,000 are kept.
+	// Events are added to the history, of which at least the last EventsKept are kept and at most twice as many.
 	Events []Event
 	// ForgetBefore ends generations that were replaced before this time, with their keys; zero ends none.
 	ForgetBefore time.Time
@@ -87,7 +91,8 @@ type Install struct {
 	Identity          // of which Node is not looked at
 	Nodes    []string // at least one
 	// Key is the key in PKCS #8, for a self-signed certificate. Without it the key is taken from the request at From, which
-	// is consumed: it is an error when there is none, or when its key is not that of the certificate.
+	// is consumed and not remembered: it is an error when there is none, or when its key is not that of the certificate.
+	// Requests elsewhere go on waiting. One of Key and From is given.
 	Key  []byte
 	From *Place
 }
