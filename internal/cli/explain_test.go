@@ -18,6 +18,7 @@ import (
 
 	"callsign/certsrv"
 	"callsign/chain"
+	"callsign/internal/cluster/upload"
 	"callsign/internal/explain"
 )
 
@@ -187,6 +188,25 @@ func TestChainFaultsAreExplained(t *testing.T) {
 	}
 	for _, entry := range explain.Entries() {
 		if entry.Family == explain.FamilyChain {
+			got = append(got, entry.Code)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestUploadCodesAreExplained: the catalogue and the judge of uploads have the same codes.
+func TestUploadCodesAreExplained(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	for _, c := range upload.Codes() {
+		want = append(want, string(c))
+	}
+	for _, entry := range explain.Entries() {
+		if entry.Family == explain.FamilyUpload {
 			got = append(got, entry.Code)
 		}
 	}

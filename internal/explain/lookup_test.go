@@ -214,6 +214,7 @@ func FuzzLookup(f *testing.F) {
 		"error 20 at 0 depth lookup: x", "depth=1 CN = x\nverify error:num=2:unable to get issuer certificate",
 		`{"code":"expired"}`, "x509: certificate is valid for \x00\xff, not \u202eb", "인증서가 만료됨", "depth=99999999999999999999",
 		"Could not resolve: h (Domain name not found)", "\n\n\n", "'\u2019\u201c",
+		"EKU_MISSING:clientAuth", "node_not_in_san:cucm-sub2.example.com", "CSR SAN and Certificate SAN does not match",
 	} {
 		f.Add(s)
 	}

@@ -49,20 +49,30 @@ func TestUploadCodes(t *testing.T) {
 // TestUploadDetails: a code is found with what stands behind its colon.
 func TestUploadDetails(t *testing.T) {
 	t.Parallel()
-	for code, details := range map[string]string{
-		"KU_MISSING":  "digitalSignature nonRepudiation keyEncipherment dataEncipherment keyAgreement keyCertSign cRLSign",
-		"EKU_MISSING": "serverAuth clientAuth ipsecEndSystem",
+	for _, tc := range []struct{ name, code string }{
+		{"KU_MISSING:dataEncipherment", "KU_MISSING"},
+		{"KU_MISSING:keyCertSign", "KU_MISSING"},
+		{"EKU_MISSING:clientAuth", "EKU_MISSING"},
+		{"EKU_MISSING:ipsecEndSystem", "EKU_MISSING"},
+		{"NODE_NOT_IN_SAN:cucm-sub2.lab.example.com", "NODE_NOT_IN_SAN"},
+		{"NEVER_TOGETHER:CallManager-ECDSA", "NEVER_TOGETHER"},
+		{"WEAK_KEY:x", "WEAK_KEY"}, // not the chain fault, which has no details
 	} {
-		for detail := range strings.FieldsSeq(details) {
-			name := code + ":" + detail
-			for _, query := range []string{name, strings.ToLower(name), "warnings: " + name + ", EXPIRES_SOON"} {
-				m := Lookup(query)
-				if len(m) == 0 || m[0].Entry.Code != code {
-					t.Errorf("%q leads to %v, want %s", query, summary(query), code)
-				} else if m[0].Exact && m[0].Name != name {
-					t.Errorf("%q is named %q, want %q", query, m[0].Name, name)
-				}
+		for query, want := range map[string]string{
+			tc.name: tc.name, strings.ToUpper(tc.code) + strings.ToLower(tc.name[len(tc.code):]): "", strings.ToLower(tc.name): "",
+			"warning: " + tc.name + ".": "", `"code":"` + tc.name + `"`: "",
+		} {
+			m := Lookup(query)
+			if len(m) == 0 || m[0].Entry.Code != tc.code {
+				t.Errorf("%q leads to %v, want %s", query, summary(query), tc.code)
+			} else if want != "" && (m[0].Name != want || !m[0].Exact || len(m) != 1) {
+				t.Errorf("%q is named %q, want %q", query, m[0].Name, want)
 			}
+		}
+	}
+	for _, query := range []string{"unknown_issuer:x", "20:unable", ":clientAuth", "clientAuth", "UPLOAD:clientAuth"} {
+		if m := Lookup(query); len(m) > 0 && m[0].Entry.Family == FamilyUpload {
+			t.Errorf("%q leads to %v", query, summary(query))
 		}
 	}
 }
