@@ -230,7 +230,7 @@ func checkIdentity(row *sql.Rows) (string, error) {
 	object += " with the fingerprint " + fingerprint
 	x, err := x509.ParseCertificate(der)
 	if err != nil {
-		return object + " cannot be read", nil //nolint:nilerr // what is wrong is the result
+		return object + " cannot be read", nil
 	}
 	return keySentence(object, key, x.RawSubjectPublicKeyInfo), nil
 }
@@ -246,7 +246,7 @@ func checkRequest(row *sql.Rows) (string, error) {
 	object := "the request for " + at.String()
 	x, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return object + " cannot be read", nil //nolint:nilerr // what is wrong is the result
+		return object + " cannot be read", nil
 	}
 	return keySentence(object, key, x.RawSubjectPublicKeyInfo), nil
 }

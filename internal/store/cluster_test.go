@@ -26,6 +26,11 @@ func TestClusters(t *testing.T) {
 	clustertest.Run(t, func(t *testing.T) cluster.Store { return open(t).Clusters() })
 }
 
+func TestClustersRandomly(t *testing.T) {
+	t.Parallel()
+	clustertest.RunRandom(t, open(t).Clusters())
+}
+
 // TestClustersOfTwo: two stores on one file, as of a command beside the server, are as good as one.
 func TestClustersOfTwo(t *testing.T) {
 	t.Parallel()
@@ -113,19 +118,11 @@ func TestClusterMigration(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.Close() }()
-		rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE name GLOB 'cluster*' OR tbl_name GLOB 'cluster*'`)
+		names, err = listOf(t.Context(), db, func(row *sql.Rows) (name string, err error) {
+			err = row.Scan(&name)
+			return name, err
+		}, `SELECT name FROM sqlite_schema WHERE name GLOB 'cluster*' OR tbl_name GLOB 'cluster*'`)
 		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var n string
-			if err := rows.Scan(&n); err != nil {
-				t.Fatal(err)
-			}
-			names = append(names, n)
-		}
-		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
 		return names
@@ -189,7 +186,7 @@ func TestKeysLeaveTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "callsign.db")
 	has := func(key []byte) bool {
 		t.Helper()
-		// The end of the file's log: closing puts it into the file.
+		// Closing has put the log into the file.
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -206,7 +203,7 @@ func TestKeysLeaveTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// RSA keys of 4096 bits make rows that are longer than a page; one of 2048 is made faster and padded by the name.
+	// A row that is longer than a page, as those of long RSA keys are: a short one is made faster, and the name is long.
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -345,21 +342,13 @@ func TestClusterPlans(t *testing.T) {
 		"history grows": {highestEvent, []any{1}, "PRIMARY KEY"},
 		"history ends":  {pruneEvents, []any{1, 10}, "PRIMARY KEY"},
 	} {
-		rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+tc.query, tc.args...)
+		plan, err := listOf(t.Context(), s.read, func(row *sql.Rows) (detail string, err error) {
+			var id, parent, unused int
+			err = row.Scan(&id, &parent, &unused, &detail)
+			return detail, err
+		}, "EXPLAIN QUERY PLAN "+tc.query, tc.args...)
 		if err != nil {
 			t.Fatal(name, err)
-		}
-		var plan []string
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
-			plan = append(plan, detail)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
 		}
 		text := strings.Join(plan, "; ")
 		if !strings.Contains(text, tc.index) || strings.Contains(text, "SCAN") {

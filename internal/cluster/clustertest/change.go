@@ -123,9 +123,10 @@ func oneWins(t *testing.T, s cluster.Store) {
 		if winner < 0 {
 			t.Fatalf("revision %d: nobody wins", revision)
 		}
+		won := keys[winner].Hash(t) //nolint:gosec // G602: the index was looked at
 		got := take(t, s, single)
 		if got.Revision != revision+1 || len(got.History) != int(revision)+1 || got.History[0].Detail != fmt.Sprint(winner) ||
-			len(got.Requests) != 1 || got.Requests[0].KeyHash != keys[winner].Hash(t) || len(got.Retired) != int(revision) {
+			len(got.Requests) != 1 || got.Requests[0].KeyHash != won || len(got.Retired) != int(revision) {
 			t.Errorf("after revision %d, which %d won: %+v", revision, winner, got)
 		}
 	}
