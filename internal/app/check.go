@@ -100,6 +100,7 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) []Step {
 		k.labels()
 	}
 	k.database(ctx)
+	k.clusters()
 	k.localCA(ctx)
 	k.listeners(ctx)
 	if c.ServesCAPF() {
@@ -227,6 +228,18 @@ func (k *checker) database(ctx context.Context) {
 		return
 	}
 	k.ok("database", path, "is made at the first start")
+}
+
+// clusters reads the descriptions of clusters.
+func (k *checker) clusters() {
+	all, err := LoadClusters(k.c)
+	if err != nil {
+		k.failed("cluster", "cluster.files", err)
+		return
+	}
+	for _, c := range all {
+		k.ok("cluster", c.Name, "%d nodes, publisher %s", len(c.Nodes), c.Publisher().Name)
+	}
 }
 
 // records looks whether sessions can be recorded: they are when the directory, or the nearest one above it that is there

@@ -83,6 +83,32 @@ const (
 	SignPKCS7 = "pkcs7" // a PKCS #7 message around them, on behalf of the account that ADCS.Requester names
 )
 
+// The values of Cluster.CSRProfile.
+const (
+	ProfileRelease15  = "15"
+	ProfileRelease125 = "12.5"
+	ProfileRelease11  = "11"
+)
+
+// The values of Cluster.SameName: when two trust certificates count as one.
+const (
+	SameSubject    = "subject"
+	SameCommonName = "cn"
+	SameKeyID      = "keyid"
+)
+
+// The values of Cluster.EKU: what a missing extended key usage does.
+const (
+	EKUWarn    = "warn"
+	EKUEnforce = "enforce"
+)
+
+// The values of Cluster.Messages: the words of refused uploads.
+const (
+	MessagesCurrent = "current"
+	MessagesLegacy  = "legacy"
+)
+
 // The values of Log.Format.
 const (
 	FormatAuto = "auto" // text on a terminal, else JSON
@@ -104,6 +130,7 @@ type Config struct {
 	ADCS    ADCS
 	EST     EST
 	RA      RA
+	Cluster Cluster
 	// Labels are the sections [label.NAME], in the order of their names.
 	Labels []Label
 
@@ -114,6 +141,15 @@ type Config struct {
 // Store is section [store]: the database.
 type Store struct {
 	Path string
+}
+
+// Cluster is section [cluster]: the certificates of call manager clusters.
+type Cluster struct {
+	Files      []string // empty: no cluster is managed here
+	CSRProfile string
+	SameName   string
+	EKU        string
+	Messages   string
 }
 
 // Log is section [log].

@@ -241,6 +241,7 @@ func sections() []section {
 		{name: "adcs", doc: "Microsoft AD CS web enrollment (/certsrv).", keys: adcsKeys()},
 		{name: "est", doc: "The listener for EST clients (RFC 7030): the registration authority's door.", keys: estKeys()},
 		{name: "ra", doc: "The registration authority behind the EST listener; a section [label.NAME] may differ in the keys from authority to lines.", keys: raKeys()},
+		{name: "cluster", doc: "The certificates of call manager clusters.", keys: clusterKeys()},
 	}
 	for i := range all {
 		for j := range all[i].keys {

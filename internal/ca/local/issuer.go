@@ -94,7 +94,7 @@ func (i *Issuer) template(spki, subject []byte, exts []pkix.Extension, o Options
 	if err != nil {
 		return nil, err
 	}
-	serial, err := newSerial(i.random())
+	serial, err := NewSerial(i.random())
 	if err != nil {
 		return nil, err
 	}

@@ -119,8 +119,8 @@ func (p KeyPolicy) checkRSA(k *rsa.PublicKey) *ca.Error {
 	return nil
 }
 
-// newSerial returns a serial number of 128 random bits, never zero (RFC 5280 4.1.2.2 wants it positive).
-func newSerial(random io.Reader) (*big.Int, error) {
+// NewSerial returns a serial number of 128 random bits, never zero (RFC 5280 4.1.2.2 wants it positive).
+func NewSerial(random io.Reader) (*big.Int, error) {
 	b := make([]byte, 16)
 	for range 4 {
 		if _, err := io.ReadFull(random, b); err != nil {

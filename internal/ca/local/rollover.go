@@ -61,7 +61,7 @@ func cross(of *x509.Certificate, by Issuer, from, until time.Time) (*x509.Certif
 	if err != nil {
 		return nil, err
 	}
-	serial, err := newSerial(by.random())
+	serial, err := NewSerial(by.random())
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,8 @@ type Identity struct {
 type Restart struct {
 	Service string // "Cisco Tomcat"
 	Scope   string // "all", "running" (nodes that run it) or "publisher"
-	Via     string // "cli" (utils service restart) or "serviceability" (the pages of that name)
+	Via     string // "cli" (utils service restart only) or "serviceability" (the pages of that name as well)
+	Group   string // of the pages: "network" or "feature" services
 	When    string // empty: always; else the condition: "sso", "sip-oauth", "imp"
 	Auto    bool   // the release restarts it by itself
 }
@@ -145,6 +146,7 @@ type row struct {
 		Service string `json:"service"`
 		Scope   string `json:"scope"`
 		Via     string `json:"via"`
+		Group   string `json:"group"`
 		When    string `json:"when"`
 		Auto    bool   `json:"auto"`
 	} `json:"restart"`

@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+
+	"callsign/chain"
+	"callsign/internal/cluster/upload"
+)
+
+// pathRSABits is the least RSA key of a path, as for uploads.
+const pathRSABits = upload.MinRSABits
+
+// How far a trust store is searched for issuers. A path of the engine has at most chain.MaxPathLength certificates.
+const (
+	maxSteps    = chain.MaxPathLength
+	maxRelevant = 1000 // certificates with one of the names
+)
+
+// relevant returns the certificates of a trust store that have to do with some certificates: those with their subjects, and
+// their issuers, the issuers of these, and so on, by name. So a large store need not be read as a whole. Of a store that
+// is not replicated what is on the node counts.
+func relevant(ctx context.Context, r Reader, store, node string, certs ...*chain.Certificate) ([]*chain.Certificate, error) {
+	rows, err := relevantRows(ctx, r, store, node, certs...)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*chain.Certificate, 0, len(rows))
+	for i := range rows {
+		found = append(found, chain.Parse(rows[i].DER))
+	}
+	return found, nil
+}
+
+func relevantRows(ctx context.Context, r Reader, store, node string, certs ...*chain.Certificate) ([]Trust, error) {
+	if store == "" {
+		return nil, nil
+	}
+	asked := map[string]bool{}
+	var next []string
+	ask := func(key string) {
+		if !asked[key] {
+			asked[key] = true
+			next = append(next, key)
+		}
+	}
+	for _, c := range certs {
+		ask(c.SubjectKey())
+		ask(c.IssuerKey())
+	}
+	var found []Trust
+	seen := map[string]bool{}
+	for step := 0; step < maxSteps && len(next) > 0 && len(found) < maxRelevant; step++ {
+		keys := next
+		next = nil
+		rows, err := r.TrustBySubject(ctx, store, keys...)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range rows {
+			if t.Node != AllNodes && t.Node != node || seen[t.SHA256] {
+				continue
+			}
+			seen[t.SHA256] = true
+			found = append(found, t)
+			ask(t.IssuerKey)
+		}
+	}
+	return found, nil
+}
+
+// parse reads the request, which this program made.
+func (q *Request) parse() (*x509.CertificateRequest, error) {
+	x, err := x509.ParseCertificateRequest(q.DER)
+	if err != nil {
+		return nil, fmt.Errorf("the request of %s in the store does not parse: %w", place(q.Purpose, q.Node), err)
+	}
+	return x, nil
+}

@@ -1,0 +1,234 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"callsign/internal/cluster/purpose"
+	"callsign/internal/cluster/upload"
+)
+
+// KeepGenerations is how long a certificate that was replaced is kept together with its key, so that it can be put back.
+const KeepGenerations = 14 * 24 * time.Hour
+
+// Service works on the certificates of one cluster. Its fields are set before the first call and not changed afterwards;
+// then it may be used by several goroutines.
+type Service struct {
+	Cluster *Cluster
+	Store   Store
+	Policy  upload.Policy
+	Now     func() time.Time // nil means time.Now
+	Rand    io.Reader        // nil means crypto/rand; keys and serial numbers come from it
+	Actor   string           // account, for the history
+	// LSCs counts the phones whose LSC a certificate has issued; nil means that nobody counts them here.
+	LSCs func(ctx context.Context, issuer *x509.Certificate) (int, error)
+}
+
+func (s *Service) now() time.Time {
+	if s.Now == nil {
+		return time.Now().UTC()
+	}
+	return s.Now().UTC()
+}
+
+func (s *Service) rand() io.Reader {
+	if s.Rand == nil {
+		return rand.Reader
+	}
+	return s.Rand
+}
+
+// tries is how often a change is made again when others change the cluster at the same time.
+const tries = 10
+
+// update reads the cluster, lets plan make a change out of it, and applies that; again when the cluster was changed in between.
+// plan returns nil for no change. attempt begins with 0.
+func (s *Service) update(ctx context.Context, plan func(r Reader, attempt int) (*Change, error)) error {
+	for attempt := range tries {
+		var change *Change
+		err := s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
+			revision, err := r.Revision(ctx)
+			if err != nil {
+				return err
+			}
+			if change, err = plan(r, attempt); change != nil {
+				change.Revision, change.At = revision, s.now()
+				change.ForgetBefore = change.At.Add(-KeepGenerations)
+				for i := range change.Events {
+					change.Events[i].At, change.Events[i].Actor = change.At, s.Actor
+				}
+			}
+			return err
+		})
+		if err != nil || change == nil {
+			return err
+		}
+		if err := s.Store.Apply(ctx, s.Cluster.Name, change); !errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
+	return s.changed("the certificates of the cluster " + s.Cluster.Name + " are being changed by others all the time")
+}
+
+func (s *Service) changed(detail string) error {
+	return &Problem{ErrCode: CodeChanged, Detail: detail, Fix: "nothing was changed; look at what is there now with: callsign cert list, and repeat the command if it is still needed"}
+}
+
+func findPurpose(name string) (*purpose.Identity, error) {
+	p, ok := purpose.Find(name)
+	if !ok {
+		return nil, unknownPurpose(name)
+	}
+	return p, nil
+}
+
+func findStore(name string) (*purpose.Store, error) {
+	st, ok := purpose.FindStore(name)
+	if !ok {
+		return nil, &Problem{
+			ErrCode: CodePurpose, Detail: fmt.Sprintf("there is no trust store %q", name),
+			Fix: "use one of " + strings.Join(purpose.StoreNames(), ", ") + "; capitals count",
+		}
+	}
+	return st, nil
+}
+
+// NodeNamed returns the node of a name, the publisher for none.
+func (s *Service) NodeNamed(name string) (*Node, error) {
+	if name == "" {
+		return s.Cluster.Publisher(), nil
+	}
+	n, ok := s.Cluster.Node(name)
+	if !ok {
+		return nil, s.Cluster.unknownNode(name)
+	}
+	return n, nil
+}
+
+func (c *Cluster) nodeNames() []string {
+	var names []string
+	for _, n := range c.Ordered() {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// notHere says why a purpose is not on a node; empty when it is.
+func (s *Service) notHere(p *purpose.Identity, n *Node) string {
+	if n.Has(p) {
+		return ""
+	}
+	switch {
+	case !slices.Contains(p.Products, n.Product):
+		return fmt.Sprintf("%s does not exist on %s, whose product is %s", p.Name, n.Name, n.Product)
+	case p.Nodes == purpose.Publisher:
+		return fmt.Sprintf("%s exists on the publisher only, which is %s", p.Name, s.Cluster.Publisher().Name)
+	default:
+		return fmt.Sprintf("%s does not run the service that has %s", n.Name, p.Name)
+	}
+}
+
+// Requests returns the requests that wait.
+func (s *Service) Requests(ctx context.Context) (requests []Request, err error) {
+	err = s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
+		requests, err = r.Requests(ctx)
+		return err
+	})
+	return requests, err
+}
+
+// Request returns the request of a purpose that waits for a certificate: that of a node, or the multi-server one. Without a
+// node it is the only one there is, or else that of the publisher.
+func (s *Service) Request(ctx context.Context, purposeName, node string, multi bool) (*Request, error) {
+	p, err := findPurpose(purposeName)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(q Request) bool { return q.Purpose != p.Name })
+	switch {
+	case multi:
+		node = AllNodes
+	case node == "" && len(all) == 1:
+		return &all[0], nil
+	default:
+		n, err := s.NodeNamed(node)
+		if err != nil {
+			return nil, err
+		}
+		node = n.Name
+	}
+	if i := slices.IndexFunc(all, func(q Request) bool { return q.Node == node }); i >= 0 {
+		return &all[i], nil
+	}
+	fix := "make one with: callsign csr create " + p.Name
+	if len(all) > 0 {
+		var others []string
+		for _, q := range all {
+			others = append(others, place(q.Purpose, q.Node))
+		}
+		fix = "there is one of " + strings.Join(others, ", ") + "; choose it with --node or --multi-server, or " + fix
+	}
+	return nil, &Problem{ErrCode: CodeNoRequest, Detail: "no request waits for " + place(p.Name, node), Fix: fix}
+}
+
+// place is how messages call a purpose on a node.
+func place(purposeName, node string) string {
+	if node == AllNodes {
+		return purposeName + " (multi-server)"
+	}
+	return purposeName + "@" + node
+}
+
+// DeleteRequest deletes a request and its key. It returns what it was.
+func (s *Service) DeleteRequest(ctx context.Context, purposeName, node string, multi bool) (*Request, error) {
+	q, err := s.Request(ctx, purposeName, node, multi)
+	if err != nil {
+		return nil, err
+	}
+	err = s.update(ctx, func(r Reader, _ int) (*Change, error) {
+		now, err := r.Requests(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(now, func(o Request) bool { return o.Purpose == q.Purpose && o.Node == q.Node && o.KeyHash == q.KeyHash }) {
+			return nil, s.changed("the request of " + place(q.Purpose, q.Node) + " was replaced, deleted or answered in between")
+		}
+		return &Change{
+			DropRequests: []Place{{q.Purpose, q.Node}},
+			Events:       []Event{{Action: ActionRequestDeleted, Purpose: q.Purpose, Node: q.Node, Before: q.KeyHash}},
+		}, nil
+	})
+	return q, err
+}
+
+// History returns the latest changes of the cluster, the latest first, at most limit.
+func (s *Service) History(ctx context.Context, limit int) (events []Event, err error) {
+	err = s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
+		events, err = r.History(ctx, limit)
+		return err
+	})
+	return events, err
+}
+
+// CheckKeys looks whether every certificate and request has its key, and returns nil or a *Problem.
+func (s *Service) CheckKeys(ctx context.Context) error {
+	wrong, err := s.Store.CheckKeys(ctx, s.Cluster.Name)
+	if err != nil || len(wrong) == 0 {
+		return err
+	}
+	return &Problem{
+		ErrCode: CodeKeysMismatch, Detail: fmt.Sprintf("%d records of the cluster %s do not fit their keys: %s", len(wrong), s.Cluster.Name, strings.Join(wrong[:min(3, len(wrong))], "; ")),
+		Fix: "the database was changed by something else, or is damaged: restore the last backup of it, then make new requests for what changed since",
+	}
+}
