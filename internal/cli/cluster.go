@@ -159,9 +159,9 @@ func nodeOf(node string) string {
 
 // consequenceItem is what a changed certificate asks for, in JSON.
 type consequenceItem struct {
-	Before []string   `json:"before"`
+	Before []string       `json:"before"`
 	Steps  []nodeStepItem `json:"steps"`
-	After  []string   `json:"after"`
+	After  []string       `json:"after"`
 }
 
 // nodeStepItem is a step in JSON.
