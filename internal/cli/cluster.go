@@ -159,9 +159,9 @@ func nodeOf(node string) string {
 
 // consequenceItem is what a changed certificate asks for, in JSON.
 type consequenceItem struct {
-	Before []string   `json:"before"`
+	Before []string       `json:"before"`
 	Steps  []nodeStepItem `json:"steps"`
-	After  []string   `json:"after"`
+	After  []string       `json:"after"`
 }
 
 // nodeStepItem is a step in JSON.
@@ -186,10 +186,14 @@ func newConsequenceItem(c *cluster.Consequences) consequenceItem {
 
 // printConsequences says what to do after a certificate changed.
 func (e *env) printConsequences(c *cluster.Consequences) {
+	e.printToDo("What to do now, in this order:", c)
+}
+
+func (e *env) printToDo(heading string, c *cluster.Consequences) {
 	if len(c.Before)+len(c.Steps)+len(c.After) == 0 {
 		return
 	}
-	fmt.Fprintln(e.out, "\nWhat to do now, in this order:")
+	fmt.Fprintln(e.out, "\n"+heading)
 	n := 0
 	line := func(format string, args ...any) {
 		n++
