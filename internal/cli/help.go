@@ -126,9 +126,8 @@ func nearest(word string, words []string) []string {
 	const farthest = 2
 	least, found := farthest+1, []string(nil)
 	for _, w := range words {
-		folded := strings.ToLower(w)
-		d := explain.Distance(strings.ToLower(word), folded, farthest)
-		if len(word) > 2 && strings.HasPrefix(folded, strings.ToLower(word)) {
+		d := explain.Distance(strings.ToLower(word), w, farthest)
+		if len(word) > 2 && strings.HasPrefix(w, strings.ToLower(word)) {
 			d = min(d, 1)
 		}
 		switch {
