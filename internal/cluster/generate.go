@@ -20,6 +20,33 @@ type Created struct {
 // CreateRequest makes a request and its key. One that waits for the same purpose and node is replaced. With dry the request is
 // made and not kept.
 func (s *Service) CreateRequest(ctx context.Context, f Fields, dry bool) (*Created, error) {
+	return s.createRequest(ctx, f, dry, nil)
+}
+
+// PrepareRequest checks the fields of a request as CreateRequest does, and returns what would be made and the request that
+// waits for the same purpose and node, nil for none. No key is made.
+func (s *Service) PrepareRequest(ctx context.Context, f Fields) (*Template, *Request, error) {
+	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := s.Requests(ctx)
+	if i := slices.IndexFunc(all, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
+		return t, &all[i], nil
+	}
+	return t, nil, err
+}
+
+// ReplaceRequest is CreateRequest for somebody who was asked about the request that waits, nil for none: when another one
+// waits by now, that one stays (cluster.changed).
+func (s *Service) ReplaceRequest(ctx context.Context, f Fields, waiting *Request) (*Created, error) {
+	return s.createRequest(ctx, f, false, func(now *Request) bool {
+		return now == nil && waiting == nil || now != nil && waiting != nil && now.KeyHash == waiting.KeyHash
+	})
+}
+
+// createRequest makes a request when may allows that the one that waits is replaced; a nil may allows all.
+func (s *Service) createRequest(ctx context.Context, f Fields, dry bool, may func(*Request) bool) (*Created, error) {
 	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
 	if err != nil {
 		return nil, err
@@ -43,6 +70,9 @@ func (s *Service) CreateRequest(ctx context.Context, f Fields, dry bool) (*Creat
 		e := Event{Action: ActionRequestCreated, Purpose: t.Purpose, Node: t.Node, After: out.KeyHash, Detail: t.CommonName}
 		if i := slices.IndexFunc(waiting, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
 			out.Replaced, e.Before = &waiting[i], waiting[i].KeyHash
+		}
+		if may != nil && !may(out.Replaced) {
+			return nil, s.changed("the request of " + place(t.Purpose, t.Node) + " was made, replaced, deleted or answered by another command in between")
 		}
 		if dry {
 			return nil, nil //nolint:nilnil // nothing to change

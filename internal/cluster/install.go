@@ -373,6 +373,8 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	switch {
 	case st.PublisherOnly && n.Role != Publisher:
 		judge.Context.NotHere = st.Name + " is changed on the publisher only, which is " + s.Cluster.Publisher().Name
+	case !st.Replicated && !st.On(n.Product):
+		judge.Context.NotHere = fmt.Sprintf("%s is not on %s, whose product is %s", st.Name, n.Name, n.Product)
 	case !st.Replicated:
 		node, out.Nodes = n.Name, []string{n.Name}
 	}
