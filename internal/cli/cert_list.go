@@ -110,7 +110,7 @@ func (f *rowFilter) register(cmd *cobra.Command) {
 	flags.StringVar(&f.within, "expires-within", "", "only those that have expired or will within this `time`, or used up this share of their validity: 30d, 12h or 75%")
 	flags.BoolVar(&f.broken, "broken", false, "only certificates in service that have no valid path in their trust store")
 	flags.StringArrayVar(&f.where, "where", nil, "only those that fit \"`COLUMN` OPERATOR TEXT\", as in \"issued by contains Lab\"; may be repeated")
-	complete(cmd, "purpose", slices.Concat(purpose.Names(), purpose.StoreNames())...)
+	complete(cmd, "purpose", certificateWords()...)
 	complete(cmd, "usage", usagesOfRows...)
 	complete(cmd, "type", typeWords()...)
 	complete(cmd, "key-type", keyTypes...)
@@ -169,9 +169,12 @@ func (f *rowFilter) query() (cluster.Query, error) {
 	return q, nil
 }
 
+// certificateWords are the purposes and the trust stores.
+func certificateWords() []string { return slices.Concat(purpose.Names(), purpose.StoreNames()) }
+
 // knownCertificate is nil for a purpose, a trust store, and nothing.
 func knownCertificate(name string) error {
-	names := slices.Concat(purpose.Names(), purpose.StoreNames())
+	names := certificateWords()
 	if name == "" || slices.Contains(names, name) {
 		return nil
 	}

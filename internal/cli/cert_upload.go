@@ -154,7 +154,7 @@ func (u *certUpload) suggest(out *cluster.Outcome) {
 	if out.Code != upload.BadPurpose {
 		return
 	}
-	names := slices.Concat(purpose.Names(), purpose.StoreNames())
+	names := certificateWords()
 	if found := nearest(u.purpose, names); len(found) > 0 && !slices.Contains(names, u.purpose) {
 		first := &out.Reasons[0]
 		first.Fixes = slices.Insert(slices.Clone(first.Fixes), 0, "did you mean "+alternatives(found)+"?")
@@ -182,7 +182,7 @@ type uploadItem struct {
 	Certificate    *certItem        `json:"certificate"` // null for a trust store
 	Added          []trustMove      `json:"added"`       // to the trust store
 	Removed        []trustMove      `json:"removed"`
-	Replaced       []replacedItem   `json:"replaced"` // certificates in service
+	Replaced       []supersededItem   `json:"replaced"` // certificates in service
 	Consequences   *consequenceItem `json:"consequences"`
 }
 
@@ -211,8 +211,8 @@ type trustMove struct {
 	NotAfter string `json:"not_after"`
 }
 
-// replacedItem is a certificate in service that another one replaces, in JSON.
-type replacedItem struct {
+// supersededItem is a certificate in service that another one replaces, in JSON.
+type supersededItem struct {
 	Node       string `json:"node"`
 	CommonName string `json:"common_name"`
 	Type       string `json:"type"`
@@ -221,11 +221,11 @@ type replacedItem struct {
 	SHA256     string `json:"sha256"`
 }
 
-func newReplacedItems(before []cluster.Identity) []replacedItem {
-	items := []replacedItem{}
+func newSupersededItems(before []cluster.Identity) []supersededItem {
+	items := []supersededItem{}
 	for i := range before {
 		b := &before[i]
-		items = append(items, replacedItem{b.Node, b.CommonName, typeWord(typeOf(b)), b.IssuerName, utc(b.NotAfter), b.SHA256})
+		items = append(items, supersededItem{b.Node, b.CommonName, typeWord(typeOf(b)), b.IssuerName, utc(b.NotAfter), b.SHA256})
 	}
 	return items
 }
@@ -249,7 +249,7 @@ func (u *certUpload) item(out *cluster.Outcome, c *cluster.Cluster, at time.Time
 	i := uploadItem{
 		Verdict: string(out.Verdict), Code: string(out.Code), Message: out.Message, Warnings: []string{}, Reasons: []reasonItem{},
 		WarningDetails: []warningItem{}, Purpose: out.Purpose, Nodes: append([]string{}, out.Nodes...), MultiServer: out.Multi,
-		Stored: u.stored(out), Added: trustMoves(out.Add), Removed: trustMoves(out.Remove), Replaced: newReplacedItems(out.Before),
+		Stored: u.stored(out), Added: trustMoves(out.Add), Removed: trustMoves(out.Remove), Replaced: newSupersededItems(out.Before),
 	}
 	for n := range out.Warnings {
 		w := &out.Warnings[n]

@@ -49,9 +49,9 @@ func (f *clusterFlags) clock() (func() time.Time, error) {
 	if f.at == "" {
 		return nil, nil //nolint:nilnil // no clock is the real one
 	}
-	at, err := time.Parse(time.RFC3339, f.at)
+	at, err := parseAt(f.at)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--at %q: use a time such as 2026-11-20T12:00:00Z", f.at))
+		return nil, err
 	}
 	return func() time.Time { return at }, nil
 }
