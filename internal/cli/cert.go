@@ -19,7 +19,7 @@ import (
 )
 
 func (e *env) certCommand() *cobra.Command {
-	return group("cert", "Certificates, in files and on live servers", e.certInspect(), e.certVerify(), e.certMatch())
+	return group("cert", "Certificates: in files, on live servers, and of clusters", e.certInspect(), e.certVerify(), e.certMatch(), e.certList(), e.certCheck(), e.certUpload())
 }
 
 // The kinds of objects in JSON.
