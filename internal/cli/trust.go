@@ -19,7 +19,7 @@ import (
 
 func (e *env) trustCommand() *cobra.Command {
 	return group("trust", "Trust stores of a cluster: what they hold, what depends on it, and where nodes differ",
-		e.trustList(), e.trustDeps(), e.trustDelete(), e.trustDiff(), e.trustExport())
+		e.trustList(), e.trustAdd(), e.trustDeps(), e.trustDelete(), e.trustDiff(), e.trustExport())
 }
 
 // trustItem is a certificate of a trust store in JSON: one item, however many nodes have it.
@@ -30,10 +30,12 @@ type trustItem struct {
 	IssuedBy    string   `json:"issued_by"`
 	Serial      string   `json:"serial"`
 	Type        string   `json:"type"`
-	Key         string   `json:"key"`
+	KeyType     string   `json:"key_type"`
+	KeyBits     int      `json:"key_bits"`
 	NotBefore   string   `json:"not_before"`
 	NotAfter    string   `json:"not_after"`
 	ExpiresIn   int64    `json:"expires_in_seconds"`
+	State       string   `json:"state"`     // valid, expired or not-yet-valid
 	AllNodes    bool     `json:"all_nodes"` // the store is the same on every node
 	Nodes       []string `json:"nodes"`     // that have it; empty with all_nodes
 	From        string   `json:"from"`      // "uploaded" or "system"
@@ -55,12 +57,9 @@ func newTrustItems(rows []cluster.Row, now time.Time) []trustItem {
 			n = len(items)
 			known[key] = n
 			item := trustItem{
-				Store: r.Certificate, FileName: r.FileName(), CommonName: r.CommonName, IssuedBy: r.IssuedBy, Serial: r.Serial, Type: string(r.Type),
-				Key: strings.ToLower(r.KeyType), NotBefore: utc(r.NotBefore), NotAfter: utc(r.NotAfter), ExpiresIn: int64(r.NotAfter.Sub(now).Seconds()),
+				Store: r.Certificate, FileName: r.FileName(), CommonName: r.CommonName, IssuedBy: r.IssuedBy, Serial: r.Serial, Type: typeWord(r.Type),
+				KeyType: r.KeyType, KeyBits: r.KeyBits, State: stateOf(r, now), NotBefore: utc(r.NotBefore), NotAfter: utc(r.NotAfter), ExpiresIn: int64(r.NotAfter.Sub(now).Seconds()),
 				Nodes: []string{}, From: string(cluster.Uploaded), Description: r.Description, SHA256: r.SHA256, notAfter: r.NotAfter,
-			}
-			if r.KeyBits > 0 {
-				item.Key += fmt.Sprintf(":%d", r.KeyBits)
 			}
 			if r.System {
 				item.From = string(cluster.System)
@@ -92,8 +91,7 @@ func (i *trustItem) on() string {
 type trustListFlags struct {
 	clusterFlags
 
-	within string
-	where  []string
+	filter rowFilter // of which within and where have flags
 }
 
 func (e *env) trustList() *cobra.Command {
@@ -114,58 +112,30 @@ begins with, contains, is exactly, ends with, is empty or is not empty. Several 
   callsign trust list --expires-within 90d
   callsign trust list CallManager-trust --where 'common name begins with CAPF-' --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q := cluster.Query{Usage: cluster.TrustUsage}
-			if len(args) == 1 {
-				q.Certificate = args[0]
-			}
-			if err := f.query(&q); err != nil {
+			q, err := f.filter.query()
+			if err != nil {
 				return err
 			}
-			return f.with(cmd.Context(), func(ctx context.Context, s *cluster.Service) error {
-				if q.Certificate != "" {
-					if err := s.KnowsStore(q.Certificate); err != nil {
-						return err
-					}
+			if q.Usage = cluster.TrustUsage; len(args) == 1 {
+				if err := cluster.CheckStore(args[0]); err != nil {
+					return err
 				}
+				q.Certificate = args[0]
+			}
+			return f.with(cmd.Context(), func(ctx context.Context, s *cluster.Service) error {
 				q.Node = f.node
 				rows, err := s.List(ctx, q)
 				if err != nil {
 					return err
 				}
-				now := time.Now()
-				if s.Now != nil {
-					now = s.Now()
-				}
-				return f.print(s, newTrustItems(rows, now), now, &q)
+				return f.print(s, newTrustItems(rows, judgedNow(s)), judgedNow(s), &q)
 			})
 		},
 	}
 	f.choose(cmd, "only what this `node` has")
 	f.judgedAt(cmd)
-	flags := cmd.Flags()
-	flags.StringVar(&f.within, "expires-within", "", "only what has expired or does so `within` days (30d), hours (12h), or with a share of its validity used up (75%)")
-	flags.StringArrayVar(&f.where, "where", nil, "only where a `column` fits, e.g. 'issued by contains Lab'; may be repeated")
-	complete(cmd, "expires-within", "30d", "90d", "75%")
+	f.filter.registerTime(cmd)
 	return exits(cmd, exitOK, exitFailed, exitUsage)
-}
-
-// query reads the flags that choose rows.
-func (f *trustListFlags) query(q *cluster.Query) error {
-	if f.within != "" {
-		t, err := cluster.ParseThreshold(f.within)
-		if err != nil {
-			return usage(fmt.Errorf("--expires-within %w", err))
-		}
-		q.Within = &t
-	}
-	for _, text := range f.where {
-		c, err := cluster.ParseCriterion(text)
-		if err != nil {
-			return usage(fmt.Errorf("--where %w", err))
-		}
-		q.Where = append(q.Where, c)
-	}
-	return nil
 }
 
 func (f *trustListFlags) print(s *cluster.Service, items []trustItem, now time.Time, q *cluster.Query) error {
@@ -184,7 +154,7 @@ func (f *trustListFlags) print(s *cluster.Service, items []trustItem, now time.T
 	for i := range items {
 		t := &items[i]
 		lines = append(lines, []string{
-			t.Store, or(t.CommonName, "-"), t.IssuedBy, t.notAfter.Local().Format(time.DateOnly), in(t.notAfter, now), t.on(), t.From, t.SHA256[:16],
+			t.Store, or(t.CommonName, "-"), t.IssuedBy, t.notAfter.Local().Format(time.DateOnly), leftWord(t.State, t.notAfter, now), t.on(), t.From, shortSum(t.SHA256),
 		})
 	}
 	return table(e.out, []string{"STORE", "COMMON NAME", "ISSUED BY", "EXPIRES", "IN", "NODES", "FROM", "SHA256"}, lines)
@@ -200,6 +170,42 @@ func (f *trustListFlags) empty(s *cluster.Service, q *cluster.Query) string {
 		what, store = q.Certificate+" of the cluster "+s.Cluster.Name+" is", q.Certificate
 	}
 	return what + " empty. CA certificates are put in with: callsign trust add " + store + " FILE" + f.flagText("")
+}
+
+func (e *env) trustAdd() *cobra.Command {
+	u := &certUpload{clusterFlags: clusterFlags{env: e}}
+	cmd := &cobra.Command{
+		Use: "add STORE FILE|-", Short: "Judge CA certificates, and put them into a trust store", ValidArgsFunction: completePurposes(false, true),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usage(fmt.Errorf("name a trust store and one file, such as: tomcat-trust root.pem; got %d argument%s", len(args), plural(len(args))))
+			}
+			return nil
+		},
+		Long: `Judge the certificates in a file, and put them into a trust store: all of them or none. Before a certificate of a CA is uploaded its root has to be in the
+store, and every CA between. One of the same name with a later start takes the place of the older; an older one does not.
+FILE is PEM, DER, base64 or PKCS #7; - is stdin. It is the same as callsign cert upload with the name of the store.`,
+		Example: `  callsign trust add tomcat-trust root.pem
+  callsign trust add CallManager-trust bundle.p7b --description "issuing CAs of 2027" --dry-run
+  callsign trust add ipsec-trust peer.pem --node cucmsub`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cluster.CheckStore(args[0]); err != nil {
+				return err
+			}
+			u.purpose, u.file = args[0], args[1]
+			if err := u.check(cmd); err != nil {
+				return err
+			}
+			return u.toCluster(cmd.Context())
+		},
+	}
+	u.choose(cmd, "`node` of a store that each node has for itself (default: the publisher)")
+	u.judgedAt(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&u.dry, "dry-run", false, "judge it, and change nothing")
+	f.BoolVar(&u.explain, "explain", false, "tell of every check that fails, not of the first one only")
+	f.StringVar(&u.description, "description", "", "`text` for the list")
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitFindings)
 }
 
 // trustNames completes certificates of trust stores: the argument at position, in the store of the first argument when that

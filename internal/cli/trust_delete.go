@@ -130,7 +130,7 @@ func (e *env) printDependents(f *clusterFlags, found []cluster.Dependents) error
 	}
 	for i := range found {
 		if d := &found[i]; !d.Used() {
-			e.hint("nothing depends on %s in %s; delete it with: callsign trust delete %s %s%s\n", visible(d.FileName), d.Trust.Store, d.Trust.Store, d.Trust.SHA256[:16], f.flagText(d.Trust.Node))
+			e.hint("nothing depends on %s in %s; delete it with: callsign trust delete %s %s%s\n", visible(d.FileName), d.Trust.Store, d.Trust.Store, shortSum(d.Trust.SHA256), f.flagText(d.Trust.Node))
 		}
 	}
 	return nil

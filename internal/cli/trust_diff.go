@@ -73,7 +73,7 @@ func (e *env) printDiff(f *clusterFlags, s *cluster.Service, found []cluster.Dif
 	}
 	lines := make([][]string, 0, len(found))
 	for _, d := range found {
-		lines = append(lines, []string{d.Certificate, d.Name, strings.Join(d.On, ","), strings.Join(d.Missing, ","), d.SHA256[:16]})
+		lines = append(lines, []string{d.Certificate, d.Name, strings.Join(d.On, ","), strings.Join(d.Missing, ","), shortSum(d.SHA256)})
 	}
 	if failed := table(e.out, []string{"CERTIFICATE", "NAME", "ON", "MISSING ON", "SHA256"}, lines); failed != nil {
 		return failed

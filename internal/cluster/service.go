@@ -101,8 +101,8 @@ func findStore(name string) (*purpose.Store, error) {
 	return st, nil
 }
 
-// KnowsStore returns nil for the name of a trust store, and else a *Problem that says which one was probably meant.
-func (*Service) KnowsStore(name string) error {
+// CheckStore returns nil for the name of a trust store, and else a *Problem that says which one was probably meant.
+func CheckStore(name string) error {
 	_, err := findStore(name)
 	return err
 }
