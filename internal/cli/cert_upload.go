@@ -182,7 +182,7 @@ type uploadItem struct {
 	Certificate    *certItem        `json:"certificate"` // null for a trust store
 	Added          []trustMove      `json:"added"`       // to the trust store
 	Removed        []trustMove      `json:"removed"`
-	Replaced       []supersededItem   `json:"replaced"` // certificates in service
+	Replaced       []supersededItem `json:"replaced"` // certificates in service
 	Consequences   *consequenceItem `json:"consequences"`
 }
 
