@@ -58,22 +58,28 @@ Names in the request: the parent domain (the cluster's, unless --parent-domain s
 		},
 	}
 	f.register(cmd, "`node` that makes the request (default: the publisher)")
+	f.fieldFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.commonName, "cn", "", "common `name` (default: by the purpose; a multi-server one has -ms behind the host)")
-	flags.StringVar(&f.parent, "parent-domain", "", "`domain` that is the first of the names, or none (default: the cluster's domain)")
-	flags.StringSliceVar(&f.sans, "san", nil, "further `name` in a multi-server request, an FQDN; may be repeated")
 	flags.StringVar(&f.sanFile, "san-file", "", "`file` with further names, one a line; - is stdin. Blank lines and what follows # are passed over")
-	flags.StringVar(&f.key, "key", "", "`key`: rsa:1024, rsa:2048, rsa:3072, rsa:4096, ec:256, ec:384 or ec:521 (default: rsa:2048 or ec:384 by the purpose)")
-	flags.StringVar(&f.hash, "hash", "", "`hash` of the signature: sha256, sha384 or sha512 (default: the weakest that fits the key)")
 	flags.BoolVar(&f.includeOU, "include-ou", false, "with the organisational units of: callsign subject show")
 	flags.StringVarP(&f.output, "output", "o", "", "write the request to this `file`; - is stdout")
 	flags.BoolVar(&f.force, "force", false, "replace a file that is there")
 	flags.BoolVar(&f.dry, "dry-run", false, "tell what would be asked for, and make nothing")
 	flags.BoolVar(&f.yes, "yes", false, "replace a request that waits without asking")
+	return exits(cmd, exitOK, exitFailed, exitUsage)
+}
+
+// fieldFlags adds the flags that requests and self-signed certificates have.
+func (f *newRequestFlags) fieldFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.commonName, "cn", "", "common `name` (default: by the purpose; a multi-server one has -ms behind the host)")
+	flags.StringVar(&f.parent, "parent-domain", "", "`domain` that is the first of the names, or none (default: the cluster's domain)")
+	flags.StringSliceVar(&f.sans, "san", nil, "further `name` of a multi-server certificate, an FQDN; may be repeated")
+	flags.StringVar(&f.key, "key", "", "`key`: rsa:1024, rsa:2048, rsa:3072, rsa:4096, ec:256, ec:384 or ec:521 (default: rsa:2048 or ec:384 by the purpose)")
+	flags.StringVar(&f.hash, "hash", "", "`hash` of the signature: sha256, sha384 or sha512 (default: the weakest that fits the key)")
 	complete(cmd, "parent-domain", noParent)
 	complete(cmd, "key", "rsa:1024", "rsa:2048", "rsa:3072", "rsa:4096", "ec:256", "ec:384", "ec:521")
 	complete(cmd, "hash", "sha256", "sha384", "sha512")
-	return exits(cmd, exitOK, exitFailed, exitUsage)
 }
 
 // fields are what the flags ask for.

@@ -242,9 +242,9 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 	}
 	c.Others = map[string]string{}
 	for i := range identities {
-		x, err := x509.ParseCertificate(identities[i].DER)
+		x, err := identities[i].X509()
 		if err != nil {
-			return fmt.Errorf("read the certificate of %s: %w", place(identities[i].Purpose, identities[i].Node), err)
+			return err
 		}
 		id := &identities[i]
 		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, id.Node), id.Since.Format(time.RFC3339))
