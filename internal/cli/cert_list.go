@@ -107,13 +107,19 @@ func (f *rowFilter) register(cmd *cobra.Command) {
 	flags.StringVar(&f.usage, "usage", "", "only certificates with this `usage`: identity or trust")
 	flags.StringVar(&f.kind, "type", "", "only those of this `type`: self-signed, ca-signed or csr-only")
 	flags.StringVar(&f.keyType, "key-type", "", "only those with a key of this `type`: RSA or EC")
-	flags.StringVar(&f.within, "expires-within", "", "only those that have expired or will within this `time`, or used up this share of their validity: 30d, 12h or 75%")
 	flags.BoolVar(&f.broken, "broken", false, "only certificates in service that have no valid path in their trust store")
-	flags.StringArrayVar(&f.where, "where", nil, "only those that fit \"`COLUMN` OPERATOR TEXT\", as in \"issued by contains Lab\"; may be repeated")
 	complete(cmd, "purpose", certificateWords()...)
 	complete(cmd, "usage", usagesOfRows...)
 	complete(cmd, "type", typeWords()...)
 	complete(cmd, "key-type", keyTypes...)
+	f.registerTime(cmd)
+}
+
+// registerTime adds the flags that lists of trust certificates have, too.
+func (f *rowFilter) registerTime(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.within, "expires-within", "", "only those that have expired or will within this `time`, or used up this share of their validity: 30d, 12h or 75%")
+	flags.StringArrayVar(&f.where, "where", nil, "only those that fit \"`COLUMN` OPERATOR TEXT\", as in \"issued by contains Lab\"; may be repeated")
 	complete(cmd, "expires-within", "30d", "90d", "75%")
 	complete(cmd, "where", criteria()...)
 }
@@ -284,13 +290,7 @@ func (e *env) rowTable(rows []cluster.Row, at time.Time) error {
 		r := &rows[i]
 		expiration, left := "-", "-"
 		if !r.NotAfter.IsZero() {
-			expiration, left = r.NotAfter.UTC().Format(cluster.ExpirationFormat), in(r.NotAfter, at)
-		}
-		switch stateOf(r, at) {
-		case stateExpired:
-			left = "EXPIRED " + left
-		case stateNotYetValid:
-			left = "NOT YET VALID"
+			expiration, left = r.NotAfter.UTC().Format(cluster.ExpirationFormat), leftWord(stateOf(r, at), r.NotAfter, at)
 		}
 		lines = append(lines, []string{
 			r.Certificate, or(r.CommonName, "-"), usageTitle(r.Usage), string(r.Type), r.KeyType, or(r.Distribution, "-"), or(r.IssuedBy, "-"),
@@ -301,6 +301,18 @@ func (e *env) rowTable(rows []cluster.Row, at time.Time) error {
 		"CERTIFICATE", "COMMON NAME", "USAGE", "TYPE", "KEY TYPE", "DISTRIBUTION", "ISSUED BY", "EXPIRATION", "IN", "CHAIN", "TWIN", "DESCRIPTION",
 	}
 	return table(e.out, header, lines)
+}
+
+// leftWord is how long a certificate is valid still, or that it is not.
+func leftWord(state string, until, at time.Time) string {
+	switch state {
+	case stateExpired:
+		return "EXPIRED " + in(until, at)
+	case stateNotYetValid:
+		return "NOT YET VALID"
+	default:
+		return in(until, at)
+	}
 }
 
 // usageTitle is a usage as the call manager writes it.

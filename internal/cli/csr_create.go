@@ -159,26 +159,26 @@ func (e *env) readNames(path string) ([]string, error) {
 
 // createdItem is `csr create --json`.
 type createdItem struct {
-	Cluster     string        `json:"cluster"`
-	Purpose     string        `json:"purpose"`
-	Node        string        `json:"node"` // empty for a multi-server request
-	MadeOn      string        `json:"made_on"`
-	Multi       bool          `json:"multi_server"`
-	CommonName  string        `json:"common_name"`
-	Subject     string        `json:"subject"`
-	Names       []string      `json:"names"`
-	Key         string        `json:"key"`
-	Hash        string        `json:"hash"`
-	KeyUsage    []string      `json:"key_usage"`
-	ExtKeyUsage []string      `json:"extended_key_usage"`
-	CA          bool          `json:"ca"`
-	Notes       []requestNoteItem    `json:"notes"`
-	Replaces    *replacedItem `json:"replaces"` // the request that waited; null for none
-	Created     string        `json:"created,omitempty"`
-	KeySHA256   string        `json:"key_sha256,omitempty"`
-	PEM         string        `json:"pem,omitempty"`
-	File        string        `json:"file,omitempty"`
-	DryRun      bool          `json:"dry_run,omitempty"`
+	Cluster     string            `json:"cluster"`
+	Purpose     string            `json:"purpose"`
+	Node        string            `json:"node"` // empty for a multi-server request
+	MadeOn      string            `json:"made_on"`
+	Multi       bool              `json:"multi_server"`
+	CommonName  string            `json:"common_name"`
+	Subject     string            `json:"subject"`
+	Names       []string          `json:"names"`
+	Key         string            `json:"key"`
+	Hash        string            `json:"hash"`
+	KeyUsage    []string          `json:"key_usage"`
+	ExtKeyUsage []string          `json:"extended_key_usage"`
+	CA          bool              `json:"ca"`
+	Notes       []requestNoteItem `json:"notes"`
+	Replaces    *replacedItem     `json:"replaces"` // the request that waited; null for none
+	Created     string            `json:"created,omitempty"`
+	KeySHA256   string            `json:"key_sha256,omitempty"`
+	PEM         string            `json:"pem,omitempty"`
+	File        string            `json:"file,omitempty"`
+	DryRun      bool              `json:"dry_run,omitempty"`
 }
 
 // requestNoteItem is a warning in JSON.

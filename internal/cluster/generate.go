@@ -124,12 +124,7 @@ type Regenerated struct {
 // Regenerate makes a self-signed certificate with a new key and puts it into service, also in the place of a CA-signed one. The
 // length of the key stays that of the certificate before, unless the fields say otherwise. With dry nothing is kept.
 func (s *Service) Regenerate(ctx context.Context, f Fields, dry bool) (*Regenerated, error) {
-	return s.regenerate(ctx, f, nil, dry)
-}
-
-// regenerate makes the certificate, with new subject settings when there are some, which are kept as well.
-func (s *Service) regenerate(ctx context.Context, f Fields, with *Subject, dry bool) (*Regenerated, error) {
-	plan, err := s.planRegenerate(ctx, f, with)
+	plan, err := s.planRegenerate(ctx, f, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -277,33 +272,90 @@ func (s *Service) Subject(ctx context.Context, node string) (subject Subject, se
 // SetSubject changes the subject settings of a node. A self-signed tomcat certificate of the node is made again with them, and
 // returned; a CA-signed one stays as it is, and the next request has the new settings. With dry nothing is kept.
 func (s *Service) SetSubject(ctx context.Context, subject Subject, dry bool) (*Regenerated, error) {
-	n, err := s.NodeNamed(subject.Node)
+	plan, err := s.PlanSubject(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
-	subject.Node = n.Name
+	if plan.Regenerates != nil {
+		return s.makeRegenerated(ctx, plan.Regenerates, dry, nil)
+	}
+	if dry {
+		return nil, nil //nolint:nilnil // nothing is regenerated
+	}
+	return s.SetSubjectPlanned(ctx, plan)
+}
+
+// SubjectPlan is what new subject settings of a node would change.
+type SubjectPlan struct {
+	Before, After Subject
+	// InService is the tomcat certificate of the node; nil for none.
+	InService *Identity
+	// Regenerates is the plan for a self-signed one, which is made again; nil when the certificate stays as it is.
+	Regenerates *Regenerated
+	// Waiting are requests that were made on the node, or for all nodes, with the settings before.
+	Waiting []Request
+}
+
+// PlanSubject checks subject settings and says what they would change. Nothing is kept, and no key is made.
+func (s *Service) PlanSubject(ctx context.Context, subject Subject) (*SubjectPlan, error) {
+	before, _, err := s.Subject(ctx, subject.Node)
+	if err != nil {
+		return nil, err
+	}
+	subject.Node = before.Node
 	if err := subject.Validate(); err != nil {
 		return nil, err
 	}
-	before, err := s.InService(ctx, "tomcat", n.Name, false)
+	plan := &SubjectPlan{Before: before, After: subject}
+	found, err := s.InService(ctx, subjectPurpose, subject.Node, false)
 	if err != nil {
 		return nil, err
 	}
-	if len(before) == 0 || !before[0].SelfSigned || before[0].Multi {
-		return nil, s.update(ctx, func(Reader, int) (*Change, error) {
-			if dry {
-				return nil, nil //nolint:nilnil // nothing to change
-			}
-			c := &Change{}
-			subject.set(c)
-			return c, nil
-		})
+	if len(found) > 0 {
+		plan.InService = &found[0]
 	}
-	return s.regenerate(ctx, Fields{Purpose: "tomcat", Node: n.Name}, &subject, dry)
+	if plan.Waiting, err = s.Requests(ctx); err != nil {
+		return nil, err
+	}
+	plan.Waiting = slices.DeleteFunc(plan.Waiting, func(q Request) bool { return q.Node != subject.Node && q.Node != AllNodes })
+	if id := plan.InService; id != nil && id.SelfSigned && !id.Multi {
+		plan.Regenerates, err = s.planRegenerate(ctx, Fields{Purpose: subjectPurpose, Node: subject.Node}, &subject)
+	}
+	return plan, err
 }
+
+// SetSubjectPlanned keeps the settings of PlanSubject, for somebody who was asked about what they replace, and returns the
+// certificate that it made: nil for none. When the settings or the tomcat certificate were changed in between, all stays as it is
+// (cluster.changed).
+func (s *Service) SetSubjectPlanned(ctx context.Context, plan *SubjectPlan) (*Regenerated, error) {
+	if plan.Regenerates != nil {
+		return s.RegeneratePlanned(ctx, plan.Regenerates)
+	}
+	return nil, s.update(ctx, func(r Reader, _ int) (*Change, error) {
+		now, _, err := r.Subject(ctx, plan.After.Node)
+		if err != nil {
+			return nil, err
+		}
+		identities, err := r.Identities(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found := inService(identities, subjectPurpose, []string{plan.After.Node})
+		same := len(found) == 0 && plan.InService == nil || len(found) > 0 && plan.InService != nil && found[0].SHA256 == plan.InService.SHA256
+		if !same || now.String() != plan.Before.String() {
+			return nil, s.changed("the subject settings or the tomcat certificate of " + plan.After.Node + " were changed by another command in between")
+		}
+		c := &Change{}
+		plan.After.set(c)
+		return c, nil
+	})
+}
+
+// subjectPurpose is the purpose whose self-signed certificate follows the settings at once.
+const subjectPurpose = "tomcat"
 
 // set makes the settings part of a change.
 func (s *Subject) set(c *Change) {
 	c.Subjects = append(c.Subjects, *s)
-	c.Events = append(c.Events, Event{Action: ActionSubjectSet, Purpose: "tomcat", Node: s.Node, Detail: s.String()})
+	c.Events = append(c.Events, Event{Action: ActionSubjectSet, Purpose: subjectPurpose, Node: s.Node, Detail: s.String()})
 }

@@ -101,6 +101,12 @@ func findStore(name string) (*purpose.Store, error) {
 	return st, nil
 }
 
+// CheckStore returns nil for the name of a trust store, and else a *Problem that says which one was probably meant.
+func CheckStore(name string) error {
+	_, err := findStore(name)
+	return err
+}
+
 // NodeNamed returns the node of a name, the publisher for none.
 func (s *Service) NodeNamed(name string) (*Node, error) {
 	if name == "" {
