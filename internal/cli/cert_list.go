@@ -272,7 +272,7 @@ func (f *clusterFlags) nothingListed(ctx context.Context, s *cluster.Service) er
 	}
 	out := f.env.out
 	if n := len(all); n > 0 {
-		fmt.Fprintf(out, "None of %d certificate%s fits; leave out a filter, or list all: callsign cert list%s\n", n, plural(n), f.flagText(""))
+		fmt.Fprintf(out, "None of %d certificate%s fits; leave out a filter, or list all: %s\n", n, plural(n), "callsign cert list"+f.flagText(""))
 		return nil
 	}
 	more := f.flagText("")

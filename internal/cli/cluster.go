@@ -197,7 +197,7 @@ func (e *env) printToDo(heading string, c *cluster.Consequences) {
 	n := 0
 	line := func(format string, args ...any) {
 		n++
-		fmt.Fprintf(e.out, "  %2d. %s\n", n, visible(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(e.out, "  %2d. %s\n", n, visible(e.toCopy(fmt.Sprintf(format, args...))))
 	}
 	for _, text := range c.Before {
 		line("%s", text)

@@ -36,6 +36,10 @@ func TestToCopy(t *testing.T) {
 			"fingerprint", "callsign trust delete tomcat-trust 90f72c941fed476a, or not",
 			"callsign trust delete tomcat-trust 90f72c941fed476a --config lab/c.toml, or not",
 		},
+		{
+			"certificates of a cluster", "callsign cert upload tomcat-trust FILE, then callsign cert inspect FILE",
+			"callsign cert upload tomcat-trust FILE --config lab/c.toml, then callsign cert inspect FILE",
+		},
 		{"there already", "callsign phone import a.csv --partial --config x.toml", "callsign phone import a.csv --partial --config x.toml"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -244,7 +244,7 @@ func TestProblems(t *testing.T) {
 		},
 		{
 			name: "clusters alone need no listener", text: "[capf]\nlisten=''\n[cluster]\nfiles=['lab.json']\ncsr_profile='9'\n",
-			want: []string{`callsign.toml:5:13: cluster.csr_profile: must be one of 15, 12.5, 11 (got "9")`},
+			want: []string{`callsign.toml:5:14: cluster.csr_profile: must be 15, 12.5 or 11 (got "9")`},
 		},
 		{
 			name: "not TOML", text: rest + "[log\nlevel = 1\n",
