@@ -247,7 +247,11 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			return err
 		}
 		id := &identities[i]
-		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, id.Node), id.Since.Format(time.RFC3339))
+		where := place(id.Purpose, id.Node)
+		if id.Multi {
+			where = place(id.Purpose, AllNodes)
+		}
+		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", where, id.Since.Format(time.RFC3339))
 	}
 	for _, q := range requests {
 		if to.request == nil || q.Purpose != p.Name || q.Node != to.request.Node {

@@ -411,7 +411,7 @@ func (d *draft) notes() {
 	if hasNames(d.purpose) && len(d.DNSNames)+len(d.IPAddresses) == 0 {
 		note(NoteNoNames, "there are no subject alternative names, not even %s: the CA may add names, and clients that read nothing else trust "+
 			"the certificate only then", d.node.FQDN)
-	} else if hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
+	} else if !d.selfSigned && hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
 		note(NoteCommonName, "the common name %s is not among the subject alternative names: a certificate to which the CA adds it is refused at upload; "+
 			"for such a CA choose one of the names with --cn", d.CommonName)
 	}
