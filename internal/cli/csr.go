@@ -46,7 +46,7 @@ func newClusterRequestItem(s *cluster.Service, q *cluster.Request, now time.Time
 		return clusterRequestItem{}, fmt.Errorf("read the request of %s in the database: %w", requestPlace(q.Purpose, q.Node), err)
 	}
 	return clusterRequestItem{
-		Cluster: s.Cluster.Name, Purpose: q.Purpose, Node: q.Node, Multi: q.Node == cluster.AllNodes, CommonName: x.Subject.CommonName, Subject: x.Subject.String(),
+		Cluster: s.Cluster.Name, Purpose: q.Purpose, Node: q.Node, Multi: q.Node == cluster.AllNodes, CommonName: x.Subject.CommonName, Subject: nameText(x.RawSubject),
 		Names: nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses), Key: keyWord(x.RawSubjectPublicKeyInfo), Signature: x.SignatureAlgorithm.String(),
 		Created: utc(q.Created), Age: int64(now.Sub(q.Created).Seconds()), KeySHA256: q.KeyHash,
 	}, nil
@@ -201,7 +201,7 @@ func (e *env) clusterCSRGet() *cobra.Command {
 command writes it.`,
 		Example: `  callsign csr get tomcat --multi-server --output tomcat.csr
   callsign csr get ipsec --node cucmsub | openssl req -noout -text
-  callsign csr get CAPF --der --output capf.der`,
+  callsign csr get CAPF --der --output request.der`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			toFile := output != "-"
 			switch {

@@ -43,7 +43,7 @@ The certificate in service is not touched before the new one is uploaded. There 
 replaces the one that waits and its key, and a certificate for that one can then not be uploaded any more. It asks before it does that.
 
 Names in the request: the parent domain (the cluster's, unless --parent-domain says otherwise), the node or with --multi-server all nodes, other domains
-(--san, multi-server only), and the alternate host names of: callsign subject set. The CA has to issue exactly these names.`,
+(--san, multi-server only), and the alternate host names of the node (callsign subject set --alternate-host-name NAME). The CA has to issue exactly these names.`,
 		Example: `  callsign csr create tomcat --multi-server --output tomcat.csr
   callsign csr create ipsec --node cucmsub --key rsa:3072
   callsign csr create tomcat --multi-server --cn cucm.example.com --san webex.example.com --san-file names.txt

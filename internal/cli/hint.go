@@ -10,8 +10,8 @@ import (
 
 // records finds commands that read the configuration, with the arguments that are certain to be theirs: flags with their
 // values, names in capitals, purposes and trust stores, whole IDs of requests, beginnings of fingerprints, and what is quoted.
-var records = regexp.MustCompile(`callsign (?:phone [a-z]+|capf (?:(?:ca|csr|stale-lsc) )?[a-z]+|ra (?:request [a-z]+|probe)|ca check|cert (?:list|check|upload|regen)|csr [a-z]+|trust [a-z]+|subject [a-z]+|config (?:validate|show)|check|reload|serve)\b` +
-	`(?: (?:--[a-z][a-z-]*(?: [A-Za-z0-9_./](?:[A-Za-z0-9_./-]*[A-Za-z0-9])?)?|[A-Z](?:[A-Z0-9._-]*[A-Z0-9])?(?:\.\.\.)?|[0-9a-f]{16,64}\b|'[^']*'|` + certificateNames() + `\b))*`)
+var records = regexp.MustCompile(`callsign (?:phone [a-z]+|capf (?:(?:ca|csr|stale-lsc) )?[a-z]+|ra (?:request [a-z]+|probe)|ca check|cert (?:list|upload|regen|check)|csr [a-z]+|trust [a-z]+|subject [a-z]+|config (?:validate|show)|check|reload|serve)\b` +
+	`(?: (?:--[a-z][a-z-]*(?: [A-Za-z0-9_./](?:[A-Za-z0-9_./-]*[A-Za-z0-9])?)?|(?:` + certificateNames() + `)\b|[A-Z](?:[A-Z0-9._-]*[A-Z0-9])?(?:\.\.\.)?|[0-9a-f]{16,64}\b|'[^']*'))*`)
 
 // certificateNames are the purposes and trust stores, as an expression: the longer before the shorter that they begin with.
 func certificateNames() string {

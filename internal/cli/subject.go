@@ -262,33 +262,34 @@ func (f *subjectFlags) table(before, after *cluster.Subject) error {
 	lines := [][]string{}
 	now := subjectFields(after)
 	for i, field := range subjectFields(before) {
-		mark := ""
+		mark := "-"
 		if field[1] != now[i][1] {
-			mark = "changed"
+			mark = "yes"
 		}
 		lines = append(lines, []string{field[0], or(field[1], "-"), or(now[i][1], "-"), mark})
 	}
 	fmt.Fprintf(f.env.out, "subject settings of %s\n", before.Node)
-	return table(f.env.out, []string{"SETTING", "BEFORE", "AFTER", ""}, lines)
+	return table(f.env.out, []string{"SETTING", "BEFORE", "AFTER", "CHANGES"}, lines)
 }
 
 // explain says what the settings do to the certificate in service, and not to requests.
 func (f *subjectFlags) explain(plan *cluster.SubjectPlan) {
 	e, node := f.env, plan.After.Node
+	next := requestFlags{clusterFlags: f.clusterFlags}
 	switch id := plan.InService; {
 	case plan.Regenerates != nil:
 		e.hint("the self-signed tomcat certificate of %s follows at once: it is made again, with a new key; it was valid to %s\n", node, local(id.NotAfter))
 	case id == nil:
 		e.hint("%s has no tomcat certificate here; requests and certificates that are made from now on have the settings\n", node)
 	case id.SelfSigned:
-		e.hint("the multi-server tomcat certificate stays as it is; to have the settings in it: callsign cert regen tomcat --multi-server%s\n", f.flagText(""))
+		e.hint("the multi-server tomcat certificate stays as it is; to have the settings in it: callsign cert regen %s\n", next.chosen(subjectOf, cluster.AllNodes))
 	default:
 		e.hint("the tomcat certificate of %s is signed by %s and stays as it is; the next request has the settings\n", node, visible(id.IssuerName))
 	}
 	for i := range plan.Waiting {
 		q := &plan.Waiting[i]
 		e.warn(fmt.Sprintf("the request for %s waits with the settings before; to have the new ones in its certificate make it again: callsign csr create %s",
-			requestPlace(q.Purpose, q.Node), (&requestFlags{clusterFlags: f.clusterFlags}).chosen(q.Purpose, q.Node)))
+			requestPlace(q.Purpose, q.Node), next.chosen(q.Purpose, q.Node)))
 	}
 }
 

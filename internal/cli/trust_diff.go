@@ -80,7 +80,8 @@ func (e *env) printDiff(f *clusterFlags, s *cluster.Service, found []cluster.Dif
 	}
 	for _, d := range found {
 		if d.Text != "" {
-			e.hint("%s: %s: callsign csr create %s --multi-server%s\n", d.Certificate, d.Text, d.Certificate, f.flagText(""))
+			next := requestFlags{clusterFlags: *f}
+			e.hint("%s: %s: callsign csr create %s\n", d.Certificate, d.Text, next.chosen(d.Certificate, cluster.AllNodes))
 			continue
 		}
 		e.hint("to have %s on %s as well: callsign trust export %s --node %s --output %s.pem%s, leave that certificate in the file, then: callsign trust add %s %s.pem --node %s%s\n",

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	"callsign/chain"
 	"callsign/internal/cluster/purpose"
@@ -15,7 +16,7 @@ import (
 type Dependents struct {
 	Trust    Trust
 	FileName string
-	// CopyOf is the certificate in service that it is a copy of, as PURPOSE@NODE; empty for none.
+	// CopyOf is the certificate in service that it is a copy of, as PURPOSE@NODE, or as "PURPOSE (multi-server)"; empty for none.
 	CopyOf string
 	// Breaks are identity certificates that have a path now and would have none without it, as PURPOSE@NODE.
 	Breaks []string
@@ -68,8 +69,12 @@ func (s *Service) trustNamed(ctx context.Context, r Reader, store, name string) 
 	}
 	digits, decimal := hexDigits(name), decimalDigits(name)
 	fits := []func(*Trust) bool{
-		func(t *Trust) bool { return t.CommonName == name || fileName(t.CommonName, t.Serial) == name },
-		func(t *Trust) bool { return strings.EqualFold(t.CommonName, strings.TrimSuffix(name, ".pem")) },
+		func(t *Trust) bool {
+			return t.CommonName == name && name != "" || fileName(t.CommonName, t.Serial) == name
+		},
+		func(t *Trust) bool {
+			return t.CommonName != "" && strings.EqualFold(t.CommonName, strings.TrimSuffix(name, ".pem"))
+		},
 		func(t *Trust) bool {
 			return digits != "" && strings.EqualFold(strings.TrimLeft(t.Serial, "0"), strings.TrimLeft(digits, "0"))
 		},
@@ -192,7 +197,9 @@ func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, 
 		id := &identities[i]
 		where := place(id.Purpose, id.Node)
 		if id.SHA256 == t.SHA256 {
-			d.CopyOf = where
+			if d.CopyOf = where; id.Multi {
+				d.CopyOf = place(id.Purpose, AllNodes)
+			}
 			continue
 		}
 		if id.SelfSigned {
@@ -279,20 +286,21 @@ func (s *Service) DeleteTrust(ctx context.Context, store, node, name string, for
 
 // oneCertificate refuses a name that several certificates have. One certificate on several nodes is one.
 func oneCertificate(found []Trust, store, name string) error {
+	var names []string
+	seen := map[string]bool{}
 	for i := range found {
-		if found[i].SHA256 == found[0].SHA256 {
-			continue
-		}
-		var names []string
-		for j := range found {
-			names = append(names, fmt.Sprintf("%s (valid from %s, SHA256 %s)", found[j].CommonName, found[j].NotBefore.Format("2006-01-02"), found[j].SHA256[:16]))
-		}
-		return &Problem{
-			ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d certificates in %s are called %q: %s", len(found), store, name, strings.Join(names, "; ")),
-			Fix: "name one by its fingerprint: callsign trust delete " + store + " " + found[0].SHA256[:16],
+		if t := &found[i]; !seen[t.SHA256] {
+			seen[t.SHA256] = true
+			names = append(names, fmt.Sprintf("%s (valid from %s to %s, SHA256 %s)", t.CommonName, t.NotBefore.Format(time.DateOnly), t.NotAfter.Format(time.DateOnly), t.SHA256[:16]))
 		}
 	}
-	return nil
+	if len(names) < 2 {
+		return nil
+	}
+	return &Problem{
+		ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d certificates in %s are called %q: %s", len(names), store, name, strings.Join(names, "; ")),
+		Fix: "name one by its fingerprint, for example: callsign trust delete " + store + " " + found[0].SHA256[:16],
+	}
 }
 
 func deletable(d *Dependents, force bool) error {
