@@ -77,7 +77,7 @@ func (f *newRequestFlags) regenerate(ctx context.Context, s *cluster.Service, fi
 		return usage(errors.New("this puts another certificate into service and stdin is no terminal: look at it with --dry-run, and repeat it with --yes"))
 	}
 	e.warnNotes(plan.Template)
-	e.warnRegenerate(plan)
+	f.warnRegenerate(plan)
 	if f.dry {
 		if err := e.printRegenerated(s, plan, false); err != nil {
 			return err
@@ -91,7 +91,7 @@ func (f *newRequestFlags) regenerate(ctx context.Context, s *cluster.Service, fi
 			question = fmt.Sprintf("replace %s certificate for %s, and its key?", theOne(plan.Before), requestPlace(plan.Template.Purpose, plan.Template.Node))
 			r := e.newReport()
 			r.out = e.err
-			r.before(plan.Before, judgedNow(s))
+			r.before("", plan.Before, judgedNow(s))
 		}
 		if err := e.confirm(false, question); err != nil {
 			return err
@@ -118,16 +118,13 @@ func theOne(before []cluster.Identity) string {
 }
 
 // warnRegenerate says what somebody should know before a certificate is made anew.
-func (e *env) warnRegenerate(plan *cluster.Regenerated) {
-	var signed []string
-	for i := range plan.Before {
-		if b := &plan.Before[i]; !b.SelfSigned {
-			signed = append(signed, fmt.Sprintf("%s on %s, issued by %s, valid to %s", or(b.CommonName, b.Subject), b.Node, b.IssuerName, b.NotAfter.Format(time.DateOnly)))
+func (f *newRequestFlags) warnRegenerate(plan *cluster.Regenerated) {
+	e := f.env
+	for _, b := range distinct(plan.Before) {
+		if id := b.first; !id.SelfSigned {
+			e.warn(fmt.Sprintf("the CA-SIGNED certificate %s on %s, issued by %s and valid to %s, is replaced by a self-signed one, which clients of the CA do not trust. To renew it instead: callsign csr create %s",
+				or(id.CommonName, id.Subject), strings.Join(b.nodes, ", "), id.IssuerName, id.NotAfter.Format(time.DateOnly), f.chosen(plan.Template.Purpose, plan.Template.Node)))
 		}
-	}
-	if len(signed) > 0 {
-		e.warn("a CA-SIGNED certificate is replaced by a self-signed one, which clients of the CA do not trust: " + strings.Join(signed, "; ") +
-			". To renew it instead: callsign csr create " + plan.Template.Purpose)
 	}
 	if plan.Template.Purpose == "ITLRecovery" {
 		e.warn("ITLRecovery signs the trust lists. First make sure that the CTL file has the CallManager certificate that is in service now, and that the " +
@@ -172,7 +169,7 @@ func (e *env) printRegenerated(s *cluster.Service, g *cluster.Regenerated, store
 		}
 		r.line("", 0, "regenerated: "+where)
 		r.certificate(newCertItem("", x, at), at)
-		r.before(g.Before, at)
+		r.before(in, g.Before, at)
 		e.printConsequences(&g.Consequences)
 		return nil
 	}
@@ -181,7 +178,7 @@ func (e *env) printRegenerated(s *cluster.Service, g *cluster.Regenerated, store
 	r.item(in, "names", or(strings.Join(planned.Names, ", "), "(none)"))
 	r.item(in, "key", planned.Key+", signed with "+planned.Hash)
 	r.item(in, "valid", fmt.Sprintf("%d years", t.Years))
-	r.before(g.Before, at)
+	r.before(in, g.Before, at)
 	e.printToDo("What would have to be done then, in this order:", &g.Consequences)
 	return nil
 }

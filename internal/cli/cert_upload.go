@@ -287,7 +287,7 @@ func (u *certUpload) print(out *cluster.Outcome, c *cluster.Cluster, at time.Tim
 	if out.Leaf != nil {
 		r.path(out.Path, at)
 	}
-	r.before(out.Before, at)
+	r.before("", out.Before, at)
 	if n := len(out.Add) + len(out.Remove); n > 0 {
 		r.line("", 0, "trust store "+u.store(out)+":")
 		for _, c := range out.Add {
@@ -364,20 +364,32 @@ func (r *report) path(path []*chain.Certificate, at time.Time) {
 }
 
 // before writes which certificates in service make place.
-func (r *report) before(before []cluster.Identity, at time.Time) {
-	seen := map[string][]string{}
-	for i := range before {
-		seen[before[i].SHA256] = append(seen[before[i].SHA256], before[i].Node)
+func (r *report) before(indent string, before []cluster.Identity, at time.Time) {
+	for _, b := range distinct(before) {
+		r.item(indent, "replaces", fmt.Sprintf("%s certificate %s on %s, %s, SHA256 %s",
+			typeOf(b.first), or(b.first.CommonName, b.first.Subject), strings.Join(b.nodes, ", "), validUntil(b.first.NotAfter, at), shortSum(b.first.SHA256)))
 	}
-	for i := range before {
-		b := &before[i]
-		nodes, first := seen[b.SHA256]
-		if !first {
-			continue
+}
+
+// onNodes is one certificate that is in service on nodes.
+type onNodes struct {
+	first *cluster.Identity
+	nodes []string
+}
+
+// distinct puts together what is the same certificate on several nodes.
+func distinct(all []cluster.Identity) []onNodes {
+	var found []onNodes
+	for i := range all {
+		id := &all[i]
+		n := slices.IndexFunc(found, func(o onNodes) bool { return o.first.SHA256 == id.SHA256 })
+		if n < 0 {
+			n = len(found)
+			found = append(found, onNodes{first: id})
 		}
-		delete(seen, b.SHA256)
-		r.item("", "replaces", fmt.Sprintf("%s certificate %s on %s, %s, SHA256 %s", typeOf(b), or(b.CommonName, b.Subject), strings.Join(nodes, ", "), validUntil(b.NotAfter, at), shortSum(b.SHA256)))
+		found[n].nodes = append(found[n].nodes, id.Node)
 	}
+	return found
 }
 
 // validUntil says until when something is valid, or that it is not any more.

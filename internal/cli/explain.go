@@ -144,14 +144,15 @@ func (e *env) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: `explain CODE|"message text"...`, Short: "Explain an error code, or a message out of a log",
 		Long: `Explain what an error means, what causes it, what to look at and what to do. It knows the codes of Callsign's own errors,
-the faults of certificate chains, OpenSSL's verification errors (20, X509_V_ERR_CERT_HAS_EXPIRED), curl's exit codes
-(curl:60), and the status codes of AD CS and Windows as hexadecimal, signed or unsigned number (0x80094800, -2146875392,
-2148091904) or name (CERTSRV_E_UNSUPPORTED_CERT_TYPE). It finds them in messages of curl, OpenSSL, nginx, Traffic Server, Go
-and Java, on pages of AD CS, and at the end of rows in the log of IIS ("401 1 2148074252"). A number that several of them
-use is explained for each. - reads a message from stdin.`,
+the faults of certificate chains, the checks of certificate uploads (CSR_SAN_MISMATCH), OpenSSL's verification errors (20,
+X509_V_ERR_CERT_HAS_EXPIRED), curl's exit codes (curl:60), and the status codes of AD CS and Windows as hexadecimal, signed
+or unsigned number (0x80094800, -2146875392, 2148091904) or name (CERTSRV_E_UNSUPPORTED_CERT_TYPE). It finds them in
+messages of Unified CM, curl, OpenSSL, nginx, Traffic Server, Go and Java, on pages of AD CS, and at the end of rows in the
+log of IIS ("401 1 2148074252"). A number that several of them use is explained for each. - reads a message from stdin.`,
 		Example: `  callsign explain est.csr-key-too-short
   callsign explain unknown_issuer openssl:20 curl:60
   callsign explain "SSL certificate problem: unable to get local issuer certificate"
+  callsign explain "CA certificate is not available in the trust-store"
   callsign explain --lang ko expired
   callsign explain 0x80094800 "401 1 2148074252"
   tail -n 20 error.log | callsign explain -`,

@@ -18,6 +18,7 @@ import (
 
 	"callsign/certsrv"
 	"callsign/chain"
+	"callsign/internal/cluster/upload"
 	"callsign/internal/explain"
 )
 
@@ -197,6 +198,25 @@ func TestChainFaultsAreExplained(t *testing.T) {
 	}
 }
 
+// TestUploadCodesAreExplained: the catalogue and the judge of uploads have the same codes.
+func TestUploadCodesAreExplained(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	for _, c := range upload.Codes() {
+		want = append(want, string(c))
+	}
+	for _, entry := range explain.Entries() {
+		if entry.Family == explain.FamilyUpload {
+			got = append(got, entry.Code)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestVerifyErrorsAgree: what the judge of chains says in OpenSSL's terms leads to the fault that it means.
 func TestVerifyErrorsAgree(t *testing.T) {
 	t.Parallel()
@@ -303,7 +323,7 @@ func TestExplanationsAreTrue(t *testing.T) {
 // that nobody translates.
 func TestTranslationsSayTheSame(t *testing.T) {
 	t.Parallel()
-	constant := regexp.MustCompile(`callsign (?:(?:phone|cert|handset|capf) [a-z]+|check|explain|help|init|serve|version)|--[a-z-]+|\b(?:store|trace|capf|renewal|ca|adcs|est|ra)\.[a-z0-9_]+\b|openssl [a-z0-9]+|certutil -\w+|0x[0-9a-f]+`)
+	constant := regexp.MustCompile(`callsign (?:(?:phone|cert|csr|trust|subject|handset|capf) [a-z]+|check|explain|help|init|serve|version)|--[a-z-]+|\b(?:store|trace|capf|renewal|ca|adcs|est|ra|cluster)\.[a-z0-9_]+\b|openssl [a-z0-9]+|certutil -\w+|0x[0-9a-f]+`)
 	texts := func(t explain.Text) []string {
 		return slices.Concat([]string{t.Title, t.Meaning}, t.Causes, t.Evidence, t.Remedy)
 	}

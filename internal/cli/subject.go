@@ -321,7 +321,7 @@ func (f *subjectFlags) done(s *cluster.Service, plan *cluster.SubjectPlan, made 
 	r.item("  ", "names", strings.Join(made.Template.Names(), ", "))
 	r.item("  ", "expires", momentText(made.NotAfter, judgedNow(s)))
 	r.item("  ", "SHA256", made.SHA256)
-	r.before(made.Before, time.Now())
+	r.before("", made.Before, time.Now())
 	e.printConsequences(&made.Consequences)
 }
 

@@ -199,9 +199,9 @@ func TestNamedKeys(t *testing.T) {
 }
 
 var (
-	keyForm     = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])((?:store|log|trace|capf|renewal|ca|adcs|est|ra)\.[a-z][a-z0-9_]*)(\.?-?[A-Za-z0-9]?)`)
+	keyForm     = regexp.MustCompile(`(?:^|[^A-Za-z0-9_./-])((?:store|log|trace|capf|renewal|ca|adcs|est|ra|cluster)\.[a-z][a-z0-9_]*)(\.?-?[A-Za-z0-9]?)`)
 	machineWord = regexp.MustCompile(`^[a-z]+\.[a-z0-9_.-]+$`)
-	fileName    = regexp.MustCompile(`\.(pem|key|txt|log|toml|db|users|password|csr|example)$`)
+	fileName    = regexp.MustCompile(`\.(pem|key|txt|log|toml|db|users|password|csr|example|json)$`)
 )
 
 // namedKeys returns what has the form of a configuration key in a text.
@@ -253,7 +253,7 @@ func TestWrong(t *testing.T) {
 	}{
 		{"right", "run: callsign phone set SEP001122334455 --operation install", true},
 		{"global flag", "callsign phone list --config x", true},
-		{"no noun", "callsign trust list", false},
+		{"no noun", "callsign telephone list", false},
 		{"no verb", "callsign phone remove X", false},
 		{"no flag", "callsign phone add X --pin 1", false},
 	} {

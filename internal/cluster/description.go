@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func jsonError(data []byte, err error) error {
 		return fmt.Errorf("line %d: %w", lineAt(data, e.Offset), err)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("line %d: %s cannot be a %s", lineAt(data, e.Offset), e.Field, e.Value)
+		return fmt.Errorf("line %d: %s cannot be a JSON %s", lineAt(data, e.Offset), cmp.Or(e.Field, "the description"), e.Value)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return errors.New("is cut off or empty")

@@ -144,8 +144,30 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	plan.change = &Change{Install: []Install{{Identity: id, Nodes: to.nodes, From: &Place{p.Name, to.request.Node}}}}
 	plan.change.Events = append(plan.change.Events, installed(ActionUploaded, out.Before, &id, to.nodes)...)
 	s.storeTrust(plan.change, p.Trust, AllNodes, "", out.Result, rows)
+	if err := s.rootOfCAPF(ctx, r, p, out); err != nil {
+		return nil, err
+	}
 	return plan, s.copies(ctx, r, plan.change, p, &id, to.nodes)
 }
+
+// rootOfCAPF says when the root of a CAPF certificate is missing where the call manager looks for it when phones show their LSCs.
+func (*Service) rootOfCAPF(ctx context.Context, r Reader, p *purpose.Identity, out *Outcome) error {
+	if !p.CA || len(out.Path) == 0 {
+		return nil
+	}
+	root := out.Path[len(out.Path)-1]
+	found, err := r.TrustByFingerprint(ctx, root.SHA256())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(found, func(t Trust) bool { return t.Store == storeCallManager }) {
+		out.After = append(out.After, "put the root "+root.Subject()+" into "+storeCallManager+" as well, where LSCs are verified: callsign trust add "+storeCallManager+" FILE")
+	}
+	return nil
+}
+
+// storeCallManager is the store that LSCs are verified with.
+const storeCallManager = "CallManager-trust"
 
 // target chooses the request that a file answers, and the nodes that its certificate goes to.
 func (s *Service) target(p *purpose.Identity, u *Upload, requests []Request) (*target, error) {
@@ -247,7 +269,11 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			return err
 		}
 		id := &identities[i]
-		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, id.Node), id.Since.Format(time.RFC3339))
+		where := place(id.Purpose, id.Node)
+		if id.Multi {
+			where = place(id.Purpose, AllNodes)
+		}
+		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", where, id.Since.Format(time.RFC3339))
 	}
 	for _, q := range requests {
 		if to.request == nil || q.Purpose != p.Name || q.Node != to.request.Node {
@@ -326,7 +352,7 @@ func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Id
 	var stores []string
 	switch p.Name {
 	case "CAPF":
-		stores = []string{p.Trust, "CallManager-trust"}
+		stores = []string{p.Trust, storeCallManager}
 	case "TVS":
 		// The trust list carries TVS certificates; its store has issuers only.
 	default:
@@ -383,7 +409,11 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 		return nil, err
 	}
 	for _, c := range u.File.Certificates {
-		named, err := r.TrustByCommonName(ctx, st.Name, c.X509().Subject.CommonName)
+		cn := c.X509().Subject.CommonName
+		if cn == "" {
+			continue
+		}
+		named, err := r.TrustByCommonName(ctx, st.Name, cn)
 		if err != nil {
 			return nil, err
 		}
@@ -404,7 +434,7 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	plan := &uploadPlan{uploaded: out, change: &Change{}}
 	if out.Verdict == upload.Accepted || out.Verdict == upload.Replacing {
 		s.storeTrust(plan.change, st.Name, node, u.Description, out.Result, rows)
-		if s.Cluster.MixedMode && (st.Name == "CallManager-trust" || st.Name == "CAPF-trust") {
+		if s.Cluster.MixedMode && (st.Name == storeCallManager || st.Name == "CAPF-trust") {
 			out.After = append(out.After, "if phones have to trust it by their certificate trust list: utils ctl update CTLFile on "+s.Cluster.Publisher().Name)
 		}
 	}

@@ -233,10 +233,9 @@ func (t Threshold) Due(notBefore, notAfter, at time.Time) bool {
 	if t.Percent == 0 {
 		return at.Add(t.Before).After(notAfter)
 	}
-	validity := notAfter.Sub(notBefore)
-	// In whole seconds: a validity of centuries times a hundred is more than a Duration holds.
-	used := int64(at.Sub(notBefore) / time.Second)
-	return used*100 >= int64(validity/time.Second)*int64(t.Percent)
+	// In seconds of an int64: a Duration ends at 292 years, and there are certificates until the year 9999.
+	validity, used := notAfter.Unix()-notBefore.Unix(), at.Unix()-notBefore.Unix()
+	return used*100 >= validity*int64(t.Percent)
 }
 
 // List returns the certificates and the requests that a query chooses, in the order of the purposes, then of the trust

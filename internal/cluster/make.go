@@ -19,7 +19,8 @@ import (
 )
 
 // Request makes a key, and with it the request (PKCS #10, RFC 2986) of a template that Prepare returned. Its attribute
-// extensionRequest has subjectAltName, basicConstraints for a CA, keyUsage and extendedKeyUsage.
+// extensionRequest has subjectAltName, basicConstraints for a CA, keyUsage and extendedKeyUsage. random is crypto/rand.Reader,
+// except in tests; crypto/rsa and crypto/ecdsa do without it.
 func (t *Template) Request(random io.Reader) (der []byte, key crypto.Signer, err error) {
 	if t.selfSigned {
 		return nil, nil, errors.New("the template is for a self-signed certificate, not for a request")
@@ -45,7 +46,7 @@ func (t *Template) Request(random io.Reader) (der []byte, key crypto.Signer, err
 }
 
 // SelfSigned makes a key, and with it the self-signed certificate of a template that PrepareSelfSigned returned, valid from
-// now, cut to the second: 1826 days for five years, 7305 for twenty.
+// now, cut to the second: 1826 days for five years, 7305 for twenty. random is as for Request.
 func (t *Template) SelfSigned(random io.Reader, now time.Time) (der []byte, key crypto.Signer, err error) {
 	if !t.selfSigned {
 		return nil, nil, errors.New("the template is for a request, not for a self-signed certificate")

@@ -83,7 +83,7 @@ func (s *Subject) check(wrong *faults) {
 		wrong.add("use the two letters of ISO 3166, such as US", "country %s is not two letters", shown(s.Country))
 	}
 	if len(s.AlternateHostNames) > maxAlternates {
-		wrong.add("leave some out", "%d alternate host names; at most %d are possible", len(s.AlternateHostNames), maxAlternates)
+		wrong.add("leave some out", "%d alternate host names where at most %d are possible", len(s.AlternateHostNames), maxAlternates)
 		return
 	}
 	for _, name := range s.AlternateHostNames {
@@ -98,7 +98,7 @@ func (s *Subject) check(wrong *faults) {
 
 func checkUnits(wrong *faults, units []string) {
 	if len(units) > maxUnits {
-		wrong.add(`write a comma inside of a unit as \,`, "%d organisational units; at most %d are possible", len(units), maxUnits)
+		wrong.add(`write a comma inside of a unit as \,`, "%d organisational units where at most %d are possible", len(units), maxUnits)
 		return
 	}
 	for _, u := range units {
@@ -121,7 +121,7 @@ func checkText(wrong *faults, field, value string, most int) {
 	case value != strings.TrimSpace(value):
 		wrong.add("remove them", "%s %s has blanks at its ends", field, shown(value))
 	case n > most:
-		wrong.add("shorten it", "%s %s has %d characters; X.520 allows %d", field, shown(value), n, most)
+		wrong.add("shorten it", "%s %s has %d characters where X.520 allows %d", field, shown(value), n, most)
 	}
 }
 

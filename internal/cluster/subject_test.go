@@ -29,8 +29,8 @@ func TestParseUnits(t *testing.T) {
 		"as long as possible": {text: strings.Repeat("é", 64), want: []string{strings.Repeat("é", 64)}},
 		"empty unit":          {text: "Voice,,Ops", err: "an organisational unit is empty"},
 		"comma at the end":    {text: "Voice,", err: "an organisational unit is empty"},
-		"too long":            {text: strings.Repeat("é", 65), err: "has 65 characters; X.520 allows 64"},
-		"too many":            {text: strings.Repeat("a,", 16) + "a", err: "17 organisational units; at most 16"},
+		"too long":            {text: strings.Repeat("é", 65), err: "has 65 characters where X.520 allows 64"},
+		"too many":            {text: strings.Repeat("a,", 16) + "a", err: "17 organisational units where at most 16"},
 		"line break":          {text: "Voice\nOps", err: `"Voice\nOps" has characters that do not print`},
 		"not UTF-8":           {text: "Voice\xff", err: "is not UTF-8"},
 	} {
@@ -85,8 +85,8 @@ func TestSubject(t *testing.T) {
 		"country not ASCII": {
 			func(s *cluster.Subject) { s.Country = "ß" }, []string{`country "ß"`}, // two octets
 		},
-		"organisation": {func(s *cluster.Subject) { s.Organization = strings.Repeat("x", 65) }, []string{"organisation", "65 characters; X.520 allows 64"}},
-		"locality":     {func(s *cluster.Subject) { s.Locality = strings.Repeat("x", 129) }, []string{"locality", "129 characters; X.520 allows 128"}},
+		"organisation": {func(s *cluster.Subject) { s.Organization = strings.Repeat("x", 65) }, []string{"organisation", "65 characters where X.520 allows 64"}},
+		"locality":     {func(s *cluster.Subject) { s.Locality = strings.Repeat("x", 129) }, []string{"locality", "129 characters where X.520 allows 128"}},
 		"state":        {func(s *cluster.Subject) { s.State = strings.Repeat("x", 129) }, []string{"state", "X.520 allows 128"}},
 		"blank":        {func(s *cluster.Subject) { s.State = " Texas" }, []string{"blanks at its ends"}},
 		"zone":         {func(s *cluster.Subject) { s.AlternateHostNames = []string{"fe80::1%eth0"} }, []string{`alternate host name "fe80::1%eth0"`}},
@@ -94,7 +94,7 @@ func TestSubject(t *testing.T) {
 		"IDN":          {func(s *cluster.Subject) { s.AlternateHostNames = []string{"bücher.example"} }, []string{"internationalised"}},
 		"no address":   {func(s *cluster.Subject) { s.AlternateHostNames = []string{"192.0.2.300"} }, []string{"ends with a number"}},
 		"too many": {
-			func(s *cluster.Subject) { s.AlternateHostNames = strings.Split(strings.Repeat("a,", 50)+"a", ",") }, []string{"51 alternate host names; at most 50"},
+			func(s *cluster.Subject) { s.AlternateHostNames = strings.Split(strings.Repeat("a,", 50)+"a", ",") }, []string{"51 alternate host names where at most 50"},
 		},
 		"everything": {
 			func(s *cluster.Subject) {

@@ -176,14 +176,14 @@ func (c *Cluster) nodeOf(f *Fields, p *purpose.Identity) (*Node, error) {
 		return &Problem{ErrCode: CodeNotHere, Detail: p.Name + " is not on node " + node, Fix: fix}
 	}
 	if f.Node == "" {
-		publisher := c.Publisher()
-		if publisher.Has(p) || len(with) == 0 || len(with) > 1 && !f.Multi {
-			if !publisher.Has(p) {
-				return nil, nowhere(publisher.Name + ", the publisher")
-			}
+		switch publisher := c.Publisher(); {
+		case publisher.Has(p):
 			return publisher, nil
+		case len(with) == 1 || len(with) > 1 && f.Multi:
+			return with[0], nil
+		default:
+			return nil, nowhere(publisher.Name + ", the publisher")
 		}
-		return with[0], nil
 	}
 	n, ok := c.Node(f.Node)
 	if !ok {
@@ -233,7 +233,7 @@ func (d *draft) commonName() {
 		d.wrong.add("name the host", "%s %s is a wildcard, which call managers do not support", source, shown(name))
 	case n > maxName:
 		d.wrong.add("give a shorter one with --cn, for example the host name without the domain: names are read from the subject alternative names",
-			"%s %s has %d characters; X.520 allows %d", source, shown(name), n, maxName)
+			"%s %s has %d characters where X.520 allows %d", source, shown(name), n, maxName)
 	default:
 		checkText(&d.wrong, source, name, maxName)
 	}
@@ -273,7 +273,7 @@ func (d *draft) names() {
 	}
 	l.add(d.subject.AlternateHostNames...)
 	if n := len(l.dns) + len(l.ips); n > MaxNames {
-		d.wrong.add("leave out other domains that no client asks for", "%d names; at most %d are possible", n, MaxNames)
+		d.wrong.add("leave out other domains that no client asks for", "%d names where at most %d are possible", n, MaxNames)
 		return
 	}
 	d.DNSNames, d.IPAddresses = l.dns, l.ips
@@ -309,18 +309,19 @@ func (d *draft) checkOthers() {
 		return
 	}
 	if len(others) > MaxNames {
-		d.wrong.add("leave out other domains that no client asks for", "%d other domains; at most %d names are possible", len(others), MaxNames)
+		d.wrong.add("leave out other domains that no client asks for", "%d other domains where at most %d names are possible", len(others), MaxNames)
 		d.fields.Others = nil
 		return
 	}
 	for _, name := range others {
 		if _, isIP := address(name); isIP {
-			d.wrong.add("set an IP address as alternate host name of node "+d.node.Name+": callsign subject set --node "+d.node.Name+" --alternate-host-name ADDRESS", "other domain %s is an IP address; only FQDNs are possible", shown(name))
+			d.wrong.add("set an IP address as alternate host name of node "+d.node.Name+": callsign subject set --node "+d.node.Name+" --alternate-host-name ADDRESS",
+				"other domain %s is an IP address where only FQDNs are possible", shown(name))
 			continue
 		}
 		why, fix := dnsNameFault(name)
 		if why == "" && !strings.Contains(name, ".") {
-			why, fix = "is a host name without domain; only FQDNs are possible", "write it with its domain"
+			why, fix = "is a host name without domain where only FQDNs are possible", "write it with its domain"
 		}
 		if why != "" {
 			d.wrong.add(fix, "other domain %s %s", shown(name), why)
@@ -411,7 +412,7 @@ func (d *draft) notes() {
 	if hasNames(d.purpose) && len(d.DNSNames)+len(d.IPAddresses) == 0 {
 		note(NoteNoNames, "there are no subject alternative names, not even %s: the CA may add names, and clients that read nothing else trust "+
 			"the certificate only then", d.node.FQDN)
-	} else if hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
+	} else if !d.selfSigned && hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
 		note(NoteCommonName, "the common name %s is not among the subject alternative names: a certificate to which the CA adds it is refused at upload; "+
 			"for such a CA choose one of the names with --cn", d.CommonName)
 	}

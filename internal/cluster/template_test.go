@@ -71,7 +71,7 @@ func TestPrepareNames(t *testing.T) {
 				return s
 			}
 			var want []string
-			for _, n := range strings.Fields(c.names) {
+			for n := range strings.FieldsSeq(c.names) {
 				want = append(want, full(n))
 			}
 			if d := cmp.Diff(want, template.Names()); d != "" {
@@ -118,7 +118,7 @@ func TestPrepareRefuses(t *testing.T) {
 		"which node":       {cluster: twoPresence, fields: cluster.Fields{Purpose: "cup"}, code: cluster.CodeNotHere, want: []string{"cucmpub, the publisher"}, fix: "--node imp or imp2"},
 		"nowhere":          {cluster: onlyOne, fields: cluster.Fields{Purpose: "cup"}, code: cluster.CodeNotHere, fix: "no node of cluster lab has it"},
 		"common name too long": {
-			cluster: long, fields: cluster.Fields{Purpose: "CallManager-ECDSA"}, want: []string{"the usual common name", "74 characters; X.520 allows 64"}, fix: "--cn",
+			cluster: long, fields: cluster.Fields{Purpose: "CallManager-ECDSA"}, want: []string{"the usual common name", "74 characters where X.520 allows 64"}, fix: "--cn",
 		},
 		"own common name too long": {fields: cluster.Fields{Purpose: "tomcat", CommonName: strings.Repeat("é", 65)}, want: []string{"common name", "65 characters"}, fix: "--cn"},
 		"common name wildcard":     {fields: cluster.Fields{Purpose: "tomcat", CommonName: "*.example.com"}, want: []string{`common name "*.example.com" is a wildcard`}},
@@ -138,8 +138,8 @@ func TestPrepareRefuses(t *testing.T) {
 		"other, port":              {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: []string{"a.example.com:8443"}}, want: []string{"is more than a DNS name"}},
 		"other, empty":             {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: []string{""}}, want: []string{`other domain "" is empty`}},
 		"other, no address":        {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: []string{"1.2.3.256"}}, want: []string{"ends with a number"}},
-		"many others":              {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: numbered(cluster.MaxNames + 1)}, want: []string{"201 other domains; at most 200"}},
-		"many names":               {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: numbered(cluster.MaxNames - 3)}, want: []string{"201 names; at most 200"}},
+		"many others":              {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: numbered(cluster.MaxNames + 1)}, want: []string{"201 other domains where at most 200"}},
+		"many names":               {fields: cluster.Fields{Purpose: "tomcat", Multi: true, Others: numbered(cluster.MaxNames - 3)}, want: []string{"201 names where at most 200"}},
 		"EC key for RSA":           {fields: cluster.Fields{Purpose: "tomcat", Key: key(t, "ec:384")}, want: []string{"tomcat has keys of the type RSA"}, fix: "or the purpose tomcat-ECDSA"},
 		"RSA key for EC":           {fields: cluster.Fields{Purpose: "cup-ECDSA", Node: "imp", Key: key(t, "rsa:2048")}, want: []string{"keys of the type EC"}, fix: "or the purpose cup"},
 		"key length":               {fields: cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 8192}}, want: []string{"key rsa:8192 has no possible length"}},

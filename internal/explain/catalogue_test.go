@@ -109,7 +109,7 @@ func TestReferences(t *testing.T) {
 func TestLabels(t *testing.T) {
 	t.Parallel()
 	c := loaded()
-	for _, f := range []Family{FamilyProblem, FamilyChain, FamilyOpenSSL, FamilyCurl, FamilyWindows, FamilyIIS} {
+	for _, f := range []Family{FamilyProblem, FamilyChain, FamilyOpenSSL, FamilyCurl, FamilyWindows, FamilyIIS, FamilyUpload} {
 		if c.labels[string(f)] == nil {
 			t.Errorf("no word for the family %q", f)
 		}

@@ -11,8 +11,8 @@
 //	  see:   callsign explain est.csr-key-too-short     request: 7f3a9c
 //
 // The catalogue is data: the files under catalogue/, where every text stands in English, Korean and French side by side.
-// Codes are of families: our own problems, faults of certificate chains, OpenSSL's verification errors, curl's exit codes;
-// another family is another file. An entry that is "like" another leaves to it what it does not say itself. Lookup finds
+// Codes are of families: our own problems, faults of certificate chains, checks of uploads to a cluster, OpenSSL's
+// verification errors, curl's exit codes; another family is another file. An entry that is "like" another leaves to it what it does not say itself. Lookup finds
 // entries by code, by alias ("X509_V_ERR_CERT_HAS_EXPIRED", "60") and by what logs say: a * in a wording stands for anything
 // within a line. Page writes an entry for a terminal.
 //

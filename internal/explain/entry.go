@@ -46,6 +46,7 @@ const (
 	FamilyOpenSSL Family = "openssl"     // X.509 verification errors that are no chain fault of ours, "openssl:27"
 	FamilyWindows Family = "windows"     // status codes of Windows and AD CS, "0x80094800"; Win32 errors have the alias "win32:5"
 	FamilyIIS     Family = "iis"         // status and substatus of the web server IIS, "iis:401.2"
+	FamilyUpload  Family = "upload"      // of the checks of certificates for a cluster, "CSR_SAN_MISMATCH"
 	FamilyCurl    Family = "curl"        // exit codes of curl that logs of registration authorities quote, "curl:60"
 )
 

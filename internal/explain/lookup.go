@@ -23,8 +23,8 @@ type Match struct {
 	Depth  int          // of the certificate, as the query says it; -1 when it does not
 }
 
-// Lookup returns what a query leads to. A query that is a code, an alias, or the part behind the colon of one ("60") has
-// exact matches alone, and all of them. Any other query is taken as a message or a piece of a log: what it speaks of comes
+// Lookup returns what a query leads to. A query that is a code, an alias, the part behind the colon of one ("60"), or a code
+// of an upload with its detail ("EKU_MISSING:clientAuth") has exact matches alone, and all of them. Any other query is taken as a message or a piece of a log: what it speaks of comes
 // best first, each entry once. Lookup returns nothing when the catalogue knows nothing of it.
 func Lookup(query string) []Match { return loaded().lookup(query) }
 
@@ -44,7 +44,29 @@ func (c *catalogue) lookup(query string) []Match {
 		}
 		return matches
 	}
+	if r, detail, ok := c.detailed(c.folded, strings.ToLower(name)); ok {
+		m := c.match(r)
+		m.Exact, m.Name = true, m.Entry.Code+name[len(name)-len(detail):]
+		return []Match{m}
+	}
 	return c.search(text)
+}
+
+var detailForm = regexp.MustCompile(`^([A-Za-z0-9_]+)(:[A-Za-z0-9._-]{1,255})$`)
+
+// detailed finds the entry of a code of an upload with what it is about behind a colon, which may be anything: the usage that
+// is missing (EKU_MISSING:clientAuth), the name of a node. It returns the detail with its colon.
+func (c *catalogue) detailed(index map[string][]ref, name string) (found ref, detail string, ok bool) {
+	m := detailForm.FindStringSubmatch(name)
+	if m == nil {
+		return ref{}, "", false
+	}
+	for _, r := range index[m[1]] {
+		if c.entries[r.entry].Family == FamilyUpload {
+			return r, m[2], true
+		}
+	}
+	return ref{}, "", false
 }
 
 func (c *catalogue) match(r ref) Match {
@@ -245,7 +267,7 @@ func (c *catalogue) wordings(line string) []hit {
 // codeWeight puts a code above every wording.
 const codeWeight = 1000
 
-var named = regexp.MustCompile(`\b(?:code|reason|fault)["']?[=:] ?["']?([a-z_]+)\b`)
+var named = regexp.MustCompile(`\b(?:code|reason|fault)["']?[=:] ?["']?([A-Za-z_]+)\b`)
 
 // codes finds codes and other names in a line: words that can be nothing else, and words that are said to be one.
 func (c *catalogue) codes(line string) []hit {
@@ -255,6 +277,9 @@ func (c *catalogue) codes(line string) []hit {
 		refs := c.index[name]
 		if hexadecimal(name) {
 			refs = c.folded[strings.ToLower(name)] // programs do not agree on the case of digits
+		}
+		if r, _, ok := c.detailed(c.index, name); ok && refs == nil {
+			refs = []ref{r}
 		}
 		for _, r := range refs {
 			hits = append(hits, hit{ref: r, start: at, end: at + len(word), weight: codeWeight + len(word)})

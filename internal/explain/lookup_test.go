@@ -91,6 +91,7 @@ func TestLookup(t *testing.T) {
 		{"our log", `{"level":"WARN","msg":"phone refused","code":"fleet.unknown-device","cause":"no phone \"SEP0\" is configured"}`, "fleet.unknown-device"},
 		{"our log, chain fault", `{"reason":"revoked","host":"x"}`, "revoked"},
 		{"our error", "error: enrol (certsrv.tls-untrusted)\n  cause: x509: certificate signed by unknown authority", "certsrv.tls-untrusted unknown_issuer"},
+		{"our log, upload code", `{"msg":"upload refused","code":"WILDCARD","check":13}`, "WILDCARD"},
 		{"our words without the code", `template "CiscoRa2" is not offered to user LAB\ra; offered: CiscoRA, User`, "certsrv.template-not-offered"},
 		{"a word that is a code, in a sentence", "the list is malformed and revoked", ""},
 		{"code at the end of a sentence", "see est.timeout.", "est.timeout"},
@@ -213,6 +214,7 @@ func FuzzLookup(f *testing.F) {
 		"error 20 at 0 depth lookup: x", "depth=1 CN = x\nverify error:num=2:unable to get issuer certificate",
 		`{"code":"expired"}`, "x509: certificate is valid for \x00\xff, not \u202eb", "인증서가 만료됨", "depth=99999999999999999999",
 		"Could not resolve: h (Domain name not found)", "\n\n\n", "'\u2019\u201c",
+		"EKU_MISSING:clientAuth", "node_not_in_san:cucm-sub2.example.com", "CSR SAN and Certificate SAN does not match",
 	} {
 		f.Add(s)
 	}

@@ -32,6 +32,11 @@ func TestPages(t *testing.T) {
 		{"text-with-depth-en", ats, Page{}},
 		{"text-with-others-ko", "error (certsrv.tls-untrusted): x509: certificate signed by unknown authority", Page{Lang: Korean}},
 		{"problem-fr", "certsrv.template-not-offered", Page{Lang: French}},
+		{"upload-en", "csr_san_mismatch", Page{}},
+		{"upload-ko", "csr_san_mismatch", Page{Lang: Korean}},
+		{"upload-fr", "csr_san_mismatch", Page{Lang: French}},
+		{"upload-two-codes-en", "The file /usr/local/platform/upload/certs//tomcat.der could not be uploaded.", Page{}},
+		{"upload-detail-ko", "EKU_MISSING:clientAuth", Page{Lang: Korean}},
 		{"like-another-en", "upstream.server-name", Page{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

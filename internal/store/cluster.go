@@ -36,9 +36,11 @@ const (
 	selectTrust    = `SELECT ` + trustColumns + ` FROM cluster_trust WHERE cluster = ?`
 	selectTrustDER = `SELECT ` + trustColumns + `, der FROM cluster_trust JOIN cluster_trust_der USING (id) WHERE cluster = ?`
 	orderTrust     = ` ORDER BY store, node, sha256`
-	selectSubject  = `SELECT ` + subjectColumns + ` FROM cluster_subject WHERE cluster = ? AND node = ?`
-	selectEvents   = `SELECT ` + eventColumns + ` FROM cluster_event WHERE cluster = ? ORDER BY number DESC LIMIT ?`
-	selectKeys     = `SELECT i.purpose, i.node, i.sha256, i.replaced IS NOT NULL, i.key, i.der FROM cluster_identity i JOIN cluster c ON c.id = i.cluster
+	// Sorted rather than read in this order, which would be to read a whole store for the sake of a few.
+	sortTrust     = ` ORDER BY +store, +node, +sha256`
+	selectSubject = `SELECT ` + subjectColumns + ` FROM cluster_subject WHERE cluster = ? AND node = ?`
+	selectEvents  = `SELECT ` + eventColumns + ` FROM cluster_event WHERE cluster = ? ORDER BY number DESC LIMIT ?`
+	selectKeys    = `SELECT i.purpose, i.node, i.sha256, i.replaced IS NOT NULL, i.key, i.der FROM cluster_identity i JOIN cluster c ON c.id = i.cluster
 		WHERE c.name = ? ORDER BY i.purpose, i.node, i.id`
 	selectRequestKeys = `SELECT r.purpose, r.node, r.key, r.der FROM cluster_request r JOIN cluster c ON c.id = r.cluster
 		WHERE c.name = ? ORDER BY r.purpose, r.node`
@@ -131,7 +133,7 @@ func (v *clusterReader) TrustBySubject(ctx context.Context, store string, keys .
 	for _, k := range keys {
 		args = append(args, k)
 	}
-	return v.trust(ctx, true, selectTrustDER+` AND store = ? AND subject_key IN (?`+strings.Repeat(`, ?`, len(keys)-1)+`)`+orderTrust, args...)
+	return v.trust(ctx, true, selectTrustDER+` AND store = ? AND subject_key IN (?`+strings.Repeat(`, ?`, len(keys)-1)+`)`+sortTrust, args...)
 }
 
 // TrustByCommonName implements cluster.Reader.
@@ -139,12 +141,12 @@ func (v *clusterReader) TrustByCommonName(ctx context.Context, store, name strin
 	if name == "" {
 		return nil, nil
 	}
-	return v.trust(ctx, true, selectTrustDER+` AND store = ? AND folded_name = ?`+orderTrust, store, cluster.FoldName(name))
+	return v.trust(ctx, true, selectTrustDER+` AND store = ? AND folded_name = ?`+sortTrust, store, cluster.FoldName(name))
 }
 
 // TrustByFingerprint implements cluster.Reader.
 func (v *clusterReader) TrustByFingerprint(ctx context.Context, sha256 string) ([]cluster.Trust, error) {
-	return v.trust(ctx, true, selectTrustDER+` AND sha256 = ?`+orderTrust, sha256)
+	return v.trust(ctx, true, selectTrustDER+` AND sha256 = ?`+sortTrust, sha256)
 }
 
 // TrustAll implements cluster.Reader.
@@ -228,7 +230,7 @@ func checkIdentity(row *sql.Rows) (string, error) {
 	object += " with the fingerprint " + fingerprint
 	x, err := x509.ParseCertificate(der)
 	if err != nil {
-		return object + " cannot be read", nil //nolint:nilerr // what is wrong is the result
+		return object + " cannot be read", nil
 	}
 	return keySentence(object, key, x.RawSubjectPublicKeyInfo), nil
 }
@@ -244,7 +246,7 @@ func checkRequest(row *sql.Rows) (string, error) {
 	object := "the request for " + at.String()
 	x, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return object + " cannot be read", nil //nolint:nilerr // what is wrong is the result
+		return object + " cannot be read", nil
 	}
 	return keySentence(object, key, x.RawSubjectPublicKeyInfo), nil
 }

@@ -15,15 +15,13 @@ const (
 	insertCluster = `INSERT INTO cluster (name, revision) VALUES (?, 1) ON CONFLICT (name) DO NOTHING RETURNING id`
 
 	atPlace       = ` WHERE cluster = ? AND purpose = ? AND node = ?`
-	wipeRequest   = `UPDATE cluster_request SET key = zeroblob(length(key))` + atPlace
-	deleteRequest = `DELETE FROM cluster_request` + atPlace + ` RETURNING key_hash, created`
+	deleteRequest = `DELETE FROM cluster_request` + atPlace
 	insertRequest = `INSERT INTO cluster_request (cluster, purpose, node, key_hash, created, key, der) VALUES (?, ?, ?, ?, ?, ?, ?)`
 	selectKey     = `SELECT key FROM cluster_request` + atPlace
 	insertRetired = `INSERT INTO cluster_retired (cluster, purpose, node, key_hash, created, ended) VALUES (?, ?, ?, ?, ?, ?)`
 	pruneRetired  = `DELETE FROM cluster_retired WHERE cluster = ?1 AND purpose = ?2 AND node = ?3 AND seq NOT IN (
 		SELECT seq FROM cluster_retired WHERE cluster = ?1 AND purpose = ?2 AND node = ?3 ORDER BY seq DESC LIMIT ?4)`
 	replaceIdentity = `UPDATE cluster_identity SET replaced = ? WHERE cluster = ? AND purpose = ? AND node = ? AND replaced IS NULL`
-	wipeForgotten   = `UPDATE cluster_identity SET key = zeroblob(length(key)) WHERE cluster = ? AND replaced < ?`
 	deleteForgotten = `DELETE FROM cluster_identity WHERE cluster = ? AND replaced < ?`
 	deleteTrust     = `DELETE FROM cluster_trust WHERE cluster = ? AND store = ? AND node = ? AND sha256 = ?`
 	insertTrustDER  = `INSERT INTO cluster_trust_der (id, der) VALUES (?, ?)`
@@ -141,20 +139,15 @@ func (w *clusterWriter) or(t time.Time) sql.NullInt64 {
 	return millis(t)
 }
 
-// takeRequest takes a request and its key away, and returns false when there is none. SQLite leaves what it deletes in the
-// file until it needs the room, so the key is written over before.
-func (w *clusterWriter) takeRequest(ctx context.Context, at cluster.Place) (keyHash string, created sql.NullInt64, there bool, err error) {
-	if n, err := w.exec(ctx, wipeRequest, w.id, at.Purpose, at.Node); err != nil || n == 0 {
-		return "", created, false, err
-	}
-	err = w.tx.QueryRowContext(ctx, deleteRequest, w.id, at.Purpose, at.Node).Scan(&keyHash, &created)
-	return keyHash, created, err == nil, err
-}
-
-// retire takes a request away and remembers it.
+// retire takes a request and its key away and remembers the hash. It returns false when there is none.
 func (w *clusterWriter) retire(ctx context.Context, at cluster.Place) (there bool, err error) {
-	keyHash, created, there, err := w.takeRequest(ctx, at)
-	if err != nil || !there {
+	var keyHash string
+	var created sql.NullInt64
+	err = w.tx.QueryRowContext(ctx, deleteRequest+` RETURNING key_hash, created`, w.id, at.Purpose, at.Node).Scan(&keyHash, &created)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
 	if _, err := w.exec(ctx, insertRetired, w.id, at.Purpose, at.Node, keyHash, created, millis(w.at)); err != nil {
@@ -180,7 +173,7 @@ func (w *clusterWriter) install(ctx context.Context, in *cluster.Install) error 
 			return err
 		}
 		defer clear(key)
-		if _, _, _, err := w.takeRequest(ctx, *in.From); err != nil {
+		if _, err := w.exec(ctx, deleteRequest, w.id, in.From.Purpose, in.From.Node); err != nil {
 			return err
 		}
 	}
@@ -267,13 +260,10 @@ func (w *clusterWriter) addEvents(ctx context.Context, events []cluster.Event) e
 	return err
 }
 
-// forget ends generations, and their keys as takeRequest does.
+// forget ends generations and their keys.
 func (w *clusterWriter) forget(ctx context.Context, before time.Time) error {
 	if before.IsZero() {
 		return nil
-	}
-	if _, err := w.exec(ctx, wipeForgotten, w.id, before.UnixMilli()); err != nil {
-		return err
 	}
 	_, err := w.exec(ctx, deleteForgotten, w.id, before.UnixMilli())
 	return err

@@ -20,6 +20,12 @@
 // read back is UTC and cut to the millisecond. Integers sort and compare as times do, which text in several zones does
 // not; datetime(column/1000, 'unixepoch') shows them in a shell.
 //
+// # Private keys
+//
+// The identity certificates of clusters, and the requests for them, are here with their private keys. The file and the files
+// beside it are made with mode 0600, and what is deleted is written over (secure_delete); the write-ahead log has it until
+// it begins anew, at the latest when the last process closes the file.
+//
 // # Schema
 //
 // The SQL files in migrations are numbered and applied in order by [Open]; a file once released is never changed. A

@@ -25,6 +25,8 @@ func dsn(path string, readOnly bool, wait time.Duration) string {
 		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", "FULL")
 		q.Set("_txlock", "immediate")
+		// There are private keys in the file. What is deleted is written over, not left until the room is needed.
+		q.Set("_pragma", "secure_delete(1)")
 	}
 	// SQLite decodes %XX in a URI, so a path with "?", "#" or "%" in it stays one path.
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()

@@ -97,13 +97,19 @@ type Mode string
 
 // The modes.
 const (
-	CASigned      Mode = "ca-signed"
-	SelfSigned    Mode = "self-signed"
-	Guide14       Mode = "guide-14" // what the guides of release 14 and later say instead
-	trustSuffix        = "-trust"
-	ecdsaSuffix        = "-ECDSA"
-	formatVersion      = 1
+	CASigned   Mode = "ca-signed"
+	SelfSigned Mode = "self-signed"
+	Guide14    Mode = "guide-14" // what the guides of release 14 and later say instead
 )
+
+// What names end in.
+const (
+	trustSuffix = "-trust"
+	ecdsaSuffix = "-ECDSA"
+)
+
+// formatVersion is the format of table.json that this package reads.
+const formatVersion = 1
 
 // Store is a trust store.
 type Store struct {

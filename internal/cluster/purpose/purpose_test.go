@@ -89,8 +89,8 @@ type published struct {
 	NeverWith                                  []string `json:"never_with"`
 	Confirm, After                             []string
 	Restart                                    map[string][]struct {
-		Service, Scope, Via, When string
-		Auto                      bool
+		Service, Scope, Via, Group, When string
+		Auto                             bool
 	}
 }
 

@@ -45,28 +45,34 @@ const (
 // The codes of warnings. With EKUEnforce those of the extended key usage refuse. KUMissing and EKUMissing stand before a
 // colon and the name of what is missing.
 const (
-	SubjectChanged      Code = "SUBJECT_CHANGED"
-	WeakKey             Code = "WEAK_KEY"
-	ExpiresSoon         Code = "EXPIRES_SOON"
-	KUAbsent            Code = "KU_ABSENT"
-	KUMissing           Code = "KU_MISSING"
-	EKUAbsent           Code = "EKU_ABSENT"
-	EKUMissing          Code = "EKU_MISSING"
-	TwinSelfSigned      Code = "TWIN_SELF_SIGNED"
-	NodeNotInSAN        Code = "NODE_NOT_IN_SAN"
-	RSAOver2048         Code = "RSA_OVER_2048_CALLMANAGER"
-	CriticalExtension   Code = "CRITICAL_EXTENSION"
-	NeverTogether       Code = "NEVER_TOGETHER"
-	ChainNotStored      Code = "CHAIN_NOT_STORED"
-	IssuerNotInTrust    Code = "ISSUER_NOT_IN_TRUST"
-	NotACA              Code = "NOT_A_CA"
-	SameCNOtherSubject  Code = "SAME_CN_OTHER_SUBJECT"
-	missingSeparator         = ":"
-	numberEKU                = 19 // of the checks; those of the policy follow the 18
-	numberTrust              = 20
-	numberPath               = 17
-	numberCritical           = 15
-	numberSignatureHash      = 16
+	SubjectChanged     Code = "SUBJECT_CHANGED"
+	WeakKey            Code = "WEAK_KEY"
+	ExpiresSoon        Code = "EXPIRES_SOON"
+	KUAbsent           Code = "KU_ABSENT"
+	KUMissing          Code = "KU_MISSING"
+	EKUAbsent          Code = "EKU_ABSENT"
+	EKUMissing         Code = "EKU_MISSING"
+	TwinSelfSigned     Code = "TWIN_SELF_SIGNED"
+	NodeNotInSAN       Code = "NODE_NOT_IN_SAN"
+	RSAOver2048        Code = "RSA_OVER_2048_CALLMANAGER"
+	CriticalExtension  Code = "CRITICAL_EXTENSION"
+	NeverTogether      Code = "NEVER_TOGETHER"
+	ChainNotStored     Code = "CHAIN_NOT_STORED"
+	IssuerNotInTrust   Code = "ISSUER_NOT_IN_TRUST"
+	NotACA             Code = "NOT_A_CA"
+	SameCNOtherSubject Code = "SAME_CN_OTHER_SUBJECT"
+)
+
+// missingSeparator stands between a code and its detail.
+const missingSeparator = ":"
+
+// Numbers of checks that are named more than once. Those behind the 18 are of the policy and of trust stores.
+const (
+	numberCritical      = 15
+	numberSignatureHash = 16
+	numberPath          = 17
+	numberEKU           = 19
+	numberTrust         = 20
 )
 
 var codes = []Code{

@@ -3,6 +3,7 @@ package upload
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func (d *judgement) path(after []*chain.Certificate) {
 		return
 	}
 	// What of the file was not put into the store may explain more: a CA certificate that has expired, say.
-	if again := d.verify(append(after[:len(after):len(after)], d.file.Certificates...)); !again.OK() {
+	if again := d.verify(append(slices.Clip(after), d.file.Certificates...)); !again.OK() {
 		first := d.result.Reasons
 		d.result.Reasons = d.result.Reasons[:before:before]
 		d.pathFaults(again)
