@@ -39,7 +39,11 @@ func newSubjectItem(s *cluster.Subject, set bool) subjectItem {
 // subjectFields are the settings with the names of their flags, in the order of a request; units as --ou takes them.
 func subjectFields(s *cluster.Subject) [][2]string {
 	return [][2]string{
-		{"country", s.Country}, {"state", s.State}, {"locality", s.Locality}, {"organization", s.Organization}, {"ou", cluster.FormatUnits(s.Units)},
+		{"country", s.Country},
+		{"state", s.State},
+		{"locality", s.Locality},
+		{"organization", s.Organization},
+		{"ou", cluster.FormatUnits(s.Units)},
 		{"alternate-host-name", strings.Join(s.AlternateHostNames, ",")},
 	}
 }

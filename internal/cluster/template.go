@@ -133,7 +133,7 @@ func (c *Cluster) purposeOf(f *Fields, selfSigned bool) (*purpose.Identity, erro
 	if !p.CSR && !selfSigned {
 		return nil, &Problem{
 			ErrCode: CodeNoCSR, Detail: "no CA signs " + p.Name + ": its certificate is always self-signed",
-			Fix: "make a new self-signed certificate for " + p.Name + " instead of a request",
+			Fix: "make a new self-signed certificate for " + p.Name + " instead of a request: callsign cert regen " + p.Name,
 		}
 	}
 	if f.Multi && !p.MultiServer {
