@@ -12,6 +12,7 @@ import (
 	"callsign/internal/cluster/upload"
 	"callsign/internal/config"
 	"callsign/internal/fleet"
+	"callsign/internal/secret"
 )
 
 // LoadClusters reads the descriptions of clusters that a configuration names. Their names are different, without regard to
@@ -68,10 +69,14 @@ func UploadPolicy(c *config.Config) upload.Policy {
 	}
 }
 
-// Cluster returns the service for the cluster of a name; "" is the only one that is configured.
+// Cluster returns the service for the cluster of a name; "" is the only one that is configured. A database that other accounts
+// can read is refused (*secret.FileError): the private keys are in it.
 func (r *Records) Cluster(c *config.Config, name string) (*cluster.Service, error) {
 	found, err := PickCluster(c, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := secret.CheckFile(r.store.Path()); err != nil {
 		return nil, err
 	}
 	return &cluster.Service{Cluster: found, Store: r.Clusters, Policy: UploadPolicy(c), LSCs: r.lscs}, nil

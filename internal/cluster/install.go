@@ -365,14 +365,13 @@ func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Id
 		of = nodes[0]
 	}
 	for _, store := range stores {
-		rows, err := r.TrustList(ctx, store)
+		rows, err := r.TrustCopies(ctx, store, p.Name)
 		if err != nil {
 			return err
 		}
 		for i := range rows {
 			t := &rows[i]
-			gone := t.Origin == System && t.Of == p.Name && !p.CA && t.SHA256 != id.SHA256 && (id.Multi || t.OfNode == of)
-			if gone {
+			if !p.CA && t.SHA256 != id.SHA256 && (id.Multi || t.OfNode == of) {
 				c.DropTrust = append(c.DropTrust, TrustPlace{store, t.Node, t.SHA256})
 			}
 		}

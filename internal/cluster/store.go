@@ -45,6 +45,8 @@ type Reader interface {
 	TrustByCommonName(ctx context.Context, store, name string) ([]Trust, error)
 	// TrustByFingerprint returns the certificates in any store with this fingerprint, with their DER.
 	TrustByFingerprint(ctx context.Context, sha256 string) ([]Trust, error)
+	// TrustCopies returns the copies of identity certificates of a purpose in a store, without their DER.
+	TrustCopies(ctx context.Context, store, purpose string) ([]Trust, error)
 	// TrustAll returns the certificates of a store with their DER.
 	TrustAll(ctx context.Context, store string) ([]Trust, error)
 	// Subject returns the subject settings of a node, and false when none were made.

@@ -149,6 +149,12 @@ func (v *clusterReader) TrustByFingerprint(ctx context.Context, sha256 string) (
 	return v.trust(ctx, true, selectTrustDER+` AND sha256 = ?`+sortTrust, sha256)
 }
 
+// TrustCopies implements cluster.Reader.
+func (v *clusterReader) TrustCopies(ctx context.Context, store, purpose string) ([]cluster.Trust, error) {
+	// The origin is said in the words of the index cluster_trust_copy, so that it can be used.
+	return v.trust(ctx, false, selectTrust+` AND store = ? AND of_purpose = ? AND origin = 'system'`+sortTrust, store, purpose)
+}
+
 // TrustAll implements cluster.Reader.
 func (v *clusterReader) TrustAll(ctx context.Context, store string) ([]cluster.Trust, error) {
 	return v.trust(ctx, true, selectTrustDER+` AND store = ?`+orderTrust, store)

@@ -288,6 +288,15 @@ func (c *contents) TrustByFingerprint(_ context.Context, sha256 string) ([]clust
 	return c.find(func(t *cluster.Trust) bool { return t.SHA256 == sha256 }), nil
 }
 
+// TrustCopies implements cluster.Reader.
+func (c *contents) TrustCopies(_ context.Context, store, purpose string) ([]cluster.Trust, error) {
+	copies := c.find(func(t *cluster.Trust) bool { return t.Store == store && t.Origin == cluster.System && t.Of == purpose })
+	for i := range copies {
+		copies[i].DER = nil
+	}
+	return copies, nil
+}
+
 // TrustAll implements cluster.Reader.
 func (c *contents) TrustAll(_ context.Context, store string) ([]cluster.Trust, error) {
 	return c.find(func(t *cluster.Trust) bool { return t.Store == store }), nil

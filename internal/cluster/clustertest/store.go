@@ -195,6 +195,7 @@ func nobody(t *testing.T, s cluster.Store) {
 			func() ([]cluster.Trust, error) { return r.TrustBySubject(t.Context(), "tomcat-trust") },
 			func() ([]cluster.Trust, error) { return r.TrustByCommonName(t.Context(), "tomcat-trust", "a") },
 			func() ([]cluster.Trust, error) { return r.TrustByFingerprint(t.Context(), "a") },
+			func() ([]cluster.Trust, error) { return r.TrustCopies(t.Context(), "tomcat-trust", "tomcat") },
 		} {
 			list, err := read()
 			must(t, err)

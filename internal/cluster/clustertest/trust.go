@@ -77,12 +77,18 @@ func trustFound(t *testing.T, s cluster.Store) {
 	umlaut := k.Trust(t, "tomcat-trust", "", named("ÄRGER", "Example"))
 	away := one
 	away.Store = "ipsec-trust"
-	all := []cluster.Trust{one, twin, other, nameless, umlaut, away}
+	// A copy of tomcat, one of another purpose, and one in another store.
+	copied, ipsec := k.Trust(t, "tomcat-trust", "", named("copied", "Example")), k.Trust(t, "tomcat-trust", "", named("copied", "Example"))
+	copied.Origin, copied.Of, copied.OfNode = cluster.System, "tomcat", "cucm1"
+	ipsec.Origin, ipsec.Of = cluster.System, "ipsec"
+	far := copied
+	far.Store = "ipsec-trust"
+	all := []cluster.Trust{one, twin, other, nameless, umlaut, away, copied, ipsec, far}
 	for i := range all {
 		all[i].Added = hours(1)
 	}
 	apply(t, s, cluster.Change{AddTrust: all})
-	one, twin, other, nameless, umlaut, away = all[0], all[1], all[2], all[3], all[4], all[5]
+	one, twin, other, nameless, umlaut, away, copied = all[0], all[1], all[2], all[3], all[4], all[5], all[6]
 	view(t, s, func(r cluster.Reader) error {
 		for name, tc := range map[string]struct {
 			store string
@@ -120,6 +126,14 @@ func trustFound(t *testing.T, s cluster.Store) {
 			got, err := r.TrustByCommonName(t.Context(), tc.store, tc.name)
 			must(t, err)
 			same(t, "by common name: "+name, tc.want, got)
+		}
+		copied.DER = nil
+		for place, want := range map[cluster.Place][]cluster.Trust{
+			{Purpose: "tomcat", Node: "tomcat-trust"}: {copied}, {Purpose: "Tomcat", Node: "tomcat-trust"}: nil, {Node: "tomcat-trust"}: nil, {Purpose: "tomcat"}: nil,
+		} {
+			got, err := r.TrustCopies(t.Context(), place.Node, place.Purpose)
+			must(t, err)
+			same(t, "copies of "+place.Purpose+" in "+place.Node, want, got)
 		}
 		for print, want := range map[string][]cluster.Trust{one.SHA256: sorted(one, away), nameless.SHA256: {nameless}, "": nil, "unknown": nil} {
 			got, err := r.TrustByFingerprint(t.Context(), print)

@@ -99,6 +99,7 @@ CREATE TABLE cluster_trust (
 CREATE INDEX cluster_trust_subject ON cluster_trust (cluster, store, subject_key);
 CREATE INDEX cluster_trust_name ON cluster_trust (cluster, store, folded_name);
 CREATE INDEX cluster_trust_fingerprint ON cluster_trust (cluster, sha256);
+CREATE INDEX cluster_trust_copy ON cluster_trust (cluster, store, of_purpose) WHERE origin = 'system';
 
 CREATE TABLE cluster_trust_der (
     id  INTEGER PRIMARY KEY REFERENCES cluster_trust (id) ON DELETE CASCADE,
