@@ -279,9 +279,8 @@ func (c *certCheck) report(several bool) error {
 	}
 	switch {
 	case err != nil && c.checked > 0:
-		var unreadable *cluster.Problem
-		if errors.As(err, &unreadable) {
-			return err // damaged records are worse than what is due
+		if _, damaged := errors.AsType[*cluster.Problem](err); damaged {
+			return err // records without their keys are worse than what is due
 		}
 		return &exitError{code: exitPartial, err: err}
 	case err != nil:
