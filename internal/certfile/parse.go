@@ -45,6 +45,21 @@ func LoadWith(path string, o Options) (*Contents, error) {
 	return Read(f, path, o)
 }
 
+// ReadPrefix returns at most the first bytes of a file, so that its caller can tell one that is too large. Its errors are *Error.
+func ReadPrefix(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer f.Close() //nolint:errcheck // the file was only read
+	data, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		clear(data)
+		return nil, openError(path, err)
+	}
+	return data, nil
+}
+
 // Read parses what r holds as ParseWith does, and never takes more than MaxBytes and one byte from it. The name ("stdin", a
 // path) stands in the errors.
 func Read(r io.Reader, name string, o Options) (*Contents, error) {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -19,7 +18,7 @@ import (
 )
 
 func (e *env) certCommand() *cobra.Command {
-	return group("cert", "Certificates, in files and on live servers", e.certInspect(), e.certVerify(), e.certMatch())
+	return group("cert", "Certificates: in files, on live servers, and of clusters", e.certInspect(), e.certVerify(), e.certMatch(), e.certList(), e.certCheck(), e.certUpload(), e.certRegen())
 }
 
 // The kinds of objects in JSON.
@@ -104,95 +103,6 @@ const certArguments = "file, server as HOST:PORT, or - for stdin"
 // containers is said of every command that reads certificates.
 const containers = `A file is PEM, DER, base64, PKCS #7 or PKCS #12, told by its content; - is stdin; HOST:PORT and https://HOST are live
 servers, which are looked at whatever they present. A file of that name wins.`
-
-func (e *env) certInspect() *cobra.Command {
-	reader := &certReader{env: e}
-	cmd := &cobra.Command{
-		Use: "inspect FILE|-|HOST:PORT...", Short: "Show certificates, requests, revocation lists and keys", Args: atLeastOne(certArguments),
-		Long: "Show certificates, requests and revocation lists, and of private keys the kind and size.\n" + containers,
-		Example: `  callsign cert inspect phone.pem
-  callsign cert inspect cucm.example.com:8443
-  callsign cert inspect --password-file password.txt --json tomcat.p12
-  cat phone.pem | callsign cert inspect -`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := reader.open(); err != nil {
-				return err
-			}
-			var inputs []*certInput
-			var failed []error
-			readable := 0
-			for _, a := range args {
-				in := reader.read(cmd.Context(), a, "", false)
-				if cmd.Context().Err() != nil {
-					return cmd.Context().Err()
-				}
-				inputs = append(inputs, in)
-				in.warnKey(e)
-				failed = append(failed, in.problems(certfile.PrivateKey)...) // an encrypted key is shown as one
-				readable += in.readable()
-			}
-			if err := e.inspected(inputs, time.Now()); err != nil {
-				return err
-			}
-			err := errors.Join(failed...)
-			if err != nil && readable > 0 {
-				return &exitError{code: exitPartial, err: err}
-			}
-			return err
-		},
-	}
-	reader.flags(cmd)
-	return exits(cmd, exitOK, exitFailed, exitUsage, exitPartial, exitUnreachable)
-}
-
-// readable counts the objects that could be read; an encrypted key is what it is.
-func (in *certInput) readable() int {
-	n := 0
-	for _, o := range in.objects {
-		if o.Err == nil || o.Kind == certfile.PrivateKey {
-			n++
-		}
-	}
-	return n
-}
-
-// inspected prints what was found.
-func (e *env) inspected(inputs []*certInput, now time.Time) error {
-	items := []any{}
-	var servers []*serverItem
-	for _, in := range inputs {
-		if s := in.serverItem(); s != nil {
-			servers = append(servers, s)
-		}
-		for i := range in.objects {
-			items = append(items, newItem(in.source, &in.objects[i], now))
-		}
-	}
-	if e.json {
-		return e.printJSON(struct {
-			Items   []any         `json:"items"`
-			Total   int           `json:"total"`
-			Servers []*serverItem `json:"servers,omitempty"`
-		}{items, len(items), servers})
-	}
-	r := e.newReport()
-	first := true
-	for _, in := range inputs {
-		server := in.serverItem()
-		for i := range in.objects {
-			if !first {
-				fmt.Fprintln(e.out)
-			}
-			first = false
-			r.line("", 0, in.source)
-			if server != nil && i == 0 {
-				r.item("  ", "server", server.words())
-			}
-			r.object(newItem(in.source, &in.objects[i], now), now)
-		}
-	}
-	return nil
-}
 
 // newItem returns an object in the form of JSON.
 func newItem(source string, o *certfile.Object, now time.Time) any {

@@ -66,7 +66,8 @@ type certInput struct {
 	objects []certfile.Object
 	err     error // what could not be read, also when objects could
 	server  *probe.Presented
-	host    string // of a live server
+	host    string       // of a live server
+	service *serviceItem // of a certificate in service in a cluster
 }
 
 // ders returns the certificates, also those that do not parse.

@@ -120,18 +120,23 @@ func (v *verifyFlags) clock() (time.Time, error) {
 	if v.at == "" {
 		return time.Now(), nil
 	}
-	t, err := time.Parse(time.RFC3339, v.at)
+	return parseAt(v.at)
+}
+
+// parseAt reads the value of --at.
+func parseAt(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, text)
 	if err == nil {
 		return t, nil
 	}
 	suggestion := ""
 	for _, layout := range []string{time.DateOnly, time.DateTime, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02T15:04Z07:00", "20060102150405Z", "Jan _2 15:04:05 2006 MST"} {
-		if near, err := time.Parse(layout, v.at); err == nil {
+		if near, err := time.Parse(layout, text); err == nil {
 			suggestion = "; did you mean " + near.UTC().Format(time.RFC3339) + "?"
 			break
 		}
 	}
-	return t, usage(fmt.Errorf("--at %q: use RFC 3339, for example %s%s", v.at, time.Now().UTC().Format(time.RFC3339), suggestion))
+	return t, usage(fmt.Errorf("--at %q: use RFC 3339, for example %s%s", text, time.Now().UTC().Format(time.RFC3339), suggestion))
 }
 
 // verifier reads everything that the judgement needs beside the certificates themselves.

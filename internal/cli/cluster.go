@@ -49,9 +49,9 @@ func (f *clusterFlags) clock() (func() time.Time, error) {
 	if f.at == "" {
 		return nil, nil //nolint:nilnil // no clock is the real one
 	}
-	at, err := time.Parse(time.RFC3339, f.at)
+	at, err := parseAt(f.at)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--at %q: use a time such as 2026-11-20T12:00:00Z", f.at))
+		return nil, err
 	}
 	return func() time.Time { return at }, nil
 }
@@ -159,9 +159,9 @@ func nodeOf(node string) string {
 
 // consequenceItem is what a changed certificate asks for, in JSON.
 type consequenceItem struct {
-	Before []string   `json:"before"`
+	Before []string       `json:"before"`
 	Steps  []nodeStepItem `json:"steps"`
-	After  []string   `json:"after"`
+	After  []string       `json:"after"`
 }
 
 // nodeStepItem is a step in JSON.
@@ -186,14 +186,18 @@ func newConsequenceItem(c *cluster.Consequences) consequenceItem {
 
 // printConsequences says what to do after a certificate changed.
 func (e *env) printConsequences(c *cluster.Consequences) {
+	e.printToDo("What to do now, in this order:", c)
+}
+
+func (e *env) printToDo(heading string, c *cluster.Consequences) {
 	if len(c.Before)+len(c.Steps)+len(c.After) == 0 {
 		return
 	}
-	fmt.Fprintln(e.out, "\nWhat to do now, in this order:")
+	fmt.Fprintln(e.out, "\n"+heading)
 	n := 0
 	line := func(format string, args ...any) {
 		n++
-		fmt.Fprintf(e.out, "  %2d. %s\n", n, visible(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(e.out, "  %2d. %s\n", n, visible(e.toCopy(fmt.Sprintf(format, args...))))
 	}
 	for _, text := range c.Before {
 		line("%s", text)

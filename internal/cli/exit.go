@@ -14,6 +14,7 @@ import (
 	"callsign/capf"
 	"callsign/certsrv"
 	"callsign/internal/ca"
+	"callsign/internal/cluster"
 	"callsign/internal/config"
 )
 
@@ -117,6 +118,12 @@ func isUsage(err error) bool {
 	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command ")
 }
 
+// wrongWords are the problems of clusters that the command line or the configuration has, and no certificate.
+var wrongWords = map[string]bool{
+	cluster.CodeDescription: true, cluster.CodeNone: true, cluster.CodeUnknown: true, cluster.CodeNode: true, cluster.CodePurpose: true,
+	cluster.CodeNotHere: true, cluster.CodeNoCSR: true, cluster.CodeNotMulti: true, cluster.CodeField: true,
+}
+
 func exitCode(err error) int {
 	var (
 		chosen *exitError
@@ -127,11 +134,12 @@ func exitCode(err error) int {
 		op     *net.OpError
 		dns    *net.DNSError
 		web    *certsrv.Problem
+		nodes  *cluster.Problem
 	)
 	switch {
 	case errors.As(err, &chosen):
 		return chosen.code
-	case errors.As(err, &cfg):
+	case errors.As(err, &cfg), errors.As(err, &nodes) && wrongWords[nodes.ErrCode]:
 		return exitUsage
 	case errors.As(err, &end) && end.Err == nil && !end.KeySent:
 		return exitDenied

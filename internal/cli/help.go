@@ -122,23 +122,7 @@ func alternatives(words []string) string {
 }
 
 // nearest returns the words that are most like word, when one is like it at all.
-func nearest(word string, words []string) []string {
-	const farthest = 2
-	least, found := farthest+1, []string(nil)
-	for _, w := range words {
-		d := explain.Distance(strings.ToLower(word), w, farthest)
-		if len(word) > 2 && strings.HasPrefix(w, strings.ToLower(word)) {
-			d = min(d, 1)
-		}
-		switch {
-		case d < least:
-			least, found = d, []string{w}
-		case d == least && d <= farthest:
-			found = append(found, w)
-		}
-	}
-	return found
-}
+func nearest(word string, words []string) []string { return explain.Closest(word, words) }
 
 // complete gives the shell the words that a flag can have.
 func complete(cmd *cobra.Command, flag string, words ...string) {

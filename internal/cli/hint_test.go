@@ -28,6 +28,18 @@ func TestToCopy(t *testing.T) {
 		},
 		{"end of a sentence", "run callsign check.", "run callsign check --config lab/c.toml."},
 		{"check of the CA", "run callsign ca check, then callsign ra probe --requester 'LAB\\PC1$'", "run callsign ca check --config lab/c.toml, then callsign ra probe --requester 'LAB\\PC1$' --config lab/c.toml"},
+		{
+			"certificates of a cluster", "callsign cert upload tomcat-trust FILE, then callsign cert inspect FILE",
+			"callsign cert upload tomcat-trust FILE --config lab/c.toml, then callsign cert inspect FILE",
+		},
+		{
+			"trust store", "look at it with: callsign trust list CAPF-trust; or callsign csr create tomcat-ECDSA --node cucmsub",
+			"look at it with: callsign trust list CAPF-trust --config lab/c.toml; or callsign csr create tomcat-ECDSA --node cucmsub --config lab/c.toml",
+		},
+		{
+			"fingerprint", "callsign trust delete tomcat-trust 90f72c941fed476a, or not",
+			"callsign trust delete tomcat-trust 90f72c941fed476a --config lab/c.toml, or not",
+		},
 		{"there already", "callsign phone import a.csv --partial --config x.toml", "callsign phone import a.csv --partial --config x.toml"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -104,7 +104,7 @@ It speaks CAPF (TCP 3804) to phones, EST (RFC 7030) to devices, and AD CS web en
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
 	root.AddCommand(e.demoCommand(), e.initCommand(), e.serveCommand(), e.reloadCommand(), e.checkCommand(), e.configCommand(), e.phoneCommand(), e.capfCommand(), e.raCommand(), e.caCommand(), e.simCommand(), e.handsetCommand(), e.estCommand(),
-		e.certCommand(), e.explainCommand(), e.versionCommand())
+		e.certCommand(), e.clusterCSRCommand(), e.trustCommand(), e.subjectCommand(), e.explainCommand(), e.versionCommand())
 	root.InitDefaultHelpFlag()
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()

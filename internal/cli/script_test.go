@@ -39,7 +39,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TZ", "UTC")
 			e.Setenv("GORACE", "atexit_sleep_ms=10") // the race detector keeps each process for a second by default
-			for name, dir := range map[string]string{"EDGE": "../../chain/testdata/edge", "CERTFILES": "../certfile/testdata"} {
+			for name, dir := range map[string]string{
+				"EDGE": "../../chain/testdata/edge", "CERTFILES": "../certfile/testdata", "CLUSTERS": "../cluster/testdata", "CERTMGMT": "../cluster/upload/testdata/certmgmt",
+			} {
 				abs, err := filepath.Abs(dir)
 				if err != nil {
 					return err

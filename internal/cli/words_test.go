@@ -280,6 +280,12 @@ func TestNearest(t *testing.T) {
 			t.Errorf("nearest(%q) = %q, want %q", tc.word, got, tc.want)
 		}
 	}
+	names := []string{"CallManager", "CallManager-ECDSA", "tomcat", "tomcat-ECDSA"}
+	for word, want := range map[string]string{"Callmanger": "CallManager", "tomact": "tomcat", "TOMCAT": "tomcat", "tomcatt": "tomcat"} {
+		if got := strings.Join(nearest(word, names), " "); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
 }
 
 func TestShellQuote(t *testing.T) {

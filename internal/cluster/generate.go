@@ -20,6 +20,33 @@ type Created struct {
 // CreateRequest makes a request and its key. One that waits for the same purpose and node is replaced. With dry the request is
 // made and not kept.
 func (s *Service) CreateRequest(ctx context.Context, f Fields, dry bool) (*Created, error) {
+	return s.createRequest(ctx, f, dry, nil)
+}
+
+// PrepareRequest checks the fields of a request as CreateRequest does, and returns what would be made and the request that
+// waits for the same purpose and node, nil for none. No key is made.
+func (s *Service) PrepareRequest(ctx context.Context, f Fields) (*Template, *Request, error) {
+	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := s.Requests(ctx)
+	if i := slices.IndexFunc(all, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
+		return t, &all[i], nil
+	}
+	return t, nil, err
+}
+
+// ReplaceRequest is CreateRequest for somebody who was asked about the request that waits, nil for none: when another one
+// waits by now, that one stays (cluster.changed).
+func (s *Service) ReplaceRequest(ctx context.Context, f Fields, waiting *Request) (*Created, error) {
+	return s.createRequest(ctx, f, false, func(now *Request) bool {
+		return now == nil && waiting == nil || now != nil && waiting != nil && now.KeyHash == waiting.KeyHash
+	})
+}
+
+// createRequest makes a request when may allows that the one that waits is replaced; a nil may allows all.
+func (s *Service) createRequest(ctx context.Context, f Fields, dry bool, may func(*Request) bool) (*Created, error) {
 	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
 	if err != nil {
 		return nil, err
@@ -43,6 +70,9 @@ func (s *Service) CreateRequest(ctx context.Context, f Fields, dry bool) (*Creat
 		e := Event{Action: ActionRequestCreated, Purpose: t.Purpose, Node: t.Node, After: out.KeyHash, Detail: t.CommonName}
 		if i := slices.IndexFunc(waiting, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
 			out.Replaced, e.Before = &waiting[i], waiting[i].KeyHash
+		}
+		if may != nil && !may(out.Replaced) {
+			return nil, s.changed("the request of " + place(t.Purpose, t.Node) + " was made, replaced, deleted or answered by another command in between")
 		}
 		if dry {
 			return nil, nil //nolint:nilnil // nothing to change
@@ -79,24 +109,42 @@ func encodeKey(key crypto.Signer) (pkcs8, spki []byte, err error) {
 	return pkcs8, spki, nil
 }
 
-// Regenerated is a self-signed certificate that came into service.
+// Regenerated is a self-signed certificate that came into service, or would.
 type Regenerated struct {
-	Identity
+	Identity // zero in a plan: nothing was made yet
 	Template *Template
 	Nodes    []string
 	Before   []Identity // that it replaces
 	Recent   []string   // purposes that changed so shortly before that phones may not be back
 	Consequences
+
+	subject *Subject // new settings that are kept with it
 }
 
 // Regenerate makes a self-signed certificate with a new key and puts it into service, also in the place of a CA-signed one. The
 // length of the key stays that of the certificate before, unless the fields say otherwise. With dry nothing is kept.
 func (s *Service) Regenerate(ctx context.Context, f Fields, dry bool) (*Regenerated, error) {
-	return s.regenerate(ctx, f, nil, dry)
+	plan, err := s.planRegenerate(ctx, f, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.makeRegenerated(ctx, plan, dry, nil)
 }
 
-// regenerate makes the certificate, with new subject settings when there are some, which are kept as well.
-func (s *Service) regenerate(ctx context.Context, f Fields, with *Subject, dry bool) (*Regenerated, error) {
+// PlanRegenerate checks the fields as Regenerate does, and returns what would be made and what that replaces. No key is made.
+func (s *Service) PlanRegenerate(ctx context.Context, f Fields) (*Regenerated, error) {
+	return s.planRegenerate(ctx, f, nil)
+}
+
+// RegeneratePlanned makes what PlanRegenerate returned, for somebody who was asked about what it replaces: when another
+// certificate is in service by now, that one stays (cluster.changed).
+func (s *Service) RegeneratePlanned(ctx context.Context, plan *Regenerated) (*Regenerated, error) {
+	return s.makeRegenerated(ctx, plan, false, func(now []Identity) bool {
+		return slices.EqualFunc(now, plan.Before, func(a, b Identity) bool { return a.Node == b.Node && a.SHA256 == b.SHA256 })
+	})
+}
+
+func (s *Service) planRegenerate(ctx context.Context, f Fields, with *Subject) (*Regenerated, error) {
 	before, err := s.InService(ctx, f.Purpose, f.Node, f.Multi)
 	if err != nil {
 		return nil, err
@@ -105,6 +153,32 @@ func (s *Service) regenerate(ctx context.Context, f Fields, with *Subject, dry b
 		f.Key = sameKeyLength(&before[0])
 	}
 	t, err := s.template(ctx, &f, with, s.Cluster.PrepareSelfSigned)
+	if err != nil {
+		return nil, err
+	}
+	p, err := findPurpose(t.Purpose)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Regenerated{Template: t, Nodes: []string{t.Node}, subject: with}
+	if t.Node == AllNodes {
+		plan.Nodes = nil
+		for _, n := range s.Cluster.NodesWith(p) {
+			plan.Nodes = append(plan.Nodes, n.Name)
+		}
+	}
+	plan.Before = inService(before, p.Name, plan.Nodes)
+	plan.Consequences = s.Cluster.Changed(p, purpose.SelfSigned, plan.Nodes)
+	return plan, s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
+		plan.Recent, err = s.recent(ctx, r, p)
+		return err
+	})
+}
+
+// makeRegenerated makes the certificate of a plan when may, nil for always, allows that what is in service is replaced.
+func (s *Service) makeRegenerated(ctx context.Context, plan *Regenerated, dry bool, may func(now []Identity) bool) (*Regenerated, error) {
+	t := plan.Template
+	p, err := findPurpose(t.Purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -121,35 +195,28 @@ func (s *Service) regenerate(ctx context.Context, f Fields, with *Subject, dry b
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate that was made: %w", err)
 	}
-	p, err := findPurpose(t.Purpose)
-	if err != nil {
-		return nil, err
-	}
-	out := &Regenerated{Template: t, Nodes: []string{t.Node}}
-	if t.Node == AllNodes {
-		out.Nodes = nil
-		for _, n := range s.Cluster.NodesWith(p) {
-			out.Nodes = append(out.Nodes, n.Name)
-		}
-	}
+	made := *plan
+	out := &made
 	out.Identity = Identity{
 		Purpose: p.Name, Node: t.Node, Multi: t.Node == AllNodes, DER: der, Record: NewRecord(x),
 		Description: "Self-signed certificate generated by system", Since: s.now(),
 	}
-	out.Consequences = s.Cluster.Changed(p, purpose.SelfSigned, out.Nodes)
 	return out, s.update(ctx, func(r Reader, _ int) (*Change, error) {
 		identities, err := r.Identities(ctx)
 		if err != nil {
 			return nil, err
 		}
 		out.Before = inService(identities, p.Name, out.Nodes)
+		if may != nil && !may(out.Before) {
+			return nil, s.changed("the certificate of " + place(p.Name, t.Node) + " was replaced by another command in between")
+		}
 		if out.Recent, err = s.recent(ctx, r, p); err != nil || dry {
 			return nil, err
 		}
 		c := &Change{Install: []Install{{Identity: out.Identity, Nodes: out.Nodes, Key: pkcs8}}}
 		c.Events = installed(ActionRegenerated, out.Before, &out.Identity, out.Nodes)
-		if with != nil {
-			with.set(c)
+		if out.subject != nil {
+			out.subject.set(c)
 		}
 		return c, s.copies(ctx, r, c, p, &out.Identity, out.Nodes)
 	})
@@ -205,33 +272,90 @@ func (s *Service) Subject(ctx context.Context, node string) (subject Subject, se
 // SetSubject changes the subject settings of a node. A self-signed tomcat certificate of the node is made again with them, and
 // returned; a CA-signed one stays as it is, and the next request has the new settings. With dry nothing is kept.
 func (s *Service) SetSubject(ctx context.Context, subject Subject, dry bool) (*Regenerated, error) {
-	n, err := s.NodeNamed(subject.Node)
+	plan, err := s.PlanSubject(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
-	subject.Node = n.Name
+	if plan.Regenerates != nil {
+		return s.makeRegenerated(ctx, plan.Regenerates, dry, nil)
+	}
+	if dry {
+		return nil, nil //nolint:nilnil // nothing is regenerated
+	}
+	return s.SetSubjectPlanned(ctx, plan)
+}
+
+// SubjectPlan is what new subject settings of a node would change.
+type SubjectPlan struct {
+	Before, After Subject
+	// InService is the tomcat certificate of the node; nil for none.
+	InService *Identity
+	// Regenerates is the plan for a self-signed one, which is made again; nil when the certificate stays as it is.
+	Regenerates *Regenerated
+	// Waiting are requests that were made on the node, or for all nodes, with the settings before.
+	Waiting []Request
+}
+
+// PlanSubject checks subject settings and says what they would change. Nothing is kept, and no key is made.
+func (s *Service) PlanSubject(ctx context.Context, subject Subject) (*SubjectPlan, error) {
+	before, _, err := s.Subject(ctx, subject.Node)
+	if err != nil {
+		return nil, err
+	}
+	subject.Node = before.Node
 	if err := subject.Validate(); err != nil {
 		return nil, err
 	}
-	before, err := s.InService(ctx, "tomcat", n.Name, false)
+	plan := &SubjectPlan{Before: before, After: subject}
+	found, err := s.InService(ctx, subjectPurpose, subject.Node, false)
 	if err != nil {
 		return nil, err
 	}
-	if len(before) == 0 || !before[0].SelfSigned || before[0].Multi {
-		return nil, s.update(ctx, func(Reader, int) (*Change, error) {
-			if dry {
-				return nil, nil //nolint:nilnil // nothing to change
-			}
-			c := &Change{}
-			subject.set(c)
-			return c, nil
-		})
+	if len(found) > 0 {
+		plan.InService = &found[0]
 	}
-	return s.regenerate(ctx, Fields{Purpose: "tomcat", Node: n.Name}, &subject, dry)
+	if plan.Waiting, err = s.Requests(ctx); err != nil {
+		return nil, err
+	}
+	plan.Waiting = slices.DeleteFunc(plan.Waiting, func(q Request) bool { return q.Node != subject.Node && q.Node != AllNodes })
+	if id := plan.InService; id != nil && id.SelfSigned && !id.Multi {
+		plan.Regenerates, err = s.planRegenerate(ctx, Fields{Purpose: subjectPurpose, Node: subject.Node}, &subject)
+	}
+	return plan, err
 }
+
+// SetSubjectPlanned keeps the settings of PlanSubject, for somebody who was asked about what they replace, and returns the
+// certificate that it made: nil for none. When the settings or the tomcat certificate were changed in between, all stays as it is
+// (cluster.changed).
+func (s *Service) SetSubjectPlanned(ctx context.Context, plan *SubjectPlan) (*Regenerated, error) {
+	if plan.Regenerates != nil {
+		return s.RegeneratePlanned(ctx, plan.Regenerates)
+	}
+	return nil, s.update(ctx, func(r Reader, _ int) (*Change, error) {
+		now, _, err := r.Subject(ctx, plan.After.Node)
+		if err != nil {
+			return nil, err
+		}
+		identities, err := r.Identities(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found := inService(identities, subjectPurpose, []string{plan.After.Node})
+		same := len(found) == 0 && plan.InService == nil || len(found) > 0 && plan.InService != nil && found[0].SHA256 == plan.InService.SHA256
+		if !same || now.String() != plan.Before.String() {
+			return nil, s.changed("the subject settings or the tomcat certificate of " + plan.After.Node + " were changed by another command in between")
+		}
+		c := &Change{}
+		plan.After.set(c)
+		return c, nil
+	})
+}
+
+// subjectPurpose is the purpose whose self-signed certificate follows the settings at once.
+const subjectPurpose = "tomcat"
 
 // set makes the settings part of a change.
 func (s *Subject) set(c *Change) {
 	c.Subjects = append(c.Subjects, *s)
-	c.Events = append(c.Events, Event{Action: ActionSubjectSet, Purpose: "tomcat", Node: s.Node, Detail: s.String()})
+	c.Events = append(c.Events, Event{Action: ActionSubjectSet, Purpose: subjectPurpose, Node: s.Node, Detail: s.String()})
 }

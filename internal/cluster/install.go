@@ -264,12 +264,16 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 	}
 	c.Others = map[string]string{}
 	for i := range identities {
-		x, err := x509.ParseCertificate(identities[i].DER)
+		x, err := identities[i].X509()
 		if err != nil {
-			return fmt.Errorf("read the certificate of %s: %w", place(identities[i].Purpose, identities[i].Node), err)
+			return err
 		}
 		id := &identities[i]
-		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, id.Node), id.Since.Format(time.RFC3339))
+		where := place(id.Purpose, id.Node)
+		if id.Multi {
+			where = place(id.Purpose, AllNodes)
+		}
+		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", where, id.Since.Format(time.RFC3339))
 	}
 	for _, q := range requests {
 		if to.request == nil || q.Purpose != p.Name || q.Node != to.request.Node {
@@ -394,6 +398,8 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	switch {
 	case st.PublisherOnly && n.Role != Publisher:
 		judge.Context.NotHere = st.Name + " is changed on the publisher only, which is " + s.Cluster.Publisher().Name
+	case !st.Replicated && !st.On(n.Product):
+		judge.Context.NotHere = fmt.Sprintf("%s is not on %s, whose product is %s", st.Name, n.Name, n.Product)
 	case !st.Replicated:
 		node, out.Nodes = n.Name, []string{n.Name}
 	}

@@ -401,6 +401,30 @@ func (s *Service) chainOf(ctx context.Context, r Reader, id *Identity, known map
 	return text, nil
 }
 
+// Path is the path of a certificate in service, in the trust store of its purpose.
+type Path struct {
+	Text   string // as Row.Chain
+	Broken bool
+	Path   []*chain.Certificate // the certificate first, as far as there are issuers; at least that one
+}
+
+// Path judges the path of a certificate in service.
+func (s *Service) Path(ctx context.Context, id *Identity) (p *Path, err error) {
+	err = s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
+		p = &Path{Path: []*chain.Certificate{chain.Parse(id.DER)}}
+		if p.Text, err = s.chainOf(ctx, r, id, map[string]string{}); err != nil || id.SelfSigned {
+			return err
+		}
+		p.Broken = p.Text != chainOK
+		result, err := s.verify(ctx, r, id, nil)
+		if err == nil && len(result.Path) > 0 {
+			p.Path = result.Path
+		}
+		return err
+	})
+	return p, err
+}
+
 // verify judges the path of a certificate in the store of its purpose, as if some certificates were not in it.
 func (s *Service) verify(ctx context.Context, r Reader, id *Identity, but map[string]bool) (*chain.Result, error) {
 	p, err := findPurpose(id.Purpose)

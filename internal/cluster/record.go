@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"crypto/x509"
+	"fmt"
 	"time"
 
 	"callsign/chain"
@@ -67,6 +68,15 @@ type Identity struct {
 
 	Description string // as the list shows it
 	Since       time.Time
+}
+
+// X509 returns the certificate parsed.
+func (id *Identity) X509() (*x509.Certificate, error) {
+	x, err := x509.ParseCertificate(id.DER)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of %s in the database: %w", place(id.Purpose, id.Node), err)
+	}
+	return x, nil
 }
 
 // Generation is an identity certificate that was in service until another replaced it. Its key is in the store, too, until

@@ -92,12 +92,19 @@ func findPurpose(name string) (*purpose.Identity, error) {
 func findStore(name string) (*purpose.Store, error) {
 	st, ok := purpose.FindStore(name)
 	if !ok {
-		return nil, &Problem{
-			ErrCode: CodePurpose, Detail: fmt.Sprintf("there is no trust store %q", name),
-			Fix: "use one of " + strings.Join(purpose.StoreNames(), ", ") + "; capitals count",
+		what := fmt.Sprintf("there is no trust store %q", name)
+		if p, ok := purpose.Find(name); ok && p.Trust != "" {
+			return nil, &Problem{ErrCode: CodePurpose, Detail: what, Fix: "the trust store of " + name + " is " + p.Trust}
 		}
+		return nil, &Problem{ErrCode: CodePurpose, Detail: what, Fix: meant(name, purpose.StoreNames())}
 	}
 	return st, nil
+}
+
+// CheckStore returns nil for the name of a trust store, and else a *Problem that says which one was probably meant.
+func CheckStore(name string) error {
+	_, err := findStore(name)
+	return err
 }
 
 // NodeNamed returns the node of a name, the publisher for none.
@@ -144,8 +151,9 @@ func (s *Service) Requests(ctx context.Context) (requests []Request, err error) 
 	return requests, err
 }
 
-// Request returns the request of a purpose that waits for a certificate: that of a node, or the multi-server one. Without a
-// node it is the only one there is, or else that of the publisher.
+// Request returns the request of a purpose that waits for a certificate: that of a node, or the multi-server one. Without
+// either it is the only one there is; of several none is taken (cluster.ambiguous-name), because to have the wrong one signed
+// costs a day.
 func (s *Service) Request(ctx context.Context, purposeName, node string, multi bool) (*Request, error) {
 	p, err := findPurpose(purposeName)
 	if err != nil {
@@ -161,6 +169,11 @@ func (s *Service) Request(ctx context.Context, purposeName, node string, multi b
 		node = AllNodes
 	case node == "" && len(all) == 1:
 		return &all[0], nil
+	case node == "" && len(all) > 1:
+		return nil, &Problem{
+			ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d requests of %s wait: %s", len(all), p.Name, strings.Join(placesOf(all), ", ")),
+			Fix: "choose one with " + alternatives(choices(all)),
+		}
 	default:
 		n, err := s.NodeNamed(node)
 		if err != nil {
@@ -172,14 +185,37 @@ func (s *Service) Request(ctx context.Context, purposeName, node string, multi b
 		return &all[i], nil
 	}
 	fix := "make one with: callsign csr create " + p.Name
+	switch {
+	case multi:
+		fix += " --multi-server"
+	case node != s.Cluster.Publisher().Name:
+		fix += " --node " + node
+	}
 	if len(all) > 0 {
-		var others []string
-		for _, q := range all {
-			others = append(others, place(q.Purpose, q.Node))
-		}
-		fix = "there is one of " + strings.Join(others, ", ") + "; choose it with --node or --multi-server, or " + fix
+		fix = "there is one of " + strings.Join(placesOf(all), ", ") + ", which is chosen with " + alternatives(choices(all)) + "; or " + fix
 	}
 	return nil, &Problem{ErrCode: CodeNoRequest, Detail: "no request waits for " + place(p.Name, node), Fix: fix}
+}
+
+func placesOf(requests []Request) []string {
+	var places []string
+	for _, q := range requests {
+		places = append(places, place(q.Purpose, q.Node))
+	}
+	return places
+}
+
+// choices are the flags that choose between requests of one purpose.
+func choices(requests []Request) []string {
+	var flags []string
+	for _, q := range requests {
+		if q.Node == AllNodes {
+			flags = append(flags, "--multi-server")
+		} else {
+			flags = append(flags, "--node "+q.Node)
+		}
+	}
+	return flags
 }
 
 // place is how messages call a purpose on a node.
@@ -196,7 +232,13 @@ func (s *Service) DeleteRequest(ctx context.Context, purposeName, node string, m
 	if err != nil {
 		return nil, err
 	}
-	err = s.update(ctx, func(r Reader, _ int) (*Change, error) {
+	return q, s.DropRequest(ctx, q)
+}
+
+// DropRequest deletes a request and its key when it still is the one that waits: one that took its place stays
+// (cluster.changed).
+func (s *Service) DropRequest(ctx context.Context, q *Request) error {
+	return s.update(ctx, func(r Reader, _ int) (*Change, error) {
 		now, err := r.Requests(ctx)
 		if err != nil {
 			return nil, err
@@ -209,7 +251,6 @@ func (s *Service) DeleteRequest(ctx context.Context, purposeName, node string, m
 			Events:       []Event{{Action: ActionRequestDeleted, Purpose: q.Purpose, Node: q.Node, Before: q.KeyHash}},
 		}, nil
 	})
-	return q, err
 }
 
 // History returns the latest changes of the cluster, the latest first, at most limit.

@@ -70,7 +70,7 @@ func TestMultiServer(t *testing.T) {
 	}
 	// It was uploaded: once more it has no request, and the reason says why.
 	o = w.put(cluster.Upload{Purpose: multiECDSA, File: file(x)}, upload.Rejected, upload.CSRMissing)
-	if c := o.Reasons[0].Causes[0]; !strings.Contains(c, "the certificate in service of tomcat-ECDSA@") {
+	if c := o.Reasons[0].Causes[0]; !strings.Contains(c, "the certificate in service of tomcat-ECDSA (multi-server)") {
 		t.Errorf("cause %s", c)
 	}
 	// One node gets its own: the others keep the shared one.
@@ -275,12 +275,13 @@ func TestStoresOfNodes(t *testing.T) {
 		w.put(cluster.Upload{Purpose: "CAPF-trust", Node: node, File: file(p.root.x)}, upload.Accepted, "")
 	}
 	w.put(cluster.Upload{Purpose: "CAPF-trust", File: file(p.root.x)}, upload.Unchanged, "")
-	w.put(cluster.Upload{Purpose: "CAPF-trust", Node: "imp", File: file(p.foreign.x)}, upload.Accepted, "")
+	w.put(cluster.Upload{Purpose: "CAPF-trust", Node: "cucmsub", File: file(p.foreign.x)}, upload.Accepted, "")
+	w.put(cluster.Upload{Purpose: "CAPF-trust", Node: "imp", File: file(p.foreign.x)}, upload.Rejected, upload.BadPurpose)
 	diff, err := w.Diff(ctx)
-	if err != nil || len(diff) != 2 || !slices.Equal(diff[0].Missing, []string{"imp"}) && !slices.Equal(diff[1].Missing, []string{"imp"}) {
+	if err != nil || len(diff) != 1 || !slices.Equal(diff[0].Missing, []string{"cucmpub"}) {
 		t.Errorf("%+v %v", diff, err)
 	}
-	for node, want := range map[string]int{"cucmpub": 1, "imp": 1, "": 1} {
+	for node, want := range map[string]int{"cucmpub": 1, "cucmsub": 2, "": 1} {
 		if got, err := w.Export(ctx, "CAPF-trust", node); err != nil || len(got) != want || len(got[0].DER) == 0 {
 			t.Errorf("%q: %d %v", node, len(got), err)
 		}

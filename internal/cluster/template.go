@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/explain"
 )
 
 // Template is a request or a self-signed certificate that was checked and can be made. Prepare and PrepareSelfSigned
@@ -132,7 +133,7 @@ func (c *Cluster) purposeOf(f *Fields, selfSigned bool) (*purpose.Identity, erro
 	if !p.CSR && !selfSigned {
 		return nil, &Problem{
 			ErrCode: CodeNoCSR, Detail: "no CA signs " + p.Name + ": its certificate is always self-signed",
-			Fix: "make a new self-signed certificate for " + p.Name + " instead of a request",
+			Fix: "make a new self-signed certificate for " + p.Name + " instead of a request: callsign cert regen " + p.Name,
 		}
 	}
 	if f.Multi && !p.MultiServer {
@@ -152,10 +153,7 @@ func (c *Cluster) purposeOf(f *Fields, selfSigned bool) (*purpose.Identity, erro
 
 // unknownPurpose says that no purpose has this name, and which one is probably meant.
 func unknownPurpose(name string) error {
-	fix := "use one of " + strings.Join(purpose.Names(), ", ")
-	if i := slices.IndexFunc(purpose.Names(), func(n string) bool { return strings.EqualFold(n, name) }); i >= 0 {
-		fix = "write " + purpose.Names()[i] + ": case counts"
-	}
+	fix := meant(name, purpose.Names())
 	what := "no certificate purpose is called " + shown(name)
 	if purpose.IsStore(name) {
 		what = name + " is a trust store: it has no requests and no certificate of its own"
@@ -203,10 +201,23 @@ func (c *Cluster) unknownNode(name string) error {
 	for _, n := range c.Ordered() {
 		names = append(names, n.Name)
 	}
-	return &Problem{
-		ErrCode: CodeNode, Detail: "cluster " + c.Name + " has no node " + shown(name),
-		Fix: "use " + alternatives(names) + ", or describe the node in the cluster's file",
+	fix := "use " + alternatives(names) + ", or describe the node in the cluster's file"
+	if like := explain.Closest(name, names); len(like) > 0 {
+		fix = "did you mean " + alternatives(like) + "? Otherwise " + fix
 	}
+	return &Problem{ErrCode: CodeNode, Detail: "cluster " + c.Name + " has no node " + shown(name), Fix: fix}
+}
+
+// meant says which word of a fixed list was probably meant, or what there is.
+func meant(word string, words []string) string {
+	if i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w, word) }); i >= 0 {
+		return "write " + words[i] + ": case counts"
+	}
+	all := "use one of " + strings.Join(words, ", ")
+	if like := explain.Closest(word, words); len(like) > 0 {
+		return "did you mean " + alternatives(like) + "? Otherwise " + all
+	}
+	return all
 }
 
 // commonName chooses the common name.
@@ -293,7 +304,7 @@ func (d *draft) parentDomain() string {
 func (d *draft) checkOthers() {
 	others := d.fields.Others
 	if len(others) > 0 && !d.fields.Multi {
-		d.wrong.add("leave other domains out, or set them as alternate host names of the node",
+		d.wrong.add("leave other domains out, or set them as alternate host names of the node: callsign subject set --node "+d.node.Name+" --alternate-host-name NAME",
 			"other domains are possible with --multi-server only")
 		return
 	}
@@ -304,7 +315,8 @@ func (d *draft) checkOthers() {
 	}
 	for _, name := range others {
 		if _, isIP := address(name); isIP {
-			d.wrong.add("set an IP address as alternate host name of node "+d.node.Name, "other domain %s is an IP address where only FQDNs are possible", shown(name))
+			d.wrong.add("set an IP address as alternate host name of node "+d.node.Name+": callsign subject set --node "+d.node.Name+" --alternate-host-name ADDRESS",
+				"other domain %s is an IP address where only FQDNs are possible", shown(name))
 			continue
 		}
 		why, fix := dnsNameFault(name)
@@ -400,7 +412,7 @@ func (d *draft) notes() {
 	if hasNames(d.purpose) && len(d.DNSNames)+len(d.IPAddresses) == 0 {
 		note(NoteNoNames, "there are no subject alternative names, not even %s: the CA may add names, and clients that read nothing else trust "+
 			"the certificate only then", d.node.FQDN)
-	} else if hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
+	} else if !d.selfSigned && hasNames(d.purpose) && (own || multi) && !slices.ContainsFunc(d.DNSNames, func(n string) bool { return strings.EqualFold(n, d.CommonName) }) {
 		note(NoteCommonName, "the common name %s is not among the subject alternative names: a certificate to which the CA adds it is refused at upload; "+
 			"for such a CA choose one of the names with --cn", d.CommonName)
 	}

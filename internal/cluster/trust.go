@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	"callsign/chain"
 	"callsign/internal/cluster/purpose"
@@ -14,7 +16,7 @@ import (
 type Dependents struct {
 	Trust    Trust
 	FileName string
-	// CopyOf is the certificate in service that it is a copy of, as PURPOSE@NODE; empty for none.
+	// CopyOf is the certificate in service that it is a copy of, as PURPOSE@NODE, or as "PURPOSE (multi-server)"; empty for none.
 	CopyOf string
 	// Breaks are identity certificates that have a path now and would have none without it, as PURPOSE@NODE.
 	Breaks []string
@@ -65,12 +67,19 @@ func (s *Service) trustNamed(ctx context.Context, r Reader, store, name string) 
 	if err != nil {
 		return nil, err
 	}
-	digits := hexDigits(name)
+	digits, decimal := hexDigits(name), decimalDigits(name)
 	fits := []func(*Trust) bool{
-		func(t *Trust) bool { return t.CommonName == name || fileName(t.CommonName, t.Serial) == name },
-		func(t *Trust) bool { return strings.EqualFold(t.CommonName, strings.TrimSuffix(name, ".pem")) },
+		func(t *Trust) bool {
+			return t.CommonName == name && name != "" || fileName(t.CommonName, t.Serial) == name
+		},
+		func(t *Trust) bool {
+			return t.CommonName != "" && strings.EqualFold(t.CommonName, strings.TrimSuffix(name, ".pem"))
+		},
 		func(t *Trust) bool {
 			return digits != "" && strings.EqualFold(strings.TrimLeft(t.Serial, "0"), strings.TrimLeft(digits, "0"))
+		},
+		func(t *Trust) bool {
+			return decimal != "" && strings.EqualFold(strings.TrimLeft(t.Serial, "0"), decimal)
 		},
 		func(t *Trust) bool { return len(digits) >= 8 && strings.HasPrefix(t.SHA256, digits) },
 	}
@@ -92,13 +101,23 @@ func (s *Service) trustNamed(ctx context.Context, r Reader, store, name string) 
 	return nil, &Problem{ErrCode: CodeNoCert, Detail: fmt.Sprintf("there is no certificate %q %s", name, where), Fix: "look for its name with: " + list}
 }
 
-// hexDigits is a serial number or fingerprint without colons and blanks, in lower case; empty for what is none.
+// hexDigits is a serial number or fingerprint without colons, blanks and 0x, in lower case; empty for what is none.
 func hexDigits(text string) string {
-	digits := strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(text))
+	digits := strings.TrimPrefix(strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(text)), "0x")
 	if digits == "" || strings.Trim(digits, "0123456789abcdef") != "" {
 		return ""
 	}
 	return digits
+}
+
+// decimalDigits is a decimal serial number in hexadecimal, as hexDigits; empty for what is none.
+func decimalDigits(text string) string {
+	const longest = 64 // of the 20 octets of RFC 5280 4.1.2.2 have 49
+	if len(text) > longest || text == "" || strings.Trim(text, "0123456789") != "" {
+		return ""
+	}
+	n, _ := new(big.Int).SetString(text, 10)
+	return n.Text(16)
 }
 
 // Dependents says what uses the certificates with a name, in a store or in all of them for "".
@@ -148,7 +167,8 @@ func (s *Service) dependents(ctx context.Context, r Reader, t *Trust) (*Dependen
 	}
 	for i := range all {
 		o := &all[i]
-		if o.SHA256 != t.SHA256 && o.IssuerKey == t.SubjectKey && (o.Authority == "" || t.KeyID == "" || o.Authority == t.KeyID) {
+		// One that signed itself depends on no other, even if another has its name and key.
+		if o.SHA256 != t.SHA256 && !o.SelfSigned && o.IssuerKey == t.SubjectKey && (o.Authority == "" || t.KeyID == "" || o.Authority == t.KeyID) {
 			d.Issued = append(d.Issued, o.Store+"/"+fileName(o.CommonName, o.Serial))
 		}
 	}
@@ -177,14 +197,19 @@ func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, 
 		id := &identities[i]
 		where := place(id.Purpose, id.Node)
 		if id.SHA256 == t.SHA256 {
-			d.CopyOf = where
+			if d.CopyOf = where; id.Multi {
+				d.CopyOf = place(id.Purpose, AllNodes)
+			}
+			continue
+		}
+		if id.SelfSigned {
 			continue
 		}
 		if chain.Parse(id.DER).NamesIssuer(c) {
 			d.Issued = append(d.Issued, where)
 		}
 		p, err := findPurpose(id.Purpose)
-		if err != nil || p.Trust != t.Store || id.SelfSigned {
+		if err != nil || p.Trust != t.Store || t.Node != AllNodes && t.Node != id.Node {
 			continue
 		}
 		with, err := s.verify(ctx, r, id, nil)
@@ -261,20 +286,21 @@ func (s *Service) DeleteTrust(ctx context.Context, store, node, name string, for
 
 // oneCertificate refuses a name that several certificates have. One certificate on several nodes is one.
 func oneCertificate(found []Trust, store, name string) error {
+	var names []string
+	seen := map[string]bool{}
 	for i := range found {
-		if found[i].SHA256 == found[0].SHA256 {
-			continue
-		}
-		var names []string
-		for j := range found {
-			names = append(names, fmt.Sprintf("%s (valid from %s, SHA256 %s)", found[j].CommonName, found[j].NotBefore.Format("2006-01-02"), found[j].SHA256[:16]))
-		}
-		return &Problem{
-			ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d certificates in %s are called %q: %s", len(found), store, name, strings.Join(names, "; ")),
-			Fix: "name one by its fingerprint: callsign trust delete " + store + " " + found[0].SHA256[:16],
+		if t := &found[i]; !seen[t.SHA256] {
+			seen[t.SHA256] = true
+			names = append(names, fmt.Sprintf("%s (valid from %s to %s, SHA256 %s)", t.CommonName, t.NotBefore.Format(time.DateOnly), t.NotAfter.Format(time.DateOnly), t.SHA256[:16]))
 		}
 	}
-	return nil
+	if len(names) < 2 {
+		return nil
+	}
+	return &Problem{
+		ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d certificates in %s are called %q: %s", len(names), store, name, strings.Join(names, "; ")),
+		Fix: "name one by its fingerprint, for example: callsign trust delete " + store + " " + found[0].SHA256[:16],
+	}
 }
 
 func deletable(d *Dependents, force bool) error {
@@ -309,6 +335,12 @@ func (s *Service) Export(ctx context.Context, store, node string) (certs []Trust
 		return err
 	})
 	certs = slices.DeleteFunc(certs, func(t Trust) bool { return t.Node != AllNodes && t.Node != n.Name })
+	seen := map[string]bool{}
+	certs = slices.DeleteFunc(certs, func(t Trust) bool { // there for every node and for this one
+		again := seen[t.SHA256]
+		seen[t.SHA256] = true
+		return again
+	})
 	slices.SortStableFunc(certs, func(a, b Trust) int { return strings.Compare(a.CommonName, b.CommonName) })
 	return certs, err
 }
@@ -363,10 +395,25 @@ func (s *Service) diffTrust(trust []Trust) []Difference {
 	}
 	for i := range all {
 		if !everywhere[all[i].Certificate+" "+all[i].SHA256] {
-			all[i].missing(s.Cluster.nodeNames())
+			all[i].missing(s.Cluster.nodesWithStore(all[i].Certificate))
 		}
 	}
 	return slices.DeleteFunc(all, complete)
+}
+
+// nodesWithStore are the nodes whose product has a trust store.
+func (c *Cluster) nodesWithStore(name string) []string {
+	st, ok := purpose.FindStore(name)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, n := range c.Ordered() {
+		if st.On(n.Product) {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // missing fills in the nodes that are missing.

@@ -196,7 +196,8 @@ func (r *rules) all() {
 	r.authorities()
 	r.accounts()
 	r.pairs()
-	if !c.ServesCAPF() && c.EST.Listen == "" {
+	// The commands on clusters need no listener.
+	if !c.ServesCAPF() && c.EST.Listen == "" && len(c.Cluster.Files) == 0 {
 		r.add("capf.listen", "and est.listen are both empty: there is nothing to serve", "set one of them")
 	}
 	if c.CAPF.Listen != "" && c.CAPF.Listen == c.EST.Listen && !TakesFreePort(c.EST.Listen) {

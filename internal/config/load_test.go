@@ -243,6 +243,10 @@ func TestProblems(t *testing.T) {
 			want: []string{`callsign.toml:2:9: capf.listen: and est.listen are both empty: there is nothing to serve`},
 		},
 		{
+			name: "clusters alone need no listener", text: "[capf]\nlisten=''\n[cluster]\nfiles=['lab.json']\ncsr_profile='9'\n",
+			want: []string{`callsign.toml:5:14: cluster.csr_profile: must be 15, 12.5 or 11 (got "9")`},
+		},
+		{
 			name: "not TOML", text: rest + "[log\nlevel = 1\n",
 			want: []string{"callsign.toml:7:5: is not TOML: expected '.' or ']' to end table name, but got '\\n' instead"},
 		},

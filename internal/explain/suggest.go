@@ -114,6 +114,28 @@ func wordsOf(text string, set map[string]bool) map[string]bool {
 	return set
 }
 
+// Closest returns the words that are spelt most like word, when one is like it at all; how capitals are written does not
+// matter. A word that begins with it is like it, too.
+func Closest(word string, words []string) []string {
+	const farthest = 2
+	word = strings.ToLower(word)
+	least, found := farthest+1, []string(nil)
+	for _, w := range words {
+		folded := strings.ToLower(w)
+		d := Distance(word, folded, farthest)
+		if len(word) > 2 && d > 0 && strings.HasPrefix(folded, word) {
+			d = 1
+		}
+		switch {
+		case d < least:
+			least, found = d, []string{w}
+		case d == least && d <= farthest:
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
 // Distance returns the number of single-byte edits, swaps of neighbours included, between a and b; anything over limit
 // counts as limit+1. It is how every "did you mean" of the program measures.
 func Distance(a, b string, limit int) int {

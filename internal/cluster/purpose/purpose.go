@@ -246,6 +246,16 @@ func FindStore(name string) (*Store, bool) {
 // IsStore reports whether a name is that of a trust store by its form, known or not.
 func IsStore(name string) bool { return strings.HasSuffix(name, trustSuffix) }
 
+// On reports whether nodes of a product have the store: those that have one of its purposes, and for a store that belongs to
+// no purpose those of the call manager.
+func (s *Store) On(product Product) bool {
+	of := slices.DeleteFunc(Identities(), func(p Identity) bool { return p.Trust != s.Name })
+	if len(of) == 0 {
+		return product == CUCM
+	}
+	return slices.ContainsFunc(of, func(p Identity) bool { return slices.Contains(p.Products, product) })
+}
+
 // Names returns the names of the purposes.
 func Names() []string {
 	var names []string

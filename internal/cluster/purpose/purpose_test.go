@@ -324,3 +324,17 @@ func TestCopies(t *testing.T) {
 		t.Error("the store is gone")
 	}
 }
+
+// TestStoresOfProducts: a store is where one of its purposes is.
+func TestStoresOfProducts(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct{ cucm, imp bool }{
+		"tomcat-trust": {true, true}, "ipsec-trust": {true, true}, "CAPF-trust": {true, false}, "CallManager-trust": {true, false},
+		"cup-trust": {false, true}, "Phone-trust": {true, false},
+	} {
+		s, ok := purpose.FindStore(name)
+		if !ok || s.On(purpose.CUCM) != want.cucm || s.On(purpose.IMP) != want.imp {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
