@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/cluster/upload"
 	"callsign/internal/explain"
 )
 
@@ -43,14 +44,19 @@ type Note struct {
 
 // The codes of notes. Those that checks of uploads have as well are the same.
 const (
-	NoteWeakKey    = "WEAK_KEY"                  // RSA below 2048 bits
-	NoteLongKey    = "RSA_OVER_2048_CALLMANAGER" // some phones do not take it
-	NoteNoNames    = "NO_NAMES"                  // no subject alternative names
-	NoteCommonName = "CN_NOT_IN_NAMES"           // a CA that adds it makes a certificate that is refused
-	NotePresence   = "PRESENCE_NODES"            // the certificate goes to IM and Presence nodes as well
-	NoteNotRunning = "TOMCAT_NOT_RUNNING"        // on nodes that the certificate has to be sent to
-	NoteFIPS       = "FIPS_KEY"                  // a shorter key than usual, because of FIPS mode
+	NoteWeakKey    = string(upload.WeakKey)     // RSA below 2048 bits
+	NoteLongKey    = string(upload.RSAOver2048) // some phones do not take it
+	NoteNoNames    = "NO_NAMES"                 // no subject alternative names
+	NoteCommonName = "CN_NOT_IN_NAMES"          // a CA that adds it makes a certificate that is refused
+	NotePresence   = "PRESENCE_NODES"           // the certificate goes to IM and Presence nodes as well
+	NoteNotRunning = "TOMCAT_NOT_RUNNING"       // on nodes that the certificate has to be sent to
+	NoteFIPS       = "FIPS_KEY"                 // a shorter key than usual, because of FIPS mode
 )
+
+// NoteCodes returns the codes of notes that checks of uploads do not have.
+func NoteCodes() []string {
+	return []string{NoteNoNames, NoteCommonName, NotePresence, NoteNotRunning, NoteFIPS}
+}
 
 // serviceTomcat takes a multi-server certificate from the node where it was uploaded.
 const serviceTomcat = "Cisco Tomcat"

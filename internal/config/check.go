@@ -169,10 +169,21 @@ func (r *rules) needs(reason string, keys ...string) {
 				if k.example != nil {
 					fix += fmt.Sprintf(", for example: %s = %s", k.name, k.exampleTOML())
 				}
+				if served := r.servedByDefault(reason); served != "" {
+					fix += "; " + served
+				}
 				r.add(name, "is missing: "+reason+" needs it", fix)
 			}
 		}
 	}
+}
+
+// servedByDefault says how to do without a key that is missing because phones are served where nobody said otherwise.
+func (r *rules) servedByDefault(reason string) string {
+	if _, set := r.c.origins["capf.listen"]; set || !strings.HasPrefix(reason, "capf.listen") && !strings.HasPrefix(reason, "capf.issuer") {
+		return ""
+	}
+	return `or, where no phones are served, set listen = "" in section [capf]`
 }
 
 // together reports the empty one of two keys that belong together.
