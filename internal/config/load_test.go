@@ -422,3 +422,25 @@ func TestADCSLogin(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutPhones: who never said that phones are served is told how not to.
+func TestWithoutPhones(t *testing.T) {
+	t.Parallel()
+	const how = `or, where no phones are served, set listen = "" in section [capf]`
+	for text, want := range map[string]bool{"[cluster]\nfiles=['lab.json']\n": true, "[capf]\nlisten='127.0.0.1:3804'\n": false} {
+		path := filepath.Join(t.TempDir(), "callsign.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.Load(path)
+		problems, ok := errors.AsType[config.Errors](err)
+		if !ok || len(problems) != 4 {
+			t.Fatalf("%v", err)
+		}
+		for _, p := range problems {
+			if got := strings.HasSuffix(p.Remedy(), how); got != want {
+				t.Errorf("%q: %s: %q", text, p.Key, p.Remedy())
+			}
+		}
+	}
+}
