@@ -198,7 +198,8 @@ requests that wait (CSR Only). The columns are those of the call manager, and: I
 in the trust store of the purpose; TWIN, how the certificate with the other kind of key was made, with WARN where one of both is
 self-signed and the other is not.
 
-Every filter has to fit. --where compares a column as the call manager's filter line does: ` + strings.Join(cluster.Columns(), ", ") + `
+Every filter has to fit. --where compares a column as the call manager's filter line does:
+` + strings.Join(cluster.Columns(), ", ") + `
 with ` + strings.Join(cluster.Operators(), ", ") + `, without regard to capitals.`,
 		Example: `  callsign cert list
   callsign cert list --usage identity --expires-within 30d
