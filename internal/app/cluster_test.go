@@ -73,7 +73,7 @@ func TestExposedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // of a test
+	defer r.Close()
 	if _, err := r.Cluster(&conf, ""); err != nil {
 		t.Error(err)
 	}

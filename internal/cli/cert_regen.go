@@ -100,7 +100,7 @@ func (f *newRequestFlags) regenerate(ctx context.Context, s *cluster.Service, fi
 	if k := plan.Template.Key; k.Type == purpose.RSA && k.Bits > 3072 && isTerminal(e.err) {
 		e.hint("making a key of %d bits\n", k.Bits)
 	}
-	made, err := s.RegeneratePlanned(ctx, plan)
+	made, err := s.Regenerate(ctx, plan)
 	if err != nil {
 		return err
 	}

@@ -273,7 +273,7 @@ service and its key stay as they are.`,
 					if err := e.confirm(yes, "delete this request and its private key? A certificate for it can then not be uploaded any more."); err != nil {
 						return err
 					}
-					if err := s.DropRequest(ctx, q); err != nil {
+					if err := s.DeleteRequest(ctx, q); err != nil {
 						return err
 					}
 				}

@@ -216,10 +216,11 @@ func newCreatedItem(s *cluster.Service, t *cluster.Template, replaces *cluster.R
 func (f *newRequestFlags) run(ctx context.Context, s *cluster.Service, fields cluster.Fields) error {
 	e := f.env
 	fields.Node = f.node
-	t, waiting, err := s.PrepareRequest(ctx, fields)
+	plan, err := s.PlanRequest(ctx, fields)
 	if err != nil {
 		return err
 	}
+	t, waiting := plan.Template, plan.Waiting
 	if f.dry {
 		item := newCreatedItem(s, t, waiting)
 		item.DryRun = true
@@ -243,7 +244,7 @@ func (f *newRequestFlags) run(ctx context.Context, s *cluster.Service, fields cl
 	if t.Key.Type == purpose.RSA && t.Key.Bits > 3072 && isTerminal(e.err) {
 		e.hint("making a key of %d bits\n", t.Key.Bits)
 	}
-	made, err := s.ReplaceRequest(ctx, fields, waiting)
+	made, err := s.CreateRequest(ctx, plan)
 	if err != nil {
 		return err
 	}

@@ -243,7 +243,7 @@ func (f *subjectFlags) run(ctx context.Context, s *cluster.Service) error {
 	}
 	made := plan.Regenerates
 	if !f.dry {
-		if made, err = s.SetSubjectPlanned(ctx, plan); err != nil {
+		if made, err = s.SetSubject(ctx, plan); err != nil {
 			return err
 		}
 	}

@@ -17,40 +17,35 @@ type Created struct {
 	Replaced *Request // that waited before; its key is gone
 }
 
-// CreateRequest makes a request and its key. One that waits for the same purpose and node is replaced. With dry the request is
-// made and not kept.
-func (s *Service) CreateRequest(ctx context.Context, f Fields, dry bool) (*Created, error) {
-	return s.createRequest(ctx, f, dry, nil)
+// RequestPlan is a request that would be made.
+type RequestPlan struct {
+	Template *Template
+	Waiting  *Request // that it replaces; nil for none
 }
 
-// PrepareRequest checks the fields of a request as CreateRequest does, and returns what would be made and the request that
-// waits for the same purpose and node, nil for none. No key is made.
-func (s *Service) PrepareRequest(ctx context.Context, f Fields) (*Template, *Request, error) {
-	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
-	if err != nil {
-		return nil, nil, err
-	}
-	all, err := s.Requests(ctx)
-	if i := slices.IndexFunc(all, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
-		return t, &all[i], nil
-	}
-	return t, nil, err
-}
-
-// ReplaceRequest is CreateRequest for somebody who was asked about the request that waits, nil for none: when another one
-// waits by now, that one stays (cluster.changed).
-func (s *Service) ReplaceRequest(ctx context.Context, f Fields, waiting *Request) (*Created, error) {
-	return s.createRequest(ctx, f, false, func(now *Request) bool {
-		return now == nil && waiting == nil || now != nil && waiting != nil && now.KeyHash == waiting.KeyHash
-	})
-}
-
-// createRequest makes a request when may allows that the one that waits is replaced; a nil may allows all.
-func (s *Service) createRequest(ctx context.Context, f Fields, dry bool, may func(*Request) bool) (*Created, error) {
+// PlanRequest checks the fields of a request and returns what would be made. No key is made.
+func (s *Service) PlanRequest(ctx context.Context, f Fields) (*RequestPlan, error) {
 	t, err := s.template(ctx, &f, nil, s.Cluster.Prepare)
 	if err != nil {
 		return nil, err
 	}
+	plan := &RequestPlan{Template: t}
+	all, err := s.Requests(ctx)
+	if i := slices.IndexFunc(all, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
+		plan.Waiting = &all[i]
+	}
+	return plan, err
+}
+
+// replaces reports whether the request that waits now, nil for none, is the one of the plan.
+func (p *RequestPlan) replaces(now *Request) bool {
+	return now == nil && p.Waiting == nil || now != nil && p.Waiting != nil && now.KeyHash == p.Waiting.KeyHash
+}
+
+// CreateRequest makes the request of a plan, and its key. When another request waits than when the plan was made, that one
+// stays (cluster.changed).
+func (s *Service) CreateRequest(ctx context.Context, plan *RequestPlan) (*Created, error) {
+	t := plan.Template
 	der, key, err := t.Request(s.rand())
 	if err != nil {
 		return nil, err
@@ -71,11 +66,8 @@ func (s *Service) createRequest(ctx context.Context, f Fields, dry bool, may fun
 		if i := slices.IndexFunc(waiting, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
 			out.Replaced, e.Before = &waiting[i], waiting[i].KeyHash
 		}
-		if may != nil && !may(out.Replaced) {
+		if !plan.replaces(out.Replaced) {
 			return nil, s.changed("the request of " + place(t.Purpose, t.Node) + " was made, replaced, deleted or answered by another command in between")
-		}
-		if dry {
-			return nil, nil //nolint:nilnil // nothing to change
 		}
 		return &Change{AddRequests: []NewRequest{{Request: out.Request, Key: pkcs8}}, Events: []Event{e}}, nil
 	})
@@ -121,27 +113,16 @@ type Regenerated struct {
 	subject *Subject // new settings that are kept with it
 }
 
-// Regenerate makes a self-signed certificate with a new key and puts it into service, also in the place of a CA-signed one. The
-// length of the key stays that of the certificate before, unless the fields say otherwise. With dry nothing is kept.
-func (s *Service) Regenerate(ctx context.Context, f Fields, dry bool) (*Regenerated, error) {
-	plan, err := s.planRegenerate(ctx, f, nil)
-	if err != nil {
-		return nil, err
-	}
-	return s.makeRegenerated(ctx, plan, dry, nil)
-}
-
-// PlanRegenerate checks the fields as Regenerate does, and returns what would be made and what that replaces. No key is made.
+// PlanRegenerate checks the fields of a self-signed certificate, and returns what would be made and what that replaces, also
+// a CA-signed certificate. The length of the key stays that of the certificate before, unless the fields say otherwise. No key is
+// made.
 func (s *Service) PlanRegenerate(ctx context.Context, f Fields) (*Regenerated, error) {
 	return s.planRegenerate(ctx, f, nil)
 }
 
-// RegeneratePlanned makes what PlanRegenerate returned, for somebody who was asked about what it replaces: when another
-// certificate is in service by now, that one stays (cluster.changed).
-func (s *Service) RegeneratePlanned(ctx context.Context, plan *Regenerated) (*Regenerated, error) {
-	return s.makeRegenerated(ctx, plan, false, func(now []Identity) bool {
-		return slices.EqualFunc(now, plan.Before, func(a, b Identity) bool { return a.Node == b.Node && a.SHA256 == b.SHA256 })
-	})
+// replaces reports whether what is in service now is what the plan said.
+func (p *Regenerated) replaces(now []Identity) bool {
+	return slices.EqualFunc(now, p.Before, func(a, b Identity) bool { return a.Node == b.Node && a.SHA256 == b.SHA256 })
 }
 
 func (s *Service) planRegenerate(ctx context.Context, f Fields, with *Subject) (*Regenerated, error) {
@@ -175,8 +156,9 @@ func (s *Service) planRegenerate(ctx context.Context, f Fields, with *Subject) (
 	})
 }
 
-// makeRegenerated makes the certificate of a plan when may, nil for always, allows that what is in service is replaced.
-func (s *Service) makeRegenerated(ctx context.Context, plan *Regenerated, dry bool, may func(now []Identity) bool) (*Regenerated, error) {
+// Regenerate makes the certificate of a plan with a new key, and puts it into service. When another certificate is in service
+// than when the plan was made, that one stays (cluster.changed).
+func (s *Service) Regenerate(ctx context.Context, plan *Regenerated) (*Regenerated, error) {
 	t := plan.Template
 	p, err := findPurpose(t.Purpose)
 	if err != nil {
@@ -207,10 +189,10 @@ func (s *Service) makeRegenerated(ctx context.Context, plan *Regenerated, dry bo
 			return nil, err
 		}
 		out.Before = inService(identities, p.Name, out.Nodes)
-		if may != nil && !may(out.Before) {
+		if !plan.replaces(out.Before) {
 			return nil, s.changed("the certificate of " + place(p.Name, t.Node) + " was replaced by another command in between")
 		}
-		if out.Recent, err = s.recent(ctx, r, p); err != nil || dry {
+		if out.Recent, err = s.recent(ctx, r, p); err != nil {
 			return nil, err
 		}
 		c := &Change{Install: []Install{{Identity: out.Identity, Nodes: out.Nodes, Key: pkcs8}}}
@@ -269,22 +251,6 @@ func (s *Service) Subject(ctx context.Context, node string) (subject Subject, se
 	return subject, set, err
 }
 
-// SetSubject changes the subject settings of a node. A self-signed tomcat certificate of the node is made again with them, and
-// returned; a CA-signed one stays as it is, and the next request has the new settings. With dry nothing is kept.
-func (s *Service) SetSubject(ctx context.Context, subject Subject, dry bool) (*Regenerated, error) {
-	plan, err := s.PlanSubject(ctx, subject)
-	if err != nil {
-		return nil, err
-	}
-	if plan.Regenerates != nil {
-		return s.makeRegenerated(ctx, plan.Regenerates, dry, nil)
-	}
-	if dry {
-		return nil, nil //nolint:nilnil // nothing is regenerated
-	}
-	return s.SetSubjectPlanned(ctx, plan)
-}
-
 // SubjectPlan is what new subject settings of a node would change.
 type SubjectPlan struct {
 	Before, After Subject
@@ -324,12 +290,11 @@ func (s *Service) PlanSubject(ctx context.Context, subject Subject) (*SubjectPla
 	return plan, err
 }
 
-// SetSubjectPlanned keeps the settings of PlanSubject, for somebody who was asked about what they replace, and returns the
-// certificate that it made: nil for none. When the settings or the tomcat certificate were changed in between, all stays as it is
-// (cluster.changed).
-func (s *Service) SetSubjectPlanned(ctx context.Context, plan *SubjectPlan) (*Regenerated, error) {
+// SetSubject keeps the settings of a plan, and returns the certificate that it made: nil for none. When the settings or the
+// tomcat certificate were changed in between, all stays as it is (cluster.changed).
+func (s *Service) SetSubject(ctx context.Context, plan *SubjectPlan) (*Regenerated, error) {
 	if plan.Regenerates != nil {
-		return s.RegeneratePlanned(ctx, plan.Regenerates)
+		return s.Regenerate(ctx, plan.Regenerates)
 	}
 	return nil, s.update(ctx, func(r Reader, _ int) (*Change, error) {
 		now, _, err := r.Subject(ctx, plan.After.Node)

@@ -17,32 +17,33 @@ func TestWhatWasShown(t *testing.T) {
 	w := testWorld(t)
 	ctx := context.Background()
 	f := cluster.Fields{Purpose: multiECDSA}
-	made, none, err := w.PrepareRequest(ctx, f)
-	if err != nil || none != nil || made.CommonName != "cucmpub-EC.lab.example.com" {
-		t.Fatalf("%+v, %+v, %v", made, none, err)
+	none := w.plan(f)
+	if none.Waiting != nil || none.Template.CommonName != "cucmpub-EC.lab.example.com" {
+		t.Fatalf("%+v", none)
 	}
 	first := w.create(f) // by somebody else, meanwhile
-	if _, err := w.ReplaceRequest(ctx, f, none); problemCode(err) != cluster.CodeChanged {
+	if _, err := w.CreateRequest(ctx, none); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("a request that nobody was shown was replaced: %v", err)
 	}
-	_, waiting, err := w.PrepareRequest(ctx, f)
-	if err != nil || waiting == nil || waiting.KeyHash != first.KeyHash {
-		t.Fatalf("%+v, %v", waiting, err)
+	one := w.plan(f)
+	if one.Waiting == nil || one.Waiting.KeyHash != first.KeyHash {
+		t.Fatalf("%+v", one)
 	}
-	second, err := w.ReplaceRequest(ctx, f, waiting)
+	second, err := w.CreateRequest(ctx, one)
 	if err != nil || second.Replaced == nil || second.Replaced.KeyHash != first.KeyHash {
 		t.Fatalf("%+v, %v", second, err)
 	}
-	if _, err := w.ReplaceRequest(ctx, f, waiting); problemCode(err) != cluster.CodeChanged {
+	if _, err := w.CreateRequest(ctx, one); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("the request after the one that was shown was replaced: %v", err)
 	}
-	if err := w.DropRequest(ctx, waiting); problemCode(err) != cluster.CodeChanged {
+	if err := w.DeleteRequest(ctx, one.Waiting); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("the request after the one that was shown was deleted: %v", err)
 	}
-	if err := w.DropRequest(ctx, &second.Request); err != nil {
+	two := w.plan(f)
+	if err := w.DeleteRequest(ctx, &second.Request); err != nil {
 		t.Error(err)
 	}
-	if _, err := w.ReplaceRequest(ctx, f, &second.Request); problemCode(err) != cluster.CodeChanged {
+	if _, err := w.CreateRequest(ctx, two); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("a request that was deleted meanwhile was replaced: %v", err)
 	}
 	if err := w.CheckKeys(ctx); err != nil {
@@ -60,10 +61,8 @@ func TestPlanSubject(t *testing.T) {
 	if err != nil || bare.InService != nil || bare.Regenerates != nil || bare.After.Node != "cucmpub" || bare.Before.Organization != "" {
 		t.Fatalf("%+v, %v", bare, err)
 	}
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}}, false); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.SetSubjectPlanned(ctx, bare); problemCode(err) != cluster.CodeChanged {
+	w.regen(cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}})
+	if _, err := w.SetSubject(ctx, bare); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("the certificate came after the plan: %v", err)
 	}
 	w.create(cluster.Fields{Purpose: multiECDSA, Node: "cucmsub"})
@@ -75,17 +74,17 @@ func TestPlanSubject(t *testing.T) {
 	if _, set, err := w.Subject(ctx, ""); set || err != nil {
 		t.Errorf("a plan set it: %v", err)
 	}
-	made, err := w.SetSubjectPlanned(ctx, plan)
+	made, err := w.SetSubject(ctx, plan)
 	if err != nil || made == nil || made.SHA256 == plan.InService.SHA256 {
 		t.Fatalf("%+v, %v", made, err)
 	}
-	if _, err := w.SetSubjectPlanned(ctx, plan); problemCode(err) != cluster.CodeChanged {
+	if _, err := w.SetSubject(ctx, plan); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("the certificate of the plan is not in service any more: %v", err)
 	}
 	// A CA-signed one stays, and so do settings that somebody else has changed.
 	p := pki()
 	w.put(cluster.Upload{Purpose: "tomcat-trust", File: file(p.root.x, p.issuing.x)}, upload.Accepted, "")
-	q, err := w.CreateRequest(ctx, cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}}, false)
+	q, err := w.CreateRequest(ctx, w.plan(cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +93,10 @@ func TestPlanSubject(t *testing.T) {
 	if err != nil || stays.Regenerates != nil || stays.InService == nil || stays.InService.SelfSigned || stays.Before.Organization != lab.Organization {
 		t.Fatalf("%+v, %v", stays, err)
 	}
-	if made, err := w.SetSubjectPlanned(ctx, stays); made != nil || err != nil {
+	if made, err := w.SetSubject(ctx, stays); made != nil || err != nil {
 		t.Errorf("%+v, %v", made, err)
 	}
-	if _, err := w.SetSubjectPlanned(ctx, stays); problemCode(err) != cluster.CodeChanged {
+	if _, err := w.SetSubject(ctx, stays); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("settings of another command were replaced: %v", err)
 	}
 }
@@ -123,9 +122,7 @@ func TestCopyOfAll(t *testing.T) {
 	w := testWorld(t)
 	w.Policy.SameName = upload.ByKeyID
 	ctx := context.Background()
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: multiECDSA, Multi: true}, false); err != nil {
-		t.Fatal(err)
-	}
+	w.regen(cluster.Fields{Purpose: multiECDSA, Multi: true})
 	found, err := w.Dependents(ctx, "tomcat-trust", "cucmpub-EC-ms.lab.example.com")
 	if err != nil || len(found) != 1 || found[0].CopyOf != "tomcat-ECDSA (multi-server)" || len(found[0].Issued) != 0 {
 		t.Errorf("%+v, %v", found, err)

@@ -139,7 +139,7 @@ func (h *history) request() {
 func (h *history) deleteRequest() {
 	h.tick()
 	at := h.waiting()
-	if _, err := h.DeleteRequest(context.Background(), at.Purpose, at.Node, at.Node == cluster.AllNodes); err != nil {
+	if err := h.DeleteRequest(context.Background(), &h.requests[at].Request); err != nil {
 		h.Fatal(err)
 	}
 	h.former = append(h.former, h.requests[at])
@@ -306,12 +306,7 @@ func (h *history) race() {
 func (h *history) regenerate() {
 	h.tick()
 	at := h.place()
-	r, err := h.Regenerate(context.Background(), cluster.Fields{
-		Purpose: at.Purpose, Node: at.Node, Multi: at.Node == cluster.AllNodes, Key: cluster.KeySpec{Bits: 256},
-	}, false)
-	if err != nil {
-		h.Fatal(err)
-	}
+	r := h.regen(cluster.Fields{Purpose: at.Purpose, Node: at.Node, Multi: at.Node == cluster.AllNodes, Key: cluster.KeySpec{Bits: 256}})
 	x, err := x509.ParseCertificate(r.DER)
 	if err != nil {
 		h.Fatal(err)

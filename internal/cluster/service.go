@@ -226,18 +226,9 @@ func place(purposeName, node string) string {
 	return purposeName + "@" + node
 }
 
-// DeleteRequest deletes a request and its key. It returns what it was.
-func (s *Service) DeleteRequest(ctx context.Context, purposeName, node string, multi bool) (*Request, error) {
-	q, err := s.Request(ctx, purposeName, node, multi)
-	if err != nil {
-		return nil, err
-	}
-	return q, s.DropRequest(ctx, q)
-}
-
-// DropRequest deletes a request and its key when it still is the one that waits: one that took its place stays
+// DeleteRequest deletes a request and its key when it still is the one that waits: one that took its place stays
 // (cluster.changed).
-func (s *Service) DropRequest(ctx context.Context, q *Request) error {
+func (s *Service) DeleteRequest(ctx context.Context, q *Request) error {
 	return s.update(ctx, func(r Reader, _ int) (*Change, error) {
 		now, err := r.Requests(ctx)
 		if err != nil {

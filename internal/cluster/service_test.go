@@ -74,9 +74,9 @@ func TestMultiServer(t *testing.T) {
 		t.Errorf("cause %s", c)
 	}
 	// One node gets its own: the others keep the shared one.
-	r, err := w.Regenerate(ctx, cluster.Fields{Purpose: multiECDSA, Node: "cucmsub"}, false)
-	if err != nil || len(r.Before) != 1 || r.KeyBits != 256 {
-		t.Fatalf("%+v %v", r, err)
+	r := w.regen(cluster.Fields{Purpose: multiECDSA, Node: "cucmsub"})
+	if len(r.Before) != 1 || r.KeyBits != 256 {
+		t.Fatalf("%+v", r)
 	}
 	rows = w.list(cluster.Query{Usage: cluster.IdentityUsage})
 	if len(rows) != 2 || rows[0].Distribution != cluster.MultiServer || rows[1].Node != "cucmsub" || rows[1].Type != cluster.TypeSelfSigned {
@@ -148,20 +148,15 @@ func TestCAPFAndItsLSCs(t *testing.T) {
 	w := testWorld(t)
 	ctx := context.Background()
 	key := cluster.KeySpec{Type: purpose.RSA, Bits: 1024} // quick; nobody trusts it
-	old, err := w.Regenerate(ctx, cluster.Fields{Purpose: "CAPF", CommonName: "CAPF-1a2b3c4d", Key: key}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := w.regen(cluster.Fields{Purpose: "CAPF", CommonName: "CAPF-1a2b3c4d", Key: key})
 	w.clock = w.clock.Add(time.Hour)
-	if _, err = w.Regenerate(ctx, cluster.Fields{Purpose: "CAPF", CommonName: "CAPF-55667788", Key: key}, false); err != nil {
-		t.Fatal(err)
-	}
+	w.regen(cluster.Fields{Purpose: "CAPF", CommonName: "CAPF-55667788", Key: key})
 	for _, store := range []string{"CAPF-trust", "CallManager-trust"} {
 		if diff := cmp.Diff([]string{"CAPF-1a2b3c4d", "CAPF-55667788"}, w.trustNames(store)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", store, diff)
 		}
 	}
-	if _, err = w.DeleteTrust(ctx, "CallManager-trust", "", "CAPF-55667788", true, false); problemCode(err) != cluster.CodeOwn {
+	if _, err := w.DeleteTrust(ctx, "CallManager-trust", "", "CAPF-55667788", true, false); problemCode(err) != cluster.CodeOwn {
 		t.Errorf("in service: %v", err)
 	}
 	// 118 phones by the description, 3 by the records here.
@@ -171,7 +166,7 @@ func TestCAPFAndItsLSCs(t *testing.T) {
 		}
 		return 0, nil
 	}
-	if _, err = w.DeleteTrust(ctx, "CallManager-trust", "", "CAPF-1a2b3c4d", false, false); problemCode(err) != cluster.CodeInUse {
+	if _, err := w.DeleteTrust(ctx, "CallManager-trust", "", "CAPF-1a2b3c4d", false, false); problemCode(err) != cluster.CodeInUse {
 		t.Errorf("with LSCs: %v", err)
 	}
 	all, err := w.Dependents(ctx, "", "CAPF-1a2b3c4d")
@@ -302,9 +297,7 @@ func TestNeverTogether(t *testing.T) {
 	t.Parallel()
 	w := testWorld(t)
 	ctx := context.Background()
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: "CallManager-ECDSA", Key: cluster.KeySpec{Bits: 256}}, false); err != nil {
-		t.Fatal(err)
-	}
+	w.regen(cluster.Fields{Purpose: "CallManager-ECDSA", Key: cluster.KeySpec{Bits: 256}})
 	for _, c := range []struct {
 		purpose string
 		after   time.Duration
@@ -317,16 +310,14 @@ func TestNeverTogether(t *testing.T) {
 		{"TVS", 25 * time.Hour, nil},
 	} {
 		w.clock = epoch.Add(c.after)
-		r, err := w.Regenerate(ctx, cluster.Fields{Purpose: c.purpose, Key: cluster.KeySpec{Bits: bitsOf(c.purpose)}}, true)
+		r, err := w.PlanRegenerate(ctx, cluster.Fields{Purpose: c.purpose, Key: cluster.KeySpec{Bits: bitsOf(c.purpose)}})
 		if err != nil || !slices.Equal(r.Recent, c.want) {
 			t.Errorf("%s after %s: %v %v, want %v", c.purpose, c.after, r.Recent, err, c.want)
 		}
 	}
 	w.clock = epoch.Add(time.Hour)
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: "TVS", Key: cluster.KeySpec{Bits: 1024}}, false); err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Regenerate(ctx, cluster.Fields{Purpose: "CallManager-ECDSA", Key: cluster.KeySpec{Bits: 256}}, true)
+	w.regen(cluster.Fields{Purpose: "TVS", Key: cluster.KeySpec{Bits: 1024}})
+	r, err := w.PlanRegenerate(ctx, cluster.Fields{Purpose: "CallManager-ECDSA", Key: cluster.KeySpec{Bits: 256}})
 	if err != nil || !slices.Equal(r.Recent, []string{"TVS"}) {
 		t.Errorf("%v %v", r, err)
 	}
@@ -345,16 +336,21 @@ func TestSubjectSettings(t *testing.T) {
 	w := testWorld(t)
 	ctx := context.Background()
 	lab := cluster.Subject{Organization: "Example Voice Lab", Locality: "Lab City", State: "Lab State", Country: "US", Units: []string{"Voice"}, AlternateHostNames: []string{"192.0.2.10"}}
-	if r, err := w.SetSubject(ctx, lab, true); r != nil || err != nil {
-		t.Errorf("dry without a certificate: %v %v", r, err)
+	plan := func(s cluster.Subject) *cluster.SubjectPlan {
+		p, err := w.PlanSubject(ctx, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if plan(lab).Regenerates != nil {
+		t.Error("there is nothing to regenerate")
 	}
 	if _, set, _ := w.Subject(ctx, ""); set {
-		t.Error("a dry run set it")
+		t.Error("a plan set it")
 	}
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}}, false); err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.SetSubject(ctx, lab, false)
+	w.regen(cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}})
+	r, err := w.SetSubject(ctx, plan(lab))
 	if err != nil || r == nil || !strings.Contains(r.Subject, "OU=Voice") || r.KeyBits != 1024 || len(r.Before) != 1 {
 		t.Fatalf("%+v %v", r, err)
 	}
@@ -371,10 +367,10 @@ func TestSubjectSettings(t *testing.T) {
 	if s := c.Template.Subject(); !strings.Contains(s, "Example Voice Lab") || !strings.Contains(s, "Voice") || len(c.Template.IPAddresses) != 1 {
 		t.Errorf("%s %v", s, c.Template.IPAddresses)
 	}
-	if _, err := w.SetSubject(ctx, cluster.Subject{Country: "USA"}, false); problemCode(err) != cluster.CodeField {
+	if _, err := w.PlanSubject(ctx, cluster.Subject{Country: "USA"}); problemCode(err) != cluster.CodeField {
 		t.Errorf("%v", err)
 	}
-	if _, err := w.SetSubject(ctx, cluster.Subject{Node: "nowhere"}, false); problemCode(err) != cluster.CodeNode {
+	if _, err := w.PlanSubject(ctx, cluster.Subject{Node: "nowhere"}); problemCode(err) != cluster.CodeNode {
 		t.Errorf("%v", err)
 	}
 }
@@ -382,15 +378,12 @@ func TestSubjectSettings(t *testing.T) {
 func TestListQueries(t *testing.T) {
 	t.Parallel()
 	w := testWorld(t)
-	ctx := context.Background()
 	p := pki()
 	w.put(cluster.Upload{Purpose: "tomcat-trust", File: file(p.root.x, p.issuing.x)}, upload.Accepted, "")
 	c := w.create(cluster.Fields{Purpose: multiECDSA})
 	w.put(cluster.Upload{Purpose: multiECDSA, File: file(p.issuing.sign(t, c.DER, w.clock, func(x *x509.Certificate) { x.NotAfter = w.clock.AddDate(0, 0, 20) }))}, upload.Accepted, "")
 	w.create(cluster.Fields{Purpose: multiECDSA, Node: "cucmsub"})
-	if _, err := w.Regenerate(ctx, cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}}, false); err != nil {
-		t.Fatal(err)
-	}
+	w.regen(cluster.Fields{Purpose: "tomcat", Key: cluster.KeySpec{Bits: 1024}})
 	days := func(n int) *cluster.Threshold { return &cluster.Threshold{Before: time.Duration(n) * 24 * time.Hour} }
 	where := func(text string) cluster.Query {
 		c, err := cluster.ParseCriterion(text)
@@ -518,7 +511,7 @@ func TestTwoUploadsAtOnce(t *testing.T) {
 	}
 	// Somebody who never stops.
 	slow.Store = busy{w.Service.Store}
-	if _, err := slow.CreateRequest(ctx, cluster.Fields{Purpose: multiECDSA}, false); problemCode(err) != cluster.CodeChanged {
+	if _, err := slow.CreateRequest(ctx, w.plan(cluster.Fields{Purpose: multiECDSA})); problemCode(err) != cluster.CodeChanged {
 		t.Errorf("%v", err)
 	}
 }
@@ -559,16 +552,13 @@ func TestRequestsOfNodes(t *testing.T) {
 	if _, err := w.Request(ctx, multiECDSA, "", false); err == nil {
 		t.Error("one of two was picked")
 	}
-	if _, err := w.DeleteRequest(ctx, multiECDSA, "cucmsub.lab.example.com", false); err != nil {
+	if q, err := w.Request(ctx, multiECDSA, "cucmsub.lab.example.com", false); err != nil || w.DeleteRequest(ctx, q) != nil {
 		t.Error(err)
 	}
-	if _, err := w.DeleteRequest(ctx, "Tomcat", "", false); problemCode(err) != cluster.CodePurpose {
+	if _, err := w.Request(ctx, "Tomcat", "", false); problemCode(err) != cluster.CodePurpose {
 		t.Errorf("%v", err)
 	}
-	dry, err := w.CreateRequest(ctx, cluster.Fields{Purpose: "CallManager-ECDSA"}, true)
-	if err != nil || len(dry.DER) == 0 {
-		t.Error(err)
-	}
+	w.plan(cluster.Fields{Purpose: "CallManager-ECDSA"}) // keeps nothing
 	if all, err := w.Requests(ctx); err != nil || len(all) != 1 {
 		t.Errorf("%d %v", len(all), err)
 	}

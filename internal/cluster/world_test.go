@@ -250,11 +250,35 @@ func problemCode(err error) string {
 func (w *world) create(f cluster.Fields) *cluster.Created {
 	w.t.Helper()
 	f.Key.Bits = 256
-	c, err := w.CreateRequest(context.Background(), f, false)
+	c, err := w.CreateRequest(context.Background(), w.plan(f))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return c
+}
+
+// plan plans a request.
+func (w *world) plan(f cluster.Fields) *cluster.RequestPlan {
+	w.t.Helper()
+	plan, err := w.PlanRequest(context.Background(), f)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return plan
+}
+
+// regen makes a self-signed certificate.
+func (w *world) regen(f cluster.Fields) *cluster.Regenerated {
+	w.t.Helper()
+	plan, err := w.PlanRegenerate(context.Background(), f)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := w.Regenerate(context.Background(), plan)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
 }
 
 // put uploads a file and expects a verdict.
