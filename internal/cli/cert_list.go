@@ -191,6 +191,7 @@ func (e *env) certList() *cobra.Command {
 	f := &clusterFlags{env: e}
 	var filter rowFilter
 	var limit int
+	var short bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the certificates of a cluster: in service, in trust stores, and requests that wait", Args: noArgs,
 		Long: `List the certificates of a cluster in the order of the purposes, then of the trust stores: those in service, those in trust stores, and the
@@ -204,7 +205,8 @@ with ` + strings.Join(cluster.Operators(), ", ") + `, without regard to capitals
 		Example: `  callsign cert list
   callsign cert list --usage identity --expires-within 30d
   callsign cert list --purpose tomcat-trust --where "issued by contains Lab" --json
-  callsign cert list --broken`,
+  callsign cert list --broken
+  callsign cert list --short --node cucmpub`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return usage(fmt.Errorf("--limit %d: use 0 for all or a positive number", limit))
@@ -226,8 +228,14 @@ with ` + strings.Join(cluster.Operators(), ", ") + `, without regard to capitals
 				if e.json {
 					return e.printRows(rows, total, judgedNow(s))
 				}
-				if total == 0 {
+				switch {
+				case total == 0:
 					return f.nothingListed(ctx, s)
+				case short:
+					for i := range rows {
+						fmt.Fprintln(e.out, visible(rows[i].Answer()))
+					}
+					return nil
 				}
 				if err := e.rowTable(rows, judgedNow(s)); err != nil {
 					return err
@@ -242,6 +250,7 @@ with ` + strings.Join(cluster.Operators(), ", ") + `, without regard to capitals
 	f.choose(cmd, "only what is on the node with this host `name`")
 	f.judgedAt(cmd)
 	filter.register(cmd)
+	cmd.Flags().BoolVar(&short, "short", false, "print a line for each, as show cert list on a node does")
 	cmd.Flags().IntVar(&limit, "limit", 0, "show at most so `many` (0: all)")
 	return exits(cmd, exitOK, exitFailed, exitUsage)
 }

@@ -167,6 +167,7 @@ func (e *env) printRegenerated(s *cluster.Service, g *cluster.Regenerated, store
 		if err != nil {
 			return err
 		}
+		r.line("", 0, cluster.AnswerRegenerated(t.Purpose))
 		r.line("", 0, "regenerated: "+where)
 		r.certificate(newCertItem("", x, at), at)
 		r.before(in, g.Before, at)

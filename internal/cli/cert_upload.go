@@ -283,6 +283,11 @@ func (u *certUpload) print(out *cluster.Outcome, c *cluster.Cluster, at time.Tim
 		return
 	}
 	r := e.newReport()
+	if u.stored(out) {
+		for line := range strings.Lines(cluster.AnswerImported(out.Purpose, out.Leaf != nil)) {
+			r.line("", 0, strings.TrimSpace(line))
+		}
+	}
 	r.line("", 0, u.headline(out))
 	if out.Leaf != nil {
 		r.path(out.Path, at)

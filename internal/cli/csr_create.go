@@ -281,6 +281,7 @@ func (f *newRequestFlags) made(s *cluster.Service, made *cluster.Created) error 
 			r.out = io.Discard
 		}
 	}
+	r.line("", 0, cluster.AnswerGenerated(q.Purpose))
 	r.created(s, made.Template, &item)
 	e.warnNotes(made.Template)
 	if made.Replaced != nil {
