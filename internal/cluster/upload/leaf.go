@@ -110,13 +110,14 @@ func sameKey(c *chain.Certificate, r *x509.CertificateRequest) bool {
 	return bytes.Equal(c.X509().RawSubjectPublicKeyInfo, r.RawSubjectPublicKeyInfo)
 }
 
-// selfSigned reports whether a certificate is signed with its own key. Where the algorithm cannot be checked its names decide.
+// selfSigned reports whether a certificate is signed with its own key. Where that cannot be checked, because of the algorithm or
+// of an RSA key that crypto/rsa does not work with, its names decide.
 func selfSigned(c *chain.Certificate) bool {
 	x := c.X509()
 	if !c.ClaimsSelfSigned() {
 		return false
 	}
-	if weakHash(x.SignatureAlgorithm) {
+	if weakHash(x.SignatureAlgorithm) || x.PublicKeyAlgorithm == x509.RSA && rsaBits(x) < MinRSABits {
 		return true
 	}
 	return x.CheckSignature(x.SignatureAlgorithm, x.RawTBSCertificate, x.Signature) == nil
@@ -141,15 +142,22 @@ func (d *judgement) dates(c *chain.Certificate) {
 
 // wildcards is check 13.
 func (d *judgement) wildcards(c *chain.Certificate) {
+	if name := wildcard(c); name != "" {
+		d.refuse(13, Wildcard, "Certificates with a wildcard entry are not supported: "+name).
+			value("certificate", c.Subject()).value("name", name).
+			fix("have a certificate issued that names each server; a multi-server request does: callsign csr create PURPOSE --multi-server")
+	}
+}
+
+// wildcard returns the first name of a certificate that is a wildcard; empty for none.
+func wildcard(c *chain.Certificate) string {
 	x := c.X509()
 	for _, name := range slices.Concat(commonNames(x), x.DNSNames, x.EmailAddresses, uris(x)) {
 		if strings.Contains(name, "*") {
-			d.refuse(13, Wildcard, "Certificates with a wildcard entry are not supported: "+name).
-				value("certificate", c.Subject()).value("name", name).
-				fix("have a certificate issued that names each server; a multi-server request does: callsign csr create PURPOSE --multi-server")
-			return
+			return name
 		}
 	}
+	return ""
 }
 
 func commonNames(x *x509.Certificate) []string {

@@ -28,7 +28,11 @@ const (
 	kindURI       = 6
 	kindIP        = 7
 	kindID        = 8
+	malformed     = -1
 )
+
+// hasParts are the kinds whose encoding is constructed.
+var hasParts = map[int]bool{kindOther: true, kindX400: true, kindDirectory: true, kindEDI: true}
 
 // generalName is a name of a subjectAltName in a form in which equal names are equal values. Names of different kinds never are.
 type generalName struct {
@@ -84,7 +88,13 @@ func parseNames(der []byte) ([]generalName, error) {
 		if tag&0xc0 != 0x80 {
 			return nil, fmt.Errorf("a name in subjectAltName has the tag 0x%02x", byte(tag))
 		}
-		names = append(names, newGeneralName(int(tag&0x1f), value, whole))
+		kind, constructed := int(tag&0x1f), tag&0x20 != 0
+		if constructed != hasParts[kind] {
+			// Nobody reads such a name: it is equal to none but itself.
+			names = append(names, generalName{malformed, string(whole), fmt.Sprintf("malformed name:%x", []byte(whole))})
+			continue
+		}
+		names = append(names, newGeneralName(kind, value, whole))
 	}
 	return names, nil
 }
@@ -119,12 +129,13 @@ var kindNames = map[int]string{kindOther: "other name", kindX400: "X.400 address
 
 // lower folds ASCII only: a name on the wire is ASCII, and what is not is compared as it is.
 func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
 		}
-		return r
-	}, s)
+	}
+	return string(b)
 }
 
 // foldURI folds scheme and host (RFC 5280 7.4).

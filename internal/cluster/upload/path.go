@@ -33,12 +33,16 @@ func (d *judgement) path(after []*chain.Certificate) {
 	}
 }
 
+// verify looks for a path in a store. The certificate itself does not count when it is in there, as trust stores may hold any
+// certificate: one that has the same name as subject and issuer would vouch for itself, whoever signed it.
 func (d *judgement) verify(store []*chain.Certificate) *chain.Result {
+	leaf := d.result.Leaf
+	store = slices.DeleteFunc(slices.Clone(store), func(c *chain.Certificate) bool { return bytes.Equal(c.Raw(), leaf.Raw()) })
 	v := chain.Verifier{
 		Anchors: chain.NewStore(store...).Named(d.identity.Trust), Usage: chain.Any, MinRSABits: MinRSABits,
 		Now: func() time.Time { return d.At },
 	}
-	return v.Verify([]*chain.Certificate{d.result.Leaf}, "")
+	return v.Verify([]*chain.Certificate{leaf}, "")
 }
 
 // pathFaults turns the faults of a path into reasons. Those of the certificate itself that earlier checks look at are left to them.
@@ -65,12 +69,20 @@ func (d *judgement) pathFault(r *chain.Result, f *chain.Fault) {
 			d.notInTrust(r, f)
 		}
 	case chain.UnknownCriticalExtension:
+		number := numberPath
+		if leaf {
+			number = numberCritical
+		}
 		if !leaf || !d.has(UnknownCritical) {
-			d.unknownCritical(numberPath, f.Actual).value("certificate", f.Subject)
+			d.unknownCritical(number, f.Actual).value("certificate", f.Subject)
 		}
 	case chain.WeakSignature:
+		number := numberPath
+		if leaf {
+			number = numberSignatureHash
+		}
 		if c := at(r, f.Depth); c != nil && (!leaf || !d.has(WeakSignature)) {
-			d.weakSignature(numberPath, c, f.Actual)
+			d.weakSignature(number, c, f.Actual)
 		}
 	case chain.Malformed:
 		if leaf {

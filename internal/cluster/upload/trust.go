@@ -13,7 +13,7 @@ import (
 func (d *judgement) trustUpload() {
 	after := slices.Clone(d.Trust)
 	replaced := false
-	for _, c := range d.file.Certificates {
+	for _, c := range d.byStart() {
 		before := len(d.result.Reasons)
 		d.dates(c)
 		d.wildcards(c)
@@ -53,7 +53,7 @@ func (d *judgement) trustUpload() {
 // then in it.
 func (d *judgement) chainOfFile() []*chain.Certificate {
 	after := slices.Clone(d.Trust)
-	for _, c := range d.file.Certificates {
+	for _, c := range d.byStart() {
 		if c == d.result.Leaf || contains(after, c) {
 			continue
 		}
@@ -70,6 +70,9 @@ func (d *judgement) chainOfFile() []*chain.Certificate {
 		case x.NotBefore.After(d.At.Add(ahead)):
 			leave("it is not valid before " + stamp(x.NotBefore))
 			continue
+		case wildcard(c) != "":
+			leave("it has the wildcard entry " + wildcard(c))
+			continue
 		case newer != nil:
 			leave("the store has a certificate of the same name that starts at the same time or later, " + stamp(newer.X509().NotBefore))
 			continue
@@ -84,6 +87,14 @@ func (d *judgement) chainOfFile() []*chain.Certificate {
 	d.result.Add = slices.DeleteFunc(d.result.Add, func(c *chain.Certificate) bool { return !contains(after, c) })
 	d.result.Remove = slices.DeleteFunc(d.result.Remove, func(c *chain.Certificate) bool { return !contains(d.Trust, c) })
 	return after
+}
+
+// byStart are the certificates of the file, the one that starts first before the others: of several with one name the newest is
+// to stay, in whatever order they come.
+func (d *judgement) byStart() []*chain.Certificate {
+	return slices.SortedStableFunc(slices.Values(d.file.Certificates), func(a, b *chain.Certificate) int {
+		return a.X509().NotBefore.Compare(b.X509().NotBefore)
+	})
 }
 
 // sameName looks for certificates of the same name: older ones, which c replaces, and one that c does not replace because it
@@ -131,11 +142,15 @@ func nameOf(c *chain.Certificate) string {
 
 func (d *judgement) older(c, stored *chain.Certificate) {
 	name, x := nameOf(stored), stored.X509()
-	d.refuse(numberTrust, TrustOlder, fmt.Sprintf(
+	r := d.refuse(numberTrust, TrustOlder, fmt.Sprintf(
 		"Not replaced: the certificate in %s with common name %s has the same or a later start date (%s); delete it first", d.Purpose, name, stamp(x.NotBefore))).
 		value("stored_serial", chain.SerialText(x.SerialNumber)).value("stored_from", stamp(x.NotBefore)).
-		value("uploaded_serial", chain.SerialText(c.X509().SerialNumber)).value("uploaded_from", stamp(c.X509().NotBefore)).
-		cause("the file is an older certificate of the same CA", "the CA was renewed under the same name, and the clock of one of both was wrong").
+		value("uploaded_serial", chain.SerialText(c.X509().SerialNumber)).value("uploaded_from", stamp(c.X509().NotBefore))
+	if !contains(d.Trust, stored) {
+		r.cause("both certificates are in the file, and start at the same time").fix("leave one of both in the file", `to keep both CAs of one name, set same_name = "keyid" in [cluster]`)
+		return
+	}
+	r.cause("the file is an older certificate of the same CA", "the CA was renewed under the same name, and the clock of one of both was wrong").
 		fix("keep the one that is there, if it is the newer one",
 			"see what depends on the stored one: callsign trust deps "+quote(name), "then delete it and upload again: callsign trust delete "+d.Purpose+" "+quote(name),
 			`to keep both CAs of one name, set same_name = "keyid" in [cluster]`)

@@ -1,0 +1,147 @@
+package upload_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"callsign/chain"
+	"callsign/internal/cluster/upload"
+)
+
+var hostileAt = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// issuer is a CA, or what takes itself for one.
+type issuer struct {
+	x   *x509.Certificate
+	key crypto.Signer
+}
+
+func ecKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// issue makes a certificate, valid around hostileAt unless the template says when.
+func (i *issuer) issue(t testing.TB, c *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SerialNumber = serial
+	if c.NotBefore.IsZero() {
+		c.NotBefore = hostileAt.AddDate(-1, 0, 0)
+	}
+	c.NotAfter = hostileAt.AddDate(2, 0, 0)
+	der, err := x509.CreateCertificate(rand.Reader, c, i.x, public, i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// root makes a self-signed CA certificate.
+func root(t testing.TB, name string, from time.Time) *issuer {
+	t.Helper()
+	key := ecKey(t)
+	c := &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, NotBefore: from, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	self := &issuer{c, key}
+	return &issuer{self.issue(t, c, key.Public()), key}
+}
+
+func requestFor(t testing.TB, key crypto.Signer, name string) *x509.CertificateRequest {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func fileOf(certs ...*x509.Certificate) *upload.File {
+	var der []byte
+	for _, c := range certs {
+		der = append(der, c.Raw...)
+	}
+	return upload.Read(der)
+}
+
+// TestLeafIsNoAnchor: a trust store takes any certificate without a look at its signature. One whose subject is its issuer is
+// not its own root for that.
+func TestLeafIsNoAnchor(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.com"
+	key := ecKey(t)
+	forger := &issuer{&x509.Certificate{Subject: pkix.Name{CommonName: name}}, ecKey(t)}
+	leaf := forger.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, key.Public())
+	j := &upload.Judge{
+		Purpose: "tomcat-ECDSA", Request: requestFor(t, key, name), Trust: []*chain.Certificate{chain.Of(leaf)}, At: hostileAt,
+	}
+	if r := j.Judge(fileOf(leaf)); r.Verdict != upload.Rejected || r.Code != upload.CANotInTrust {
+		t.Errorf("%s %s, want %s %s", r.Verdict, r.Code, upload.Rejected, upload.CANotInTrust)
+	}
+}
+
+// TestNewestOfFileStays: of several CAs of one name in a file the newest is stored, whatever their order.
+func TestNewestOfFileStays(t *testing.T) {
+	t.Parallel()
+	older, newer, twin := root(t, "CA", hostileAt.AddDate(-2, 0, 0)), root(t, "CA", hostileAt.AddDate(-1, 0, 0)), root(t, "CA", hostileAt.AddDate(-1, 0, 0))
+	for _, certs := range [][]*x509.Certificate{{older.x, newer.x}, {newer.x, older.x}} {
+		r := (&upload.Judge{Purpose: "tomcat-trust", At: hostileAt}).Judge(fileOf(certs...))
+		if r.Verdict != upload.Accepted || len(r.Add) != 1 || !slices.Equal(r.Add[0].Raw(), newer.x.Raw) {
+			t.Errorf("%s %s, adds %d", r.Verdict, r.Message, len(r.Add))
+		}
+	}
+	r := (&upload.Judge{Purpose: "tomcat-trust", At: hostileAt}).Judge(fileOf(newer.x, twin.x))
+	if r.Code != upload.TrustOlder || r.Reasons[0].Fixes[0] != "leave one of both in the file" {
+		t.Errorf("%s, %+v", r.Code, r.Reasons)
+	}
+}
+
+// TestWildcardInChain: what comes along with a certificate follows the rules of the store.
+func TestWildcardInChain(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.com"
+	key := ecKey(t)
+	good, wild := root(t, "CA", time.Time{}), root(t, "*.example.com", time.Time{})
+	leaf := good.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, key.Public())
+	r := (&upload.Judge{Purpose: "tomcat-ECDSA", Request: requestFor(t, key, name), At: hostileAt}).Judge(fileOf(leaf, good.x, wild.x))
+	if diff := cmp.Diff([]string{"CHAIN_NOT_STORED", "KU_ABSENT", "EKU_ABSENT"}, warnings(r)); r.Verdict != upload.Accepted || len(r.Add) != 1 || diff != "" {
+		t.Errorf("%s %s, adds %d, warnings %s", r.Verdict, r.Message, len(r.Add), diff)
+	}
+}
+
+// TestMalformedName: a name in an encoding that nobody reads is not the name of the request.
+func TestMalformedName(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.com"
+	r := exchange(t, []asn1.RawValue{{Class: 2, Tag: 2, Bytes: []byte(name)}}, []asn1.RawValue{{Class: 2, Tag: 2, IsCompound: true, Bytes: []byte(name)}})
+	if r.Code != upload.CSRSANMismatch {
+		t.Errorf("%s, want %s", r.Code, upload.CSRSANMismatch)
+	}
+}
