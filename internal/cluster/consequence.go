@@ -56,7 +56,8 @@ func (c *Cluster) Changed(p *purpose.Identity, m purpose.Mode, nodes []string) C
 			out.Steps = append(out.Steps, c.restarts(&r, nodes)...)
 		}
 	}
-	if p.PhonesReset {
+	// The first of two resets is in the steps, and no cluster makes the second by itself.
+	if p.PhonesReset && !slices.Contains(p.After, secondReset) {
 		note := "reset all phones, and wait until they are registered"
 		if c.PhoneInteraction == "" || c.PhoneInteraction == "automatic" {
 			note = "phones are reset by the cluster itself (Phone Interaction on Certificate Update is automatic); wait until they are registered"
@@ -143,6 +144,9 @@ func (c *Cluster) precondition(name string) string {
 	}
 }
 
+// secondReset is what follows when phones were reset once before services are restarted.
+const secondReset = "second-phones-reset"
+
 // followUp is what is to be done afterwards.
 func (c *Cluster) followUp(name string) string {
 	switch name {
@@ -165,7 +169,7 @@ func (c *Cluster) followUp(name string) string {
 		return "have new LSCs issued to all phones: callsign phone set NAME --operation install"
 	case "oauth-peers":
 		return "regenerate the keys on Expressway and Unity Connection as well"
-	case "second-phones-reset":
+	case secondReset:
 		return "reset all phones a second time, and wait until they are registered"
 	case "sso-reprovision":
 		if !c.SSO {

@@ -108,7 +108,7 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	if err != nil {
 		return nil, err
 	}
-	identities, err := r.Identities(ctx)
+	identities, err := s.identities(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	if err := s.context(ctx, r, judge, p, to, requests, identities); err != nil {
 		return nil, err
 	}
-	rows, err := relevantRows(ctx, r, p.Trust, to.nodes[0], u.File.Certificates...)
+	rows, err := namesakeRows(ctx, r, p.Trust, to.nodes[0], u.File.Certificates...)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	id := Identity{Purpose: p.Name, Multi: to.multi, DER: x.Raw, Record: NewRecord(x), Description: "Certificate Signed by " + issuerName(x)}
 	plan.change = &Change{Install: []Install{{Identity: id, Nodes: to.nodes, From: &Place{p.Name, to.request.Node}}}}
 	plan.change.Events = append(plan.change.Events, installed(ActionUploaded, out.Before, &id, to.nodes)...)
-	s.storeTrust(plan.change, p.Trust, AllNodes, "", out.Result, rows)
+	s.storeTrust(plan.change, p.Trust, storeNode(p.Trust, to.nodes[0]), "", out.Result, rows)
 	if err := s.rootOfCAPF(ctx, r, p, out); err != nil {
 		return nil, err
 	}
@@ -194,15 +194,18 @@ func (s *Service) target(p *purpose.Identity, u *Upload, requests []Request) (*t
 		}))
 	}
 	if i < 0 {
-		n, err := s.NodeNamed(u.Node)
-		if err != nil {
+		n, err := s.Cluster.nodeOf(&Fields{Node: u.Node}, p)
+		if err == nil {
+			return &target{nodes: []string{n.Name}}, nil
+		}
+		if n, err = s.NodeNamed(u.Node); err != nil {
 			return nil, err
 		}
 		return &target{nodes: []string{n.Name}, notHere: s.notHere(p, n)}, nil
 	}
 	q := &requests[i]
 	if q.Node != AllNodes {
-		return &target{nodes: []string{q.Node}, request: q}, nil
+		return &target{nodes: []string{q.Node}, request: q, notHere: s.placeGone(p, q.Node)}, nil
 	}
 	t := &target{multi: true, request: q}
 	for _, n := range s.Cluster.NodesWith(p) {
@@ -324,6 +327,14 @@ func issuerName(x *x509.Certificate) string {
 	return x.Issuer.String()
 }
 
+// storeNode is where the certificates of a trust store are that come in on a node: on every node, if the store is replicated.
+func storeNode(store, node string) string {
+	if st, ok := purpose.FindStore(store); ok && !st.Replicated {
+		return node
+	}
+	return AllNodes
+}
+
 // storeTrust adds to a change what a file does to a trust store. Copies of certificates in service are not taken away by a file:
 // they go when what they are copies of goes.
 func (s *Service) storeTrust(c *Change, store, node, description string, result *upload.Result, rows []Trust) {
@@ -364,6 +375,16 @@ func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Id
 	if !id.Multi {
 		of = nodes[0]
 	}
+	identities, err := s.identities(ctx, r)
+	if err != nil {
+		return err
+	}
+	// A multi-server certificate that was replaced on one node may serve others still.
+	serves := func(sum string) bool {
+		return slices.ContainsFunc(identities, func(o Identity) bool {
+			return o.Purpose == p.Name && o.SHA256 == sum && !slices.Contains(nodes, o.Node)
+		})
+	}
 	for _, store := range stores {
 		rows, err := r.TrustCopies(ctx, store, p.Name)
 		if err != nil {
@@ -371,7 +392,7 @@ func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Id
 		}
 		for i := range rows {
 			t := &rows[i]
-			if !p.CA && t.SHA256 != id.SHA256 && (id.Multi || t.OfNode == of) {
+			if !p.CA && t.SHA256 != id.SHA256 && !serves(t.SHA256) {
 				c.DropTrust = append(c.DropTrust, TrustPlace{store, t.Node, t.SHA256})
 			}
 		}
@@ -394,33 +415,18 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	if err != nil {
 		return nil, err
 	}
-	node := AllNodes
+	node := storeNode(st.Name, n.Name)
 	switch {
 	case st.PublisherOnly && n.Role != Publisher:
 		judge.Context.NotHere = st.Name + " is changed on the publisher only, which is " + s.Cluster.Publisher().Name
 	case !st.Replicated && !st.On(n.Product):
 		judge.Context.NotHere = fmt.Sprintf("%s is not on %s, whose product is %s", st.Name, n.Name, n.Product)
 	case !st.Replicated:
-		node, out.Nodes = n.Name, []string{n.Name}
+		out.Nodes = []string{n.Name}
 	}
-	rows, err := relevantRows(ctx, r, st.Name, n.Name, u.File.Certificates...)
+	rows, err := namesakeRows(ctx, r, st.Name, n.Name, u.File.Certificates...)
 	if err != nil {
 		return nil, err
-	}
-	for _, c := range u.File.Certificates {
-		cn := c.X509().Subject.CommonName
-		if cn == "" {
-			continue
-		}
-		named, err := r.TrustByCommonName(ctx, st.Name, cn)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range named {
-			if (t.Node == AllNodes || t.Node == node) && !slices.ContainsFunc(rows, func(o Trust) bool { return o.SHA256 == t.SHA256 }) {
-				rows = append(rows, t)
-			}
-		}
 	}
 	// A copy of a certificate in service is no older one of what is uploaded.
 	rows = slices.DeleteFunc(rows, func(t Trust) bool {

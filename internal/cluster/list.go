@@ -300,7 +300,7 @@ func (q *Query) fits(r *Row, now time.Time) bool {
 
 // identityRows are the certificates in service and the requests.
 func (s *Service) identityRows(ctx context.Context, r Reader) ([]Row, error) {
-	identities, err := r.Identities(ctx)
+	identities, err := s.identities(ctx, r)
 	if err != nil {
 		return nil, err
 	}

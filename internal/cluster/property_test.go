@@ -24,9 +24,9 @@ type entry struct{ store, node, sha256 string }
 
 // held is what the model knows of a trust certificate.
 type held struct {
-	x          *x509.Certificate
-	system     bool
-	of, ofNode string
+	x      *x509.Certificate
+	system bool
+	of     string
 }
 
 // history is a random life of a cluster, beside a model of what has to be in the store.
@@ -211,11 +211,21 @@ func (h *history) install(at cluster.Place, x *x509.Certificate) {
 		h.identities[to], h.multi[to] = sum, at.Node == cluster.AllNodes
 	}
 	for e, t := range h.trust {
-		if t.system && t.of == at.Purpose && (at.Node == cluster.AllNodes || t.ofNode == at.Node) {
+		if t.system && t.of == at.Purpose && !h.serves(at.Purpose, e.sha256) {
 			delete(h.trust, e)
 		}
 	}
-	h.store1(storeOf(at.Purpose), cluster.AllNodes, held{x: x, system: true, of: at.Purpose, ofNode: at.Node})
+	h.store1(storeOf(at.Purpose), cluster.AllNodes, held{x: x, system: true, of: at.Purpose})
+}
+
+// serves reports whether a certificate is in service on any node.
+func (h *history) serves(name, sum string) bool {
+	for at, have := range h.identities {
+		if at.Purpose == name && have == sum {
+			return true
+		}
+	}
+	return false
 }
 
 // uploadForeign brings what has to be refused.

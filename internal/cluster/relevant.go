@@ -70,6 +70,37 @@ func relevantRows(ctx context.Context, r Reader, store, node string, certs ...*c
 	return found, nil
 }
 
+// namesakeRows returns what relevantRows does, and those with the common name of one of the certificates.
+func namesakeRows(ctx context.Context, r Reader, store, node string, certs ...*chain.Certificate) ([]Trust, error) {
+	rows, err := relevantRows(ctx, r, store, node, certs...)
+	if err != nil || store == "" {
+		return rows, err
+	}
+	seen := map[string]bool{}
+	for i := range rows {
+		seen[rows[i].SHA256] = true
+	}
+	asked := map[string]bool{}
+	for _, c := range certs {
+		name := FoldName(c.X509().Subject.CommonName)
+		if asked[name] {
+			continue
+		}
+		asked[name] = true
+		named, err := r.TrustByCommonName(ctx, store, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range named {
+			if (t.Node == AllNodes || t.Node == node) && !seen[t.SHA256] {
+				seen[t.SHA256] = true
+				rows = append(rows, t)
+			}
+		}
+	}
+	return rows, nil
+}
+
 // parse reads the request, which this program made.
 func (q *Request) parse() (*x509.CertificateRequest, error) {
 	x, err := x509.ParseCertificateRequest(q.DER)

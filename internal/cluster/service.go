@@ -142,6 +142,26 @@ func (s *Service) notHere(p *purpose.Identity, n *Node) string {
 	}
 }
 
+// placeGone says why a purpose is not on a node of this name; empty when it is.
+func (s *Service) placeGone(p *purpose.Identity, name string) string {
+	n, ok := s.Cluster.Node(name)
+	if !ok {
+		return "the cluster " + s.Cluster.Name + " has no node " + name + " any more"
+	}
+	return s.notHere(p, n)
+}
+
+// identities returns the certificates in service in the places that the description has. Those of a node that was taken out of
+// it, or of a purpose that the node does not have any more, are nobody's to renew; they stay in the store, and count again when
+// their place is back.
+func (s *Service) identities(ctx context.Context, r Reader) ([]Identity, error) {
+	all, err := r.Identities(ctx)
+	return slices.DeleteFunc(all, func(id Identity) bool {
+		p, ok := purpose.Find(id.Purpose)
+		return !ok || s.placeGone(p, id.Node) != ""
+	}), err
+}
+
 // Requests returns the requests that wait.
 func (s *Service) Requests(ctx context.Context) (requests []Request, err error) {
 	err = s.Store.View(ctx, s.Cluster.Name, func(r Reader) error {
@@ -174,6 +194,8 @@ func (s *Service) Request(ctx context.Context, purposeName, node string, multi b
 			ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d requests of %s wait: %s", len(all), p.Name, strings.Join(placesOf(all), ", ")),
 			Fix: "choose one with " + alternatives(choices(all)),
 		}
+	case slices.ContainsFunc(all, func(q Request) bool { return q.Node == node }):
+		// Also of a node that is not in the description any more.
 	default:
 		n, err := s.NodeNamed(node)
 		if err != nil {

@@ -154,7 +154,7 @@ func (s *Service) dependents(ctx context.Context, r Reader, t *Trust) (*Dependen
 	}
 	d := &Dependents{Trust: *t, FileName: fileName(t.CommonName, t.Serial)}
 	c := chain.Parse(t.DER)
-	identities, err := r.Identities(ctx)
+	identities, err := s.identities(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +364,7 @@ func (s *Service) Diff(ctx context.Context) (all []Difference, err error) {
 		if err != nil {
 			return err
 		}
-		identities, err := r.Identities(ctx)
+		identities, err := s.identities(ctx, r)
 		if err != nil {
 			return err
 		}

@@ -293,3 +293,18 @@ func (w *world) put(u cluster.Upload, want upload.Verdict, code upload.Code) *cl
 	}
 	return o
 }
+
+// selfSignedAs makes a self-signed certificate of a template.
+func selfSignedAs(t failer, c *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	c.RawSubject, c.Raw = nil, nil
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
