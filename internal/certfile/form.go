@@ -55,6 +55,8 @@ func (p *parser) structure(der []byte) bool {
 		p.pkcs12(der)
 	case isEncryptedKey(der):
 		p.encryptedKey(place{})
+	case p.options.CertificatesOnly && isKey(der):
+		p.addKey(place{}, nil, nil)
 	case len(der) > MaxKeyBytes:
 		return false
 	default:
@@ -65,6 +67,15 @@ func (p *parser) structure(der []byte) bool {
 		p.addKey(place{}, key, problem)
 	}
 	return true
+}
+
+// isKey reports whether der has the outer structure of a private key of any kind, known or not: a PrivateKeyInfo (RFC 5208 section
+// 5) or an ECPrivateKey (RFC 5915 section 3).
+func isKey(der []byte) bool {
+	in := cryptobyte.String(der)
+	var fields cryptobyte.String
+	return in.ReadASN1(&fields, cbasn1.SEQUENCE) && in.Empty() && fields.SkipASN1(cbasn1.INTEGER) &&
+		fields.SkipOptionalASN1(cbasn1.SEQUENCE) && fields.SkipASN1(cbasn1.OCTET_STRING)
 }
 
 // isSigned reports whether der has the outer structure that certificates, requests and revocation lists share: a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 
 	"callsign/chain"
@@ -51,7 +52,7 @@ func Read(data []byte) *File {
 		return slices.ContainsFunc(contents.Objects, func(o certfile.Object) bool { return o.Kind == k })
 	}
 	// The text is looked at as well: a key that is cut off is still a key that somebody sent.
-	if has(certfile.PrivateKey) || bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+	if has(certfile.PrivateKey) || namesKey(data) {
 		return refused(2, PrivateKeyInFile, "The file contains a private key; upload the certificate only").
 			caused("the file was made for a web server, with certificate and key together").
 			fixed("remove the key from the file; it was neither stored nor logged",
@@ -83,6 +84,19 @@ func Read(data []byte) *File {
 		}
 	}
 	return f
+}
+
+// beginning is the first line of a block as it is written by hand, by other tools, and after what editors do to it.
+var beginning = regexp.MustCompile(`(?i)-{2,} ?BEGIN [^\r\n]{0,64}`)
+
+// namesKey reports whether a line in a text begins a key that is not a public one.
+func namesKey(data []byte) bool {
+	text := bytes.ReplaceAll(data, []byte{0}, nil) // UTF-16 as well
+	defer clear(text)
+	return slices.ContainsFunc(beginning.FindAll(text, -1), func(line []byte) bool {
+		line = bytes.ToUpper(line)
+		return bytes.Contains(line, []byte("KEY")) && !bytes.Contains(line, []byte("PUBLIC"))
+	})
 }
 
 // words is an error of certfile without what is said elsewhere.

@@ -164,6 +164,14 @@ func TestHostileFiles(t *testing.T) {
 		"key that is cut off":                      {slices.Concat(good, key[:len(key)/2]), upload.PrivateKeyInFile},
 		"key that is damaged":                      {slices.Concat(good, block("RSA PRIVATE KEY", []byte("nothing"))), upload.PrivateKeyInFile},
 		"encrypted key":                            {slices.Concat(good, block("ENCRYPTED PRIVATE KEY", []byte("nothing"))), upload.PrivateKeyInFile},
+		"key with a label in lower case":           {slices.Concat(good, block("Private Key", keyDER.Bytes)), upload.PrivateKeyInFile},
+		"key with a label of its own":              {slices.Concat(good, block("KEY", keyDER.Bytes)), upload.PrivateKeyInFile},
+		"key with a label in one word":             {slices.Concat(good, block("RSA-PRIVATE-KEY", keyDER.Bytes)), upload.PrivateKeyInFile},
+		"key with fewer hyphens":                   {slices.Concat(good, bytes.ReplaceAll(key, []byte("-----"), []byte("----"))), upload.PrivateKeyInFile},
+		"key that is cut off, in UTF-16":           {utf16(slices.Concat(good, key[:len(key)/2])), upload.PrivateKeyInFile},
+		"key of a kind that is not known":          {[]byte{0x30, 14, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x71, 4, 2, 1, 1}, upload.PrivateKeyInFile},
+		"public key beside the certificate":        {slices.Concat(good, block("PUBLIC KEY", []byte{0x30, 0})), ""},
+		"words on private keys":                    {slices.Concat([]byte("The private key stays on the server.\n"), good), ""},
 		"request beside a certificate":             {slices.Concat(csr, good), ""},
 		"request in DER":                           {read(t, "csr/pub-tomcat.der"), upload.IsRequest},
 		"text around":                              {slices.Concat([]byte("Your certificate:\r\n"), good, []byte("\nRegards\n")), ""},
@@ -192,6 +200,15 @@ func TestHostileFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// utf16 is text as some editors save it.
+func utf16(ascii []byte) []byte {
+	out := []byte{0xff, 0xfe}
+	for _, c := range ascii {
+		out = append(out, c, 0)
+	}
+	return out
 }
 
 // manyCertificates are self-signed and have one key.
