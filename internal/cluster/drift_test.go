@@ -180,3 +180,36 @@ func TestTwoResets(t *testing.T) {
 		}
 	}
 }
+
+// TestManyNamesakes: the path of a certificate is found in a store with more CAs of one name than anybody should have.
+func TestManyNamesakes(t *testing.T) {
+	t.Parallel()
+	p, w := pki(), testWorld(t)
+	w.Policy.SameName = upload.ByKeyID
+	template := *p.issuing.x
+	template.AuthorityKeyId = nil
+	c := &cluster.Change{}
+	for i := range 1100 {
+		template.SubjectKeyId = []byte{1, byte(i), byte(i >> 8)}
+		x := selfSignedAs(t, &template, p.issuing.key)
+		c.AddTrust = append(c.AddTrust, cluster.Trust{Store: "tomcat-trust", DER: x.Raw, Record: cluster.NewRecord(x), Origin: cluster.Uploaded})
+	}
+	if err := w.Service.Store.Apply(t.Context(), w.Cluster.Name, c); err != nil {
+		t.Fatal(err)
+	}
+	q := w.create(cluster.Fields{Purpose: "tomcat-ECDSA"})
+	leaf := p.issuing.sign(t, q.DER, epoch, nil)
+	w.put(cluster.Upload{Purpose: "tomcat-trust", File: file(p.root.x, p.issuing.x)}, upload.Accepted, "")
+	w.put(cluster.Upload{Purpose: "tomcat-ECDSA", File: file(leaf)}, upload.Accepted, "")
+	all, err := w.Dependents(t.Context(), "tomcat-trust", "Test Issuing CA")
+	if err != nil || len(all) != 1101 {
+		t.Errorf("%d, %v", len(all), err)
+	}
+	breaks := 0
+	for i := range all {
+		breaks += len(all[i].Breaks)
+	}
+	if breaks != 1 {
+		t.Errorf("%d of them break the certificate, want 1", breaks)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	"callsign/chain"
 	"callsign/internal/cluster/upload"
@@ -12,10 +13,11 @@ import (
 // pathRSABits is the least RSA key of a path, as for uploads.
 const pathRSABits = upload.MinRSABits
 
-// How far a trust store is searched for issuers. A path of the engine has at most chain.MaxPathLength certificates.
+// How a trust store is searched for issuers. A path of the engine has at most chain.MaxPathLength certificates. How many have one of
+// the names has no bound but the store: without one of them a path might be called broken that is not.
 const (
-	maxSteps    = chain.MaxPathLength
-	maxRelevant = 1000 // certificates with one of the names
+	maxSteps = chain.MaxPathLength
+	maxKeys  = 1000 // names in one query
 )
 
 // relevant returns the certificates of a trust store that have to do with some certificates: those with their subjects, and
@@ -51,20 +53,22 @@ func relevantRows(ctx context.Context, r Reader, store, node string, certs ...*c
 	}
 	var found []Trust
 	seen := map[string]bool{}
-	for step := 0; step < maxSteps && len(next) > 0 && len(found) < maxRelevant; step++ {
-		keys := next
+	for step := 0; step < maxSteps && len(next) > 0; step++ {
+		all := next
 		next = nil
-		rows, err := r.TrustBySubject(ctx, store, keys...)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range rows {
-			if t.Node != AllNodes && t.Node != node || seen[t.SHA256] {
-				continue
+		for keys := range slices.Chunk(all, maxKeys) {
+			rows, err := r.TrustBySubject(ctx, store, keys...)
+			if err != nil {
+				return nil, err
 			}
-			seen[t.SHA256] = true
-			found = append(found, t)
-			ask(t.IssuerKey)
+			for _, t := range rows {
+				if t.Node != AllNodes && t.Node != node || seen[t.SHA256] {
+					continue
+				}
+				seen[t.SHA256] = true
+				found = append(found, t)
+				ask(t.IssuerKey)
+			}
 		}
 	}
 	return found, nil

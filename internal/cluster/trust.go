@@ -132,8 +132,12 @@ func (s *Service) Dependents(ctx context.Context, store, name string) (all []Dep
 		if err != nil {
 			return err
 		}
+		w, err := s.wholeStore(ctx, r)
+		if err != nil {
+			return err
+		}
 		for i := range found {
-			d, err := s.dependents(ctx, r, &found[i])
+			d, err := s.dependents(ctx, r, w, &found[i])
 			if err != nil {
 				return err
 			}
@@ -144,29 +148,50 @@ func (s *Service) Dependents(ctx context.Context, store, name string) (all []Dep
 	return all, err
 }
 
-func (s *Service) dependents(ctx context.Context, r Reader, t *Trust) (*Dependents, error) {
-	whole, err := r.TrustByFingerprint(ctx, t.SHA256)
+// whole is what a certificate can have to do with, read once for several of them.
+type whole struct {
+	identities []Identity
+	trust      []Trust
+	paths      map[int]*chain.Result // of identities, by their index
+}
+
+func (s *Service) wholeStore(ctx context.Context, r Reader) (*whole, error) {
+	w := &whole{paths: map[int]*chain.Result{}}
+	var err error
+	if w.identities, err = s.identities(ctx, r); err != nil {
+		return nil, err
+	}
+	w.trust, err = r.TrustList(ctx, "")
+	return w, err
+}
+
+// path judges the path of an identity certificate, once.
+func (w *whole) path(ctx context.Context, s *Service, r Reader, i int) (*chain.Result, error) {
+	if known, ok := w.paths[i]; ok {
+		return known, nil
+	}
+	result, err := s.verify(ctx, r, &w.identities[i], nil)
+	if err == nil {
+		w.paths[i] = result
+	}
+	return result, err
+}
+
+func (s *Service) dependents(ctx context.Context, r Reader, w *whole, t *Trust) (*Dependents, error) {
+	same, err := r.TrustByFingerprint(ctx, t.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(whole, func(o Trust) bool { return o.Store == t.Store && o.Node == t.Node }); i >= 0 {
-		t = &whole[i]
+	if i := slices.IndexFunc(same, func(o Trust) bool { return o.Store == t.Store && o.Node == t.Node }); i >= 0 {
+		t = &same[i]
 	}
 	d := &Dependents{Trust: *t, FileName: fileName(t.CommonName, t.Serial)}
 	c := chain.Parse(t.DER)
-	identities, err := s.identities(ctx, r)
-	if err != nil {
+	if err := s.identitiesBelow(ctx, r, d, c, w); err != nil {
 		return nil, err
 	}
-	if err := s.identitiesBelow(ctx, r, d, c, identities); err != nil {
-		return nil, err
-	}
-	all, err := r.TrustList(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	for i := range all {
-		o := &all[i]
+	for i := range w.trust {
+		o := &w.trust[i]
 		// One that signed itself depends on no other, even if another has its name and key.
 		if o.SHA256 != t.SHA256 && !o.SelfSigned && o.IssuerKey == t.SubjectKey && (o.Authority == "" || t.KeyID == "" || o.Authority == t.KeyID) {
 			d.Issued = append(d.Issued, o.Store+"/"+fileName(o.CommonName, o.Serial))
@@ -191,10 +216,10 @@ func (s *Service) dependents(ctx context.Context, r Reader, t *Trust) (*Dependen
 }
 
 // identitiesBelow finds the certificates in service that a trust certificate is a copy or an issuer of.
-func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, c *chain.Certificate, identities []Identity) error {
+func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, c *chain.Certificate, w *whole) error {
 	t := &d.Trust
-	for i := range identities {
-		id := &identities[i]
+	for i := range w.identities {
+		id := &w.identities[i]
 		where := place(id.Purpose, id.Node)
 		if id.SHA256 == t.SHA256 {
 			if d.CopyOf = where; id.Multi {
@@ -212,7 +237,7 @@ func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, 
 		if err != nil || p.Trust != t.Store || t.Node != AllNodes && t.Node != id.Node {
 			continue
 		}
-		with, err := s.verify(ctx, r, id, nil)
+		with, err := w.path(ctx, s, r, i)
 		if err != nil {
 			return err
 		}
@@ -262,9 +287,13 @@ func (s *Service) DeleteTrust(ctx context.Context, store, node, name string, for
 		if err := oneCertificate(found, store, name); err != nil {
 			return nil, err
 		}
+		w, err := s.wholeStore(ctx, r)
+		if err != nil {
+			return nil, err
+		}
 		c := &Change{}
 		for i := range found {
-			d, err := s.dependents(ctx, r, &found[i])
+			d, err := s.dependents(ctx, r, w, &found[i])
 			if err != nil {
 				return nil, err
 			}
