@@ -1,6 +1,8 @@
 package cluster_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -211,5 +213,38 @@ func TestManyNamesakes(t *testing.T) {
 	}
 	if breaks != 1 {
 		t.Errorf("%d of them break the certificate, want 1", breaks)
+	}
+}
+
+// TestPublisherOnly: a store that is changed on the publisher only cannot be changed on others.
+func TestPublisherOnly(t *testing.T) {
+	t.Parallel()
+	p, w := pki(), testWorld(t)
+	const store = "Phone-Edge-trust"
+	w.put(cluster.Upload{Purpose: store, Node: "cucmsub", File: file(p.root.x)}, upload.Rejected, upload.BadPurpose)
+	w.put(cluster.Upload{Purpose: store, File: file(p.root.x)}, upload.Accepted, "")
+	if _, err := w.DeleteTrust(t.Context(), store, "cucmsub", "Test Root CA", false, false); problemCode(err) != cluster.CodeNotHere {
+		t.Errorf("%v, want %s", err, cluster.CodeNotHere)
+	}
+	if _, err := w.DeleteTrust(t.Context(), store, "cucmpub", "Test Root CA", false, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnreadableTrust: a certificate that does not parse any more, after an update of the parser say, is in nobody's way.
+func TestUnreadableTrust(t *testing.T) {
+	t.Parallel()
+	p, w := pki(), testWorld(t)
+	broken := cluster.Trust{Store: "tomcat-trust", DER: []byte("no certificate"), Record: cluster.NewRecord(p.issuing.x), Origin: cluster.Uploaded}
+	sum := sha256.Sum256(broken.DER)
+	broken.SHA256 = hex.EncodeToString(sum[:])
+	if err := w.Service.Store.Apply(t.Context(), w.Cluster.Name, &cluster.Change{AddTrust: []cluster.Trust{broken}}); err != nil {
+		t.Fatal(err)
+	}
+	w.put(cluster.Upload{Purpose: "tomcat-trust", File: file(p.root.x, p.issuing.x)}, upload.Accepted, "")
+	q := w.create(cluster.Fields{Purpose: "tomcat-ECDSA"})
+	w.put(cluster.Upload{Purpose: "tomcat-ECDSA", File: file(p.issuing.sign(t, q.DER, epoch, nil))}, upload.Accepted, "")
+	if _, err := w.DeleteTrust(t.Context(), "tomcat-trust", "", broken.SHA256, false, false); err != nil {
+		t.Error(err)
 	}
 }

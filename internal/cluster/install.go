@@ -129,9 +129,7 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	if err != nil {
 		return nil, err
 	}
-	for i := range rows {
-		judge.Trust = append(judge.Trust, chain.Parse(rows[i].DER))
-	}
+	judge.Trust = certificates(rows)
 	out.Result, out.Nodes, out.Multi = judge.Judge(u.File), to.nodes, to.multi
 	plan := &uploadPlan{uploaded: out, stamp: stampOf(to, identities, p.Name)}
 	if out.Verdict == upload.Rejected {
@@ -432,9 +430,7 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	rows = slices.DeleteFunc(rows, func(t Trust) bool {
 		return t.Origin == System && !slices.ContainsFunc(u.File.Certificates, func(c *chain.Certificate) bool { return c.SHA256() == t.SHA256 })
 	})
-	for i := range rows {
-		judge.Trust = append(judge.Trust, chain.Parse(rows[i].DER))
-	}
+	judge.Trust = certificates(rows)
 	out.Result = judge.Judge(u.File)
 	plan := &uploadPlan{uploaded: out, change: &Change{}}
 	if out.Verdict == upload.Accepted || out.Verdict == upload.Replacing {

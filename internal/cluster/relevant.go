@@ -28,11 +28,18 @@ func relevant(ctx context.Context, r Reader, store, node string, certs ...*chain
 	if err != nil {
 		return nil, err
 	}
+	return certificates(rows), nil
+}
+
+// certificates returns those that parse: all did when they were stored, but parsers grow stricter.
+func certificates(rows []Trust) []*chain.Certificate {
 	found := make([]*chain.Certificate, 0, len(rows))
 	for i := range rows {
-		found = append(found, chain.Parse(rows[i].DER))
+		if c := chain.Parse(rows[i].DER); c.X509() != nil {
+			found = append(found, c)
+		}
 	}
-	return found, nil
+	return found
 }
 
 func relevantRows(ctx context.Context, r Reader, store, node string, certs ...*chain.Certificate) ([]Trust, error) {

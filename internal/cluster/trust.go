@@ -268,7 +268,10 @@ func (s *Service) DeleteTrust(ctx context.Context, store, node, name string, for
 		if err != nil {
 			return nil, err
 		}
-		node = n.Name
+		if node = n.Name; st.PublisherOnly && n.Role != Publisher {
+			publisher := s.Cluster.Publisher().Name
+			return nil, &Problem{ErrCode: CodeNotHere, Detail: store + " is changed on the publisher only, which is " + publisher, Fix: "repeat it with --node " + publisher}
+		}
 	}
 	var gone []Dependents
 	err = s.update(ctx, func(r Reader, _ int) (*Change, error) {

@@ -145,3 +145,24 @@ func TestMalformedName(t *testing.T) {
 		t.Errorf("%s, want %s", r.Code, upload.CSRSANMismatch)
 	}
 }
+
+// TestFewCauses: a certificate made of thousands of faults is refused in a few words.
+func TestFewCauses(t *testing.T) {
+	t.Parallel()
+	const name, many = "a.example.com", 5000
+	key, ca := ecKey(t), root(t, "CA", time.Time{})
+	c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}
+	for i := range many {
+		c.IPAddresses = append(c.IPAddresses, []byte{10, 0, byte(i >> 8), byte(i)})
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Critical: true, Value: []byte{5, 0}})
+	}
+	leaf := ca.issue(t, c, key.Public())
+	r := (&upload.Judge{Purpose: "tomcat-ECDSA", Request: requestFor(t, key, name), Trust: []*chain.Certificate{chain.Of(ca.x)}, At: hostileAt}).Judge(fileOf(leaf))
+	texts := 0
+	for _, reason := range r.Reasons {
+		texts += 1 + len(reason.Causes) + len(reason.Fixes) + len(reason.Values)
+	}
+	if r.Code != upload.CSRSANMismatch || texts > 100 {
+		t.Errorf("%s in %d texts", r.Code, texts)
+	}
+}

@@ -283,7 +283,7 @@ func isCA(c *chain.Certificate) bool { return c.X509().BasicConstraintsValid && 
 func subjects(certs []*chain.Certificate) string {
 	var all []string
 	for i, c := range certs {
-		if i == 5 {
+		if i == mostTold {
 			all = append(all, fmt.Sprintf("and %d more", len(certs)-i))
 			break
 		}

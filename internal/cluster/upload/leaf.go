@@ -14,6 +14,9 @@ import (
 	"callsign/internal/cluster/purpose"
 )
 
+// mostTold is how many of one thing are told: a file may be made of thousands.
+const mostTold = 5
+
 // leaf makes the checks 7 to 16, which look at the certificate and its request.
 func (d *judgement) leaf() {
 	c := d.result.Leaf
@@ -36,7 +39,7 @@ func (d *judgement) leaf() {
 	if d.Request != nil {
 		d.alternativeNames(x)
 	}
-	for _, id := range x.UnhandledCriticalExtensions {
+	for _, id := range x.UnhandledCriticalExtensions[:min(mostTold, len(x.UnhandledCriticalExtensions))] {
 		d.unknownCritical(numberCritical, id.String())
 	}
 	if weakHash(x.SignatureAlgorithm) {
@@ -212,6 +215,9 @@ func (d *judgement) alternativeNames(x *x509.Certificate) {
 // nameCauses tells the usual ways in which a CA changes names.
 func (*judgement) nameCauses(r *Reason, x *x509.Certificate, asked, missing, extra []generalName) {
 	for _, n := range extra {
+		if len(r.Causes) >= mostTold {
+			break
+		}
 		switch {
 		case strings.HasPrefix(n.value, "www.") && slices.ContainsFunc(asked, func(a generalName) bool { return "www."+a.value == n.value }):
 			r.cause("the CA added www. to a name: " + n.text())
