@@ -76,11 +76,9 @@ func (f *clusterFlags) with(ctx context.Context, do func(context.Context, *clust
 		}
 		s.Now, s.Actor = now, account()
 		if f.node != "" {
-			n, err := s.NodeNamed(f.node)
-			if err != nil {
+			if f.node, err = s.NodeOrFormer(ctx, f.node); err != nil {
 				return err
 			}
-			f.node = n.Name
 		}
 		return do(ctx, s)
 	})

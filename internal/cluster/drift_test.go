@@ -50,7 +50,11 @@ func TestRequestOfFormerPlace(t *testing.T) {
 			change(w)
 			w.put(cluster.Upload{Purpose: "CallManager-ECDSA", File: file(leaf)}, upload.Rejected, upload.BadPurpose)
 			// It can be found and taken away.
-			found, err := w.Request(t.Context(), "CallManager-ECDSA", "cucmsub", false)
+			node, err := w.NodeOrFormer(t.Context(), "CUCMSUB")
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := w.Request(t.Context(), "CallManager-ECDSA", node, false)
 			if err != nil {
 				t.Fatal(err)
 			}

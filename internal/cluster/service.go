@@ -171,6 +171,22 @@ func (s *Service) Requests(ctx context.Context) (requests []Request, err error) 
 	return requests, err
 }
 
+// NodeOrFormer returns the host name of a node, also of one that is not in the description any more as long as a request of it waits.
+func (s *Service) NodeOrFormer(ctx context.Context, name string) (string, error) {
+	n, err := s.NodeNamed(name)
+	if err == nil {
+		return n.Name, nil
+	}
+	waiting, failed := s.Requests(ctx)
+	if failed != nil {
+		return "", failed
+	}
+	if i := slices.IndexFunc(waiting, func(q Request) bool { return q.Node != AllNodes && strings.EqualFold(q.Node, name) }); i >= 0 {
+		return waiting[i].Node, nil
+	}
+	return "", err
+}
+
 // Request returns the request of a purpose that waits for a certificate: that of a node, or the multi-server one. Without
 // either it is the only one there is; of several none is taken (cluster.ambiguous-name), because to have the wrong one signed
 // costs a day.
