@@ -11,6 +11,7 @@ import (
 
 	"callsign/chain"
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/cluster/upload"
 )
 
 // Usage is what a certificate of the list is for.
@@ -442,8 +443,7 @@ func (s *Service) verify(ctx context.Context, r Reader, id *Identity, but map[st
 			anchors = append(anchors, f)
 		}
 	}
-	v := chain.Verifier{Anchors: chain.NewStore(anchors...).Named(p.Trust), Usage: chain.Any, MinRSABits: pathRSABits, Now: s.now}
-	return v.Verify([]*chain.Certificate{leaf}, ""), nil
+	return upload.FindPath(leaf, anchors, p.Trust, s.now()), nil
 }
 
 // twinOf is the type of the certificate with the other kind of key on the same node.

@@ -7,11 +7,7 @@ import (
 	"slices"
 
 	"callsign/chain"
-	"callsign/internal/cluster/upload"
 )
-
-// pathRSABits is the least RSA key of a path, as for uploads.
-const pathRSABits = upload.MinRSABits
 
 // How a trust store is searched for issuers. A path of the engine has at most chain.MaxPathLength certificates. How many have one of
 // the names has no bound but the store: without one of them a path might be called broken that is not.

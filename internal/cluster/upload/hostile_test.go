@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -164,5 +165,57 @@ func TestFewCauses(t *testing.T) {
 	}
 	if r.Code != upload.CSRSANMismatch || texts > 100 {
 		t.Errorf("%s in %d texts", r.Code, texts)
+	}
+}
+
+// TestRollover: a CA certificate that the CA's former key signed is on the way to a root, and is none.
+func TestRollover(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.com"
+	key := ecKey(t)
+	former, next := root(t, "CA", hostileAt.AddDate(-3, 0, 0)), root(t, "CA", hostileAt.AddDate(-1, 0, 0))
+	link := former.issue(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: next.x.SubjectKeyId,
+	}, next.x.PublicKey)
+	if link.AuthorityKeyId != nil {
+		t.Fatal("the link has the key identifier of its issuer")
+	}
+	leaf := next.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, key.Public())
+	for what, c := range map[string]struct {
+		store []*x509.Certificate
+		code  upload.Code
+		path  int
+	}{
+		"the link alone":       {[]*x509.Certificate{link}, upload.CANotInTrust, 0},
+		"the link and a root":  {[]*x509.Certificate{link, former.x}, "", 3},
+		"all three":            {[]*x509.Certificate{link, former.x, next.x}, "", 2},
+		"the former root only": {[]*x509.Certificate{former.x}, upload.CANotInTrust, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := (&upload.Judge{Purpose: "tomcat-ECDSA", Request: requestFor(t, key, name), Trust: chain.OfAll(c.store), At: hostileAt}).Judge(fileOf(leaf))
+			if r.Code != c.code || len(r.Path) != c.path {
+				t.Errorf("%s %q, path of %d; want %s, %d", r.Code, r.Message, len(r.Path), c.code, c.path)
+			}
+		})
+	}
+}
+
+// TestHugeKey: no signature is verified with a key of which one verification takes minutes.
+func TestHugeKey(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.com"
+	modulus := new(big.Int).Lsh(big.NewInt(1), 8*180_000)
+	modulus.Sub(modulus, big.NewInt(1))
+	key := &rsa.PublicKey{N: modulus, E: 1<<31 - 1}
+	signer, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := &issuer{&x509.Certificate{Subject: pkix.Name{CommonName: name}}, signer}
+	leaf := by.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, key)
+	r := (&upload.Judge{Purpose: "tomcat", Request: requestFor(t, ecKey(t), name), Trust: nil, At: hostileAt}).Judge(fileOf(leaf))
+	if !slices.ContainsFunc(r.Reasons, func(x upload.Reason) bool { return x.Code == upload.SelfSignedUpload }) {
+		t.Errorf("%+v, want among them %s", r.Reasons, upload.SelfSignedUpload)
 	}
 }

@@ -113,14 +113,14 @@ func sameKey(c *chain.Certificate, r *x509.CertificateRequest) bool {
 	return bytes.Equal(c.X509().RawSubjectPublicKeyInfo, r.RawSubjectPublicKeyInfo)
 }
 
-// selfSigned reports whether a certificate is signed with its own key. Where that cannot be checked, because of the algorithm or
-// of an RSA key that crypto/rsa does not work with, its names decide.
+// selfSigned reports whether a certificate is signed with its own key. Where that is not checked, because of the algorithm, of an RSA
+// key that crypto/rsa does not work with or of one that it would work with for minutes, its names decide.
 func selfSigned(c *chain.Certificate) bool {
 	x := c.X509()
 	if !c.ClaimsSelfSigned() {
 		return false
 	}
-	if weakHash(x.SignatureAlgorithm) || x.PublicKeyAlgorithm == x509.RSA && rsaBits(x) < MinRSABits {
+	if weakHash(x.SignatureAlgorithm) || x.PublicKeyAlgorithm == x509.RSA && (rsaBits(x) < MinRSABits || rsaBits(x) > chain.MaxRSABits) {
 		return true
 	}
 	return x.CheckSignature(x.SignatureAlgorithm, x.RawTBSCertificate, x.Signature) == nil

@@ -33,15 +33,30 @@ func (d *judgement) path(after []*chain.Certificate) {
 	}
 }
 
-// verify looks for a path in a store. The certificate itself does not count when it is in there, as trust stores may hold any
-// certificate: one that has the same name as subject and issuer would vouch for itself, whoever signed it.
 func (d *judgement) verify(store []*chain.Certificate) *chain.Result {
-	leaf := d.result.Leaf
-	store = slices.DeleteFunc(slices.Clone(store), func(c *chain.Certificate) bool { return bytes.Equal(c.Raw(), leaf.Raw()) })
-	v := chain.Verifier{
-		Anchors: chain.NewStore(store...).Named(d.identity.Trust), Usage: chain.Any, MinRSABits: MinRSABits,
-		Now: func() time.Time { return d.At },
+	return FindPath(d.result.Leaf, store, d.identity.Trust, d.At)
+}
+
+// FindPath looks for a path from an identity certificate to a self-signed certificate of a trust store, which is called name in the
+// faults. Trust stores take certificates without a look at their signatures, so one counts as self-signed only when it is signed
+// with its own key, and the identity certificate itself does not count.
+func FindPath(leaf *chain.Certificate, store []*chain.Certificate, name string, at time.Time) *chain.Result {
+	v := chain.Verifier{Usage: chain.Any, MinRSABits: MinRSABits, Now: func() time.Time { return at }}
+	anchors := slices.DeleteFunc(slices.Clone(store), func(c *chain.Certificate) bool { return bytes.Equal(c.Raw(), leaf.Raw()) })
+	v.Anchors = chain.NewStore(anchors...).Named(name)
+	r := v.Verify([]*chain.Certificate{leaf}, "")
+	if last := r.Path[len(r.Path)-1]; len(r.Path) == 1 || !last.ClaimsSelfSigned() || selfSigned(last) {
+		return r // nearly always
 	}
+	// A CA's new key signed with its former one, without a key identifier to tell it from a root: it may be on the way to one.
+	anchors = slices.DeleteFunc(anchors, func(c *chain.Certificate) bool {
+		link := c.ClaimsSelfSigned() && !selfSigned(c)
+		if link {
+			v.Intermediates = append(v.Intermediates, c)
+		}
+		return link
+	})
+	v.Anchors = chain.NewStore(anchors...).Named(name)
 	return v.Verify([]*chain.Certificate{leaf}, "")
 }
 
