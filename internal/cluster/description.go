@@ -124,6 +124,9 @@ func jsonError(data []byte, err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("line %d: %s cannot be a JSON %s", lineAt(data, e.Offset), cmp.Or(e.Field, "the description"), e.Value)
 	}
+	if e, ok := errors.AsType[*time.ParseError](err); ok {
+		return fmt.Errorf("%q is no time: write it as 2026-11-19T02:00:00Z", e.Value)
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return errors.New("is cut off or empty")
 	}

@@ -120,6 +120,7 @@ func TestParse(t *testing.T) {
 		"name is the FQDN":      {change: []string{`"sub.small.example"`, `"sub"`}},
 		"presence subscriber":   {change: []string{`"subscriber", "product": "cucm"`, `"subscriber", "product": "imp"`}},
 		"unknown key":           {change: []string{`"domain"`, `"domains"`}, want: []string{`unknown field "domains"`}},
+		"no time":               {change: []string{`"domain"`, `"drf": {"lastBackup": "yesterday"}, "domain"`}, want: []string{`"yesterday" is no time: write it as 2026-11-19T02:00:00Z`}},
 		"unknown key of a node": {change: []string{`"fqdn": "sub`, `"fdqn": "sub`}, want: []string{`unknown field "fdqn"`}},
 		"not JSON":              {change: []string{`"small.example",`, `"small.example"`}, want: []string{"line 4:"}},
 		"wrong type":            {change: []string{`"small.example",`, "17,"}, want: []string{"line 3: domain cannot be a JSON number"}},
