@@ -274,8 +274,8 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			node = AllNodes
 		}
 		other := upload.Other{What: fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, node), id.Since.Format(time.RFC3339))}
-		if of, ok := purpose.Find(id.Purpose); ok && of.CSR {
-			other.Fix = "a renewal begins with a new request: callsign csr create " + id.Purpose + placeFlag(node)
+		if id.Purpose == p.Name {
+			other.Fix = "a renewal begins with a new request: callsign csr create " + p.Name + placeFlag(node)
 		}
 		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = other
 	}
