@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -75,7 +76,10 @@ func (c *Certificate) peek(der []byte) {
 	c.subject, c.err.Subject = canonical(subject), cmp.Or(nameText(subject), "(empty)")
 }
 
-// nameText is a distinguished name in DER as text: that of pkix.Name, "" for an empty one. Of a name with many or long
+// NameText is a distinguished name in DER as text, as of Certificate.Subject; "" for an empty one, "(unreadable)" for what is none.
+func NameText(der []byte) string { return nameText(der) }
+
+// nameText is a distinguished name in DER as text: RFC 4514, "" for an empty one. Of a name with many or long
 // parts only some are written: making the text of all of them takes the square of their number.
 func nameText(der []byte) string {
 	const (
@@ -105,12 +109,41 @@ func nameText(der []byte) string {
 		left += more
 		seq = append(seq, rdn)
 	}
-	var text pkix.Name
-	text.FillFromRDNSequence(&seq)
+	text := short(namedAttributes(seq))
 	if left > 0 {
-		return short(text.String()) + fmt.Sprintf(" and %d more", left)
+		return text + fmt.Sprintf(" and %d more", left)
 	}
-	return short(text.String())
+	return text
+}
+
+// attributeNames are the short names of RFC 4514 section 3 that pkix does not know, and that of PKCS #9.
+var attributeNames = map[string]string{
+	"0.9.2342.19200300.100.1.25": "DC",
+	"0.9.2342.19200300.100.1.1":  "UID",
+	"1.2.840.113549.1.9.1":       "emailAddress",
+}
+
+// namedAttributes is a name in the form of RFC 4514, the last part first. pkix writes attributes that it does not know as
+// object identifiers with hexadecimal values, which nobody can read, and Active Directory's names are made of them.
+func namedAttributes(seq pkix.RDNSequence) string {
+	parts := make([]string, 0, len(seq))
+	for _, set := range slices.Backward(seq) {
+		var attributes []string
+		for _, a := range set {
+			name, known := attributeNames[a.Type.String()]
+			_, isText := a.Value.(string)
+			if known = known && isText; known {
+				a.Type = asn1.ObjectIdentifier{2, 5, 4, 3} // pkix escapes the values of those that it knows
+			}
+			text := pkix.RDNSequence{{a}}.String()
+			if known {
+				text = name + strings.TrimPrefix(text, "CN")
+			}
+			attributes = append(attributes, text)
+		}
+		parts = append(parts, strings.Join(attributes, "+"))
+	}
+	return strings.Join(parts, ",")
 }
 
 // attributes reads a RelativeDistinguishedName; of a long name only the first few, with how many are left.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 )
 
 // Error is a certificate or key file that cannot be used. It never contains key material.
@@ -71,6 +72,9 @@ func openError(path string, err error) *Error {
 			Path: path, ErrCode: CodeMissing, Detail: "there is no such file", Err: err,
 			Fix: "create " + path + ", or correct its name: in the configuration, or on the command line",
 		}
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		return &Error{Path: path, ErrCode: CodeUnreadable, Detail: "is a directory", Fix: "name a file in " + path}
 	}
 	return &Error{
 		Path: path, ErrCode: CodeUnreadable, Detail: "cannot be read", Err: err,

@@ -41,7 +41,7 @@ configuration go to the CA. The CA keeps what it issues: the command to revoke i
 				return err
 			}
 			if o.Enroll && !o.DryRun {
-				if err := e.confirm(yes, fmt.Sprintf("Ask %s as %s for a certificate of template %s that nobody uses?", c.ADCS.URL, c.ADCS.Username, cmp.Or(o.Template, c.ADCS.Template, "(none)"))); err != nil {
+				if err := e.confirm(cmd.Context(), yes, fmt.Sprintf("Ask %s as %s for a certificate of template %s that nobody uses?", c.ADCS.URL, c.ADCS.Username, cmp.Or(o.Template, c.ADCS.Template, "(none)"))); err != nil {
 					return err
 				}
 			}

@@ -221,7 +221,7 @@ func (e *env) readOffered(file string, chainFiles []string) ([]*x509.Certificate
 	return offered, nil
 }
 
-func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Installation, yes, dryRun bool) error {
+func (e *env) installCA(ctx context.Context, c *config.Config, plan *localca.Installation, yes, dryRun bool) error {
 	now := time.Now()
 	report := caInstallation{
 		Subject: plan.Certificate.Subject.String(), Issuer: plan.Certificate.Issuer.String(), Serial: fmt.Sprintf("%x", plan.Certificate.SerialNumber),
@@ -254,7 +254,7 @@ func (e *env) installCA(_ context.Context, c *config.Config, plan *localca.Insta
 		fmt.Fprintln(e.out, "nothing was changed (--dry-run)")
 		return nil
 	}
-	if err := e.confirm(yes, "install it?"); err != nil {
+	if err := e.confirm(ctx, yes, "install it?"); err != nil {
 		return err
 	}
 	backups, err := plan.Apply(now)

@@ -5,8 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"callsign/chain"
 	"callsign/internal/app"
 	"callsign/internal/ca/offline"
 	"callsign/internal/config"
@@ -41,7 +40,7 @@ type csrItem struct {
 func newCSRItem(r *enroll.Enrolment, now time.Time) csrItem {
 	return csrItem{
 		Device: offline.Device(r.Owner), Request: offline.RequestID(r.ID), ID: r.ID, State: string(r.State), Created: utc(r.Created),
-		Age: int64(now.Sub(r.Created).Seconds()), Key: keyWord(r.PublicKey), Subject: nameText(r.Subject),
+		Age: int64(now.Sub(r.Created).Seconds()), Key: keyWord(r.PublicKey), Subject: chain.NameText(r.Subject),
 	}
 }
 
@@ -59,15 +58,6 @@ func keyWord(spki []byte) string {
 	default:
 		return fmt.Sprintf("%T", key)
 	}
-}
-
-// nameText is a DER Name in the form of RFC 4514.
-func nameText(der []byte) string {
-	var rdns pkix.RDNSequence
-	if _, err := asn1.Unmarshal(der, &rdns); err != nil {
-		return "unreadable"
-	}
-	return rdns.String()
 }
 
 // waiting picks the requests that wait for an offline CA.

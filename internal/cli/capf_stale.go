@@ -184,7 +184,7 @@ records, with the time; nothing is revoked. An unconfirmed certificate is not st
 				}
 				if all {
 					question := fmt.Sprintf("take %d stale certificate%s off the list?", len(picked), plural(len(picked)))
-					if err := e.confirm(yes || len(picked) == 0, question); err != nil {
+					if err := e.confirm(ctx, yes || len(picked) == 0, question); err != nil {
 						return err
 					}
 				}

@@ -122,7 +122,7 @@ func newItem(source string, o *certfile.Object, now time.Time) any {
 	case certfile.Request:
 		i := requestItem{Source: source, Kind: kind, Line: o.Line, Names: []string{}, Error: why}
 		if x := o.Request; x != nil {
-			i.Subject, i.Key, i.Signature = x.Subject.String(), chain.KeyText(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm.String()
+			i.Subject, i.Key, i.Signature = chain.NameText(x.RawSubject), chain.KeyText(x.PublicKey, x.PublicKeyAlgorithm), x.SignatureAlgorithm.String()
 			i.Names = nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses)
 			if err := x.CheckSignature(); err != nil {
 				i.Error = "the request's own signature is wrong: " + strings.TrimPrefix(err.Error(), "x509: ")
@@ -132,7 +132,7 @@ func newItem(source string, o *certfile.Object, now time.Time) any {
 	case certfile.RevocationList:
 		i := crlItem{Source: source, Kind: kind, Line: o.Line, Error: why, x: o.RevocationList}
 		if x := i.x; x != nil {
-			i.Issuer, i.ThisUpdate, i.Revoked = x.Issuer.String(), utc(x.ThisUpdate), len(x.RevokedCertificateEntries)
+			i.Issuer, i.ThisUpdate, i.Revoked = chain.NameText(x.RawIssuer), utc(x.ThisUpdate), len(x.RevokedCertificateEntries)
 			i.Signature, i.Authority = x.SignatureAlgorithm.String(), hex.EncodeToString(x.AuthorityKeyId)
 			if x.Number != nil {
 				i.Number = x.Number.String()
@@ -177,7 +177,7 @@ func malformedItem(source string, o *certfile.Object) certItem {
 func newCertItem(source string, c *x509.Certificate, now time.Time) certItem {
 	sum := sha256.Sum256(c.Raw)
 	i := certItem{
-		Source: source, Kind: kindNames[certfile.Certificate], Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: chain.SerialText(c.SerialNumber),
+		Source: source, Kind: kindNames[certfile.Certificate], Subject: chain.NameText(c.RawSubject), Issuer: chain.NameText(c.RawIssuer), Serial: chain.SerialText(c.SerialNumber),
 		NotBefore: utc(c.NotBefore), NotAfter: utc(c.NotAfter), ExpiresIn: int64(c.NotAfter.Sub(now).Seconds()),
 		Key: chain.KeyText(c.PublicKey, c.PublicKeyAlgorithm), Signature: c.SignatureAlgorithm.String(), CA: c.IsCA,
 		Names: nameList(c.DNSNames, c.IPAddresses, c.URIs, c.EmailAddresses), KeyUsage: chain.KeyUsageNames(c.KeyUsage), ExtKeyUse: []string{},

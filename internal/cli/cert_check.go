@@ -273,7 +273,11 @@ func (c *certCheck) report(several bool) error {
 		}
 		e.hint("%d of %d certificate%s to look at (--expires-within %s)\n", len(c.found), c.checked, plural(c.checked), c.threshold)
 	case c.checked == 0 && err == nil:
-		fmt.Fprintln(e.out, "No certificate to check; callsign cert list"+c.flagText("")+" says what would bring some.")
+		list := "callsign cert list"
+		if several {
+			list += " --cluster NAME"
+		}
+		fmt.Fprintln(e.out, "No certificate to check; "+list+c.flagText("")+" says what would bring some.")
 	case c.checked > 0:
 		fmt.Fprintf(e.out, "OK: %d certificate%s, none is due (--expires-within %s)\n", c.checked, plural(c.checked), c.threshold)
 	}

@@ -214,8 +214,12 @@ func (c *certInspect) notInService(ctx context.Context, s *cluster.Service, name
 	if err != nil {
 		return err
 	}
+	p, known := purpose.Find(name)
+	if with := s.Cluster.NodesWith(p); node == "" && !n.Has(p) && len(with) > 0 {
+		n = with[0] // what the publisher has not is looked for where it is
+	}
 	fix := "make a self-signed one: callsign cert regen " + name + c.flagText(n.Name)
-	if p, ok := purpose.Find(name); ok && p.CSR {
+	if known && p.CSR {
 		fix = "make a request and have it signed: callsign csr create " + name + c.flagText(n.Name) + "; or " + fix
 	}
 	requests, err := s.Requests(ctx)

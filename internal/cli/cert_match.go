@@ -79,10 +79,10 @@ func (in *certInput) matchItems() []matchItem {
 		i := matchItem{Source: in.source, Kind: kindNames[o.Kind], Line: o.Line, x: o.Certificate}
 		switch {
 		case o.Certificate != nil:
-			i.Subject = o.Certificate.Subject.String()
+			i.Subject = chain.NameText(o.Certificate.RawSubject)
 			i.setKey(o.Certificate.PublicKey, o.Certificate.PublicKeyAlgorithm, o.Certificate.RawSubjectPublicKeyInfo)
 		case o.Request != nil:
-			i.Subject = o.Request.Subject.String()
+			i.Subject = chain.NameText(o.Request.RawSubject)
 			i.setKey(o.Request.PublicKey, o.Request.PublicKeyAlgorithm, o.Request.RawSubjectPublicKeyInfo)
 		case o.Key != nil:
 			i.setKey(o.Key.Public(), 0, nil)

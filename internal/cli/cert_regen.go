@@ -93,7 +93,7 @@ func (f *newRequestFlags) regenerate(ctx context.Context, s *cluster.Service, fi
 			r.out = e.err
 			r.before("", plan.Before, judgedNow(s))
 		}
-		if err := e.confirm(false, question); err != nil {
+		if err := e.confirm(ctx, false, question); err != nil {
 			return err
 		}
 	}
@@ -122,8 +122,12 @@ func (f *newRequestFlags) warnRegenerate(plan *cluster.Regenerated) {
 	e := f.env
 	for _, b := range distinct(plan.Before) {
 		if id := b.first; !id.SelfSigned {
+			node := plan.Template.Node
+			if id.Multi {
+				node = cluster.AllNodes
+			}
 			e.warn(fmt.Sprintf("the CA-SIGNED certificate %s on %s, issued by %s and valid to %s, is replaced by a self-signed one, which clients of the CA do not trust. To renew it instead: callsign csr create %s",
-				or(id.CommonName, id.Subject), strings.Join(b.nodes, ", "), id.IssuerName, id.NotAfter.Format(time.DateOnly), f.chosen(plan.Template.Purpose, plan.Template.Node)))
+				or(id.CommonName, id.Subject), strings.Join(b.nodes, ", "), id.IssuerName, id.NotAfter.Format(time.DateOnly), f.chosen(plan.Template.Purpose, node)))
 		}
 	}
 	if plan.Template.Purpose == "ITLRecovery" {

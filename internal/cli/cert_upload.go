@@ -15,6 +15,7 @@ import (
 	"callsign/internal/cluster"
 	"callsign/internal/cluster/purpose"
 	"callsign/internal/cluster/upload"
+	"callsign/internal/config"
 )
 
 // certUpload is the command line of cert upload.
@@ -71,11 +72,19 @@ per file. That needs --dry-run, and neither a server nor a configuration; if the
 }
 
 // purposeAndFile checks the arguments of cert upload.
-func purposeAndFile(_ *cobra.Command, args []string) error {
+func purposeAndFile(cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return usage(fmt.Errorf("name a purpose or trust store and one file, such as: tomcat tomcat.pem; got %d argument%s", len(args), plural(len(args))))
 	}
-	return nil
+	return inOrder(cmd, args, certificateWords())
+}
+
+// inOrder refuses two arguments the second of which is one of the words that the first has to be.
+func inOrder(cmd *cobra.Command, args, words []string) error {
+	if slices.Contains(words, args[0]) || !slices.Contains(words, args[1]) {
+		return nil
+	}
+	return usage(fmt.Errorf("the arguments stand in the wrong order: use %s %s %s", cmd.CommandPath(), args[1], shellQuote(args[0])))
 }
 
 func (u *certUpload) check(cmd *cobra.Command) error {
@@ -115,7 +124,7 @@ func (u *certUpload) read() (*upload.File, error) {
 
 // toCluster judges the file by what the cluster has, and stores it unless only a judgement is wanted.
 func (u *certUpload) toCluster(ctx context.Context) error {
-	return u.with(ctx, func(ctx context.Context, s *cluster.Service) error {
+	err := u.with(ctx, func(ctx context.Context, s *cluster.Service) error {
 		file, err := u.read() // after the configuration, which may be what is wrong
 		if err != nil {
 			return err
@@ -131,6 +140,10 @@ func (u *certUpload) toCluster(ctx context.Context) error {
 		}
 		return u.report(out, s.Cluster, judgedNow(s))
 	})
+	if e, ok := errors.AsType[*config.FileError](err); ok && u.dry && e.ErrCode == "config.missing" {
+		e.Fix += "; or judge by files alone: --csr FILE --trust-dir DIR"
+	}
+	return err
 }
 
 // report prints an outcome, and chooses the exit code. c is nil when files alone were judged.
@@ -437,6 +450,9 @@ func (u *certUpload) printRefusal(out *cluster.Outcome) {
 	r.line("", 0, sourceName(u.file)+" was not stored; nothing was changed.")
 	if n := len(more); n > 0 && !u.explain {
 		u.env.hint("%d more check%s fail%s: repeat the command with --explain\n", n, plural(n), map[bool]string{true: "s"}[n == 1])
+	}
+	if u.plain && slices.ContainsFunc(out.Reasons[0].Fixes, records.MatchString) {
+		u.env.hint("the commands work on a cluster that is described here; of a real node do the same on its own pages, and judge the files again\n")
 	}
 	u.env.hint("more: callsign explain %s\n", out.Code)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,25 @@ func (u *certUpload) judgeFiles() error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	return u.report(&cluster.Outcome{Result: judge.Judge(file), Purpose: u.purpose}, nil, at)
+	out := &cluster.Outcome{Result: judge.Judge(file), Purpose: u.purpose}
+	u.nameFiles(out)
+	return u.report(out, nil, at)
+}
+
+// nameFiles puts first which file was not given, when its lack is what refuses.
+func (u *certUpload) nameFiles(out *cluster.Outcome) {
+	for i := range out.Reasons {
+		r, fix := &out.Reasons[i], ""
+		switch {
+		case r.Code == upload.CSRMissing && u.csr == "":
+			fix = "name the request that waits on the node with --csr FILE"
+		case r.Code == upload.CANotInTrust && u.trustDir == "":
+			fix = "name what the node has in its trust store with --trust-dir DIR: without it the store is taken as empty"
+		default:
+			continue
+		}
+		r.Fixes = slices.Insert(slices.Clone(r.Fixes), 0, fix)
+	}
 }
 
 // policy is that of the configuration, if there is one: without it the defaults hold.
@@ -54,7 +73,11 @@ func (u *certUpload) policy() upload.Policy {
 		return app.UploadPolicy(c)
 	case !isFile(u.env.config):
 	default:
-		u.env.warn("the settings of [cluster] do not count, because the configuration cannot be used: " + oneLine(err.Error()))
+		var why []string
+		for _, err := range separate(err) {
+			why = append(why, oneLine(err.Error()))
+		}
+		u.env.warn("the settings of [cluster] do not count, because the configuration cannot be used: " + strings.Join(why, "; "))
 	}
 	return upload.Policy{}
 }
@@ -104,7 +127,12 @@ func trustFiles(dir string) ([]*chain.Certificate, error) {
 		}
 		found, err := certfile.LoadCertificates(path)
 		if err != nil {
-			failed = append(failed, separate(err)...)
+			for _, err := range separate(err) {
+				if e, ok := errors.AsType[*certfile.Error](err); ok && e.ErrCode == certfile.CodeEmpty {
+					e.Fix = "take it out of the directory: what is in there is the trust store"
+				}
+				failed = append(failed, err)
+			}
 			continue
 		}
 		certs = append(certs, chain.OfAll(found)...)

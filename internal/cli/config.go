@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"callsign/internal/app"
+	"callsign/internal/cluster"
 	"callsign/internal/config"
 )
 
@@ -69,6 +71,11 @@ func (e *env) validateConfig(path string) error {
 		warnings []config.Problem
 	)
 	unread, isFile := errors.AsType[*config.FileError](err)
+	if err == nil {
+		if problems = describedWrong(path, c); len(problems) > 0 {
+			err = problems
+		}
+	}
 	switch {
 	case err == nil:
 		warnings = c.Warnings()
@@ -90,6 +97,15 @@ func (e *env) validateConfig(path string) error {
 	}
 	if err != nil {
 		return &exitError{code: exitUsage}
+	}
+	return nil
+}
+
+// describedWrong is what is wrong with the descriptions of clusters that a configuration names.
+func describedWrong(path string, c *config.Config) config.Errors {
+	_, err := app.LoadClusters(c)
+	if p, ok := errors.AsType[*cluster.Problem](err); ok {
+		return config.Errors{{File: path, Key: "cluster.files", Text: p.Error(), Fix: p.Remedy()}}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func newClusterRequestItem(s *cluster.Service, q *cluster.Request, now time.Time
 		return clusterRequestItem{}, fmt.Errorf("read the request of %s in the database: %w", requestPlace(q.Purpose, q.Node), err)
 	}
 	return clusterRequestItem{
-		Cluster: s.Cluster.Name, Purpose: q.Purpose, Node: q.Node, Multi: q.Node == cluster.AllNodes, CommonName: x.Subject.CommonName, Subject: nameText(x.RawSubject),
+		Cluster: s.Cluster.Name, Purpose: q.Purpose, Node: q.Node, Multi: q.Node == cluster.AllNodes, CommonName: x.Subject.CommonName, Subject: chain.NameText(x.RawSubject),
 		Names: nameList(x.DNSNames, x.IPAddresses, x.URIs, x.EmailAddresses), Key: keyWord(x.RawSubjectPublicKeyInfo), Signature: x.SignatureAlgorithm.String(),
 		Created: utc(q.Created), Age: int64(now.Sub(q.Created).Seconds()), KeySHA256: q.KeyHash,
 	}, nil
@@ -270,7 +270,7 @@ service and its key stay as they are.`,
 					r.clusterRequest(&item, q.Created)
 				}
 				if !dry {
-					if err := e.confirm(yes, "delete this request and its private key? A certificate for it can then not be uploaded any more."); err != nil {
+					if err := e.confirm(ctx, yes, "delete this request and its private key? A certificate for it can then not be uploaded any more."); err != nil {
 						return err
 					}
 					if err := s.DeleteRequest(ctx, q); err != nil {

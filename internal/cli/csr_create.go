@@ -237,7 +237,7 @@ func (f *newRequestFlags) run(ctx context.Context, s *cluster.Service, fields cl
 	}
 	if waiting != nil {
 		e.warn(f.replaces(t, waiting) + ". If it was sent to a CA, a certificate for it cannot be uploaded any more once it is replaced")
-		if err := e.confirm(f.yes, "replace the request for "+requestPlace(t.Purpose, t.Node)+", and delete its private key?"); err != nil {
+		if err := e.confirm(ctx, f.yes, "replace the request for "+requestPlace(t.Purpose, t.Node)+", and delete its private key?"); err != nil {
 			return err
 		}
 	}

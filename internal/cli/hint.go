@@ -20,12 +20,23 @@ func certificateNames() string {
 	return strings.Join(names, "|")
 }
 
-// toCopy repeats --config in the commands of a text that was written where nobody knows the configuration's name, so that
-// they can be copied as they stand.
+// ofCluster finds the commands among them that work on one cluster.
+var ofCluster = regexp.MustCompile(`^callsign (?:cert|csr|trust|subject) `)
+
+// toCopy repeats --cluster and --config in the commands of a text that was written where nobody knows the configuration's
+// name, so that they can be copied as they stand.
 func (e *env) toCopy(text string) string {
-	flag := e.configFlag()
-	if flag == "" || strings.Contains(text, "--config") {
+	flag, cluster := e.configFlag(), ""
+	if e.cluster != "" {
+		cluster = " --cluster " + shellQuote(e.cluster)
+	}
+	if flag+cluster == "" || strings.Contains(text, "--config") || strings.Contains(text, "--cluster") {
 		return text
 	}
-	return records.ReplaceAllStringFunc(text, func(command string) string { return command + flag })
+	return records.ReplaceAllStringFunc(text, func(command string) string {
+		if ofCluster.MatchString(command) {
+			return command + cluster + flag
+		}
+		return command + flag
+	})
 }

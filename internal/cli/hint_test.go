@@ -54,3 +54,22 @@ func TestToCopy(t *testing.T) {
 		})
 	}
 }
+
+func TestToCopyCluster(t *testing.T) {
+	t.Parallel()
+	e := &env{config: "callsign.toml", cluster: "lab"}
+	for text, want := range map[string]string{
+		"look for its name with: callsign trust list":        "look for its name with: callsign trust list --cluster lab",
+		"callsign cert upload tomcat FILE --node cucmsub":    "callsign cert upload tomcat FILE --node cucmsub --cluster lab",
+		"callsign phone set NAME --operation install":        "callsign phone set NAME --operation install",
+		"callsign csr create tomcat --cluster lab, and wait": "callsign csr create tomcat --cluster lab, and wait",
+	} {
+		if diff := cmp.Diff(want, e.toCopy(text)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	e.config = "lab/c.toml"
+	if diff := cmp.Diff("callsign csr get tomcat --cluster lab --config lab/c.toml", e.toCopy("callsign csr get tomcat")); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -159,7 +159,10 @@ func mayWrite(path string, force bool) error {
 	if path == "-" {
 		return nil
 	}
-	if _, err := os.Lstat(path); err == nil && !force {
+	switch info, err := os.Lstat(path); {
+	case err == nil && info.IsDir():
+		return usage(fmt.Errorf("--output %s is a directory: name a file in it", path))
+	case err == nil && !force:
 		return usage(fmt.Errorf("%s is there already: name another file, or replace it with --force", path))
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".callsign-*") // the only way to know

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"callsign/chain"
 	"callsign/internal/app"
 	"callsign/internal/config"
 	"callsign/internal/enroll"
@@ -215,7 +216,7 @@ func (e *env) requestIDs(rejected bool) cobra.CompletionFunc {
 				r := &rows[i]
 				id := short[r.ID]
 				if (r.State == enroll.Held || rejected && r.Rejected()) && strings.HasPrefix(id, strings.ToLower(prefix)) && !has(args, r.ID) {
-					words = append(words, cobra.CompletionWithDesc(id, visible(fmt.Sprintf("%s, %s of %s", r.State, nameText(r.Subject), client(r)))))
+					words = append(words, cobra.CompletionWithDesc(id, visible(fmt.Sprintf("%s, %s of %s", r.State, chain.NameText(r.Subject), client(r)))))
 				}
 			}
 			return err

@@ -50,7 +50,7 @@ type raDecision struct {
 func newRAItem(r *enroll.Enrolment, now time.Time) raItem {
 	asked := askedFor(r.Extensions)
 	i := raItem{
-		ID: r.ID, Label: r.Label, Client: client(r), Owner: r.Owner, Subject: nameText(r.Subject), Names: asked.names, Usages: asked.usages, Other: asked.other,
+		ID: r.ID, Label: r.Label, Client: client(r), Owner: r.Owner, Subject: chain.NameText(r.Subject), Names: asked.names, Usages: asked.usages, Other: asked.other,
 		Key: keyWord(r.PublicKey), Authority: r.Authority, State: string(r.State), Created: utc(r.Created), Age: int64(now.Sub(r.Created).Seconds()),
 		CARequest: r.Progress.RequestID, Vouched: r.Vouch, Serial: r.Serial, NotAfter: optionalTime(r.NotAfter),
 	}

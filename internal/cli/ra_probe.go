@@ -55,7 +55,7 @@ and shapes that an enrollment agent signs only with one (adcs.agent_certificate_
 			if dry {
 				return e.showPlan(c, o, plan)
 			}
-			if err := e.confirm(yes, planned(c, o, plan)+"?"); err != nil {
+			if err := e.confirm(cmd.Context(), yes, planned(c, o, plan)+"?"); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), within)

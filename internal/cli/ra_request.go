@@ -198,7 +198,7 @@ The record says which account decided.`,
 				return err
 			}
 			ask := func(n int) error {
-				return e.confirm(yes || dry || n == 0, fmt.Sprintf("deny %d request%s?", n, plural(n)))
+				return e.confirm(cmd.Context(), yes || dry || n == 0, fmt.Sprintf("deny %d request%s?", n, plural(n)))
 			}
 			return e.decideAll(cmd.Context(), args, ask, func(engine *enroll.Engine) *decisions {
 				return &decisions{verb: "deny", done: "denied", dry: dry, decide: func(ctx context.Context, id string) (enroll.Enrolment, error) {

@@ -28,6 +28,7 @@ type env struct {
 	noColor  bool
 	quiet    bool
 	lang     langFlag
+	cluster  string // of --cluster, repeated in commands to copy
 }
 
 // Main runs the command line and returns the exit code.

@@ -237,7 +237,7 @@ func (f *subjectFlags) run(ctx context.Context, s *cluster.Service) error {
 	f.explain(plan)
 	if !f.dry {
 		question := fmt.Sprintf("make a new self-signed tomcat certificate for %s, with a new key, and put it into service?", before.Node)
-		if err := e.confirm(f.yes || plan.Regenerates == nil, question); err != nil {
+		if err := e.confirm(ctx, f.yes || plan.Regenerates == nil, question); err != nil {
 			return err
 		}
 	}

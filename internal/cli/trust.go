@@ -176,11 +176,11 @@ func (e *env) trustAdd() *cobra.Command {
 	u := &certUpload{clusterFlags: clusterFlags{env: e}}
 	cmd := &cobra.Command{
 		Use: "add STORE FILE|-", Short: "Judge CA certificates, and put them into a trust store", ValidArgsFunction: completePurposes(false, true),
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usage(fmt.Errorf("name a trust store and one file, such as: tomcat-trust root.pem; got %d argument%s", len(args), plural(len(args))))
 			}
-			return nil
+			return inOrder(cmd, args, purpose.StoreNames())
 		},
 		Long: `Judge the certificates in a file, and put them into a trust store: all of them or none. Before a certificate of a CA is uploaded its root has to be in the
 store, and every CA between. One of the same name with a later start takes the place of the older; an older one does not.

@@ -147,11 +147,11 @@ func (e *env) trustDelete() *cobra.Command {
 	f := trustDeleteFlags{clusterFlags: clusterFlags{env: e}}
 	cmd := &cobra.Command{
 		Use: "delete STORE NAME", Short: "Delete a certificate from a trust store", ValidArgsFunction: f.trustNames(1),
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usage(errors.New("name a trust store and a certificate in it, by its common name, file name, serial number or fingerprint"))
 			}
-			return nil
+			return inOrder(cmd, args, purpose.StoreNames())
 		},
 		Long: `Delete a certificate from a trust store: on every node, or of a store that each node has for itself (CAPF-trust, ipsec-trust) with --node on one. What
 depends on it is printed first, then it asks, and says what to restart. Certificates in service and their copies are not deleted. One that has issued
@@ -195,7 +195,7 @@ func (f *trustDeleteFlags) run(ctx context.Context, s *cluster.Service, store, n
 	if n := broken(found); n > 0 {
 		question = fmt.Sprintf("%d certificate%s in service will have no path any more. ", n, plural(n)) + question
 	}
-	if err := e.confirm(f.yes, question); err != nil {
+	if err := e.confirm(ctx, f.yes, question); err != nil {
 		return err
 	}
 	// By the fingerprint: what was shown is what goes, whatever has got its name meanwhile.
@@ -241,11 +241,13 @@ func (f *trustDeleteFlags) done(gone []cluster.Dependents) error {
 		}{items, len(items), f.dry})
 	}
 	d := &gone[0]
+	todo := &cluster.Consequences{Steps: d.Restart}
 	if f.dry {
+		e.printToDo("What would have to be done then, in this order:", todo)
 		e.hint("dry run, nothing was changed; it would delete %s from %s on %s\n", visible(d.FileName), d.Trust.Store, nodesOfDependents(gone))
-	} else {
-		e.hint("deleted %s from %s on %s\n", visible(d.FileName), d.Trust.Store, nodesOfDependents(gone))
+		return nil
 	}
-	e.printConsequences(&cluster.Consequences{Steps: d.Restart})
+	e.hint("deleted %s from %s on %s\n", visible(d.FileName), d.Trust.Store, nodesOfDependents(gone))
+	e.printConsequences(todo)
 	return nil
 }

@@ -66,6 +66,9 @@ func (c *Cluster) Changed(p *purpose.Identity, m purpose.Mode, nodes []string) C
 	}
 	for _, name := range p.After {
 		if text := c.followUp(name); text != "" {
+			if name == "backup" && p.PhonesReset {
+				text += ", and phones then trust neither"
+			}
 			out.After = append(out.After, text)
 		}
 	}
@@ -160,7 +163,7 @@ func (c *Cluster) followUp(name string) string {
 	case "smart-peers":
 		return "give it to peers that have the certificate itself in their trust stores"
 	case "backup":
-		return "take a backup: a restore of an older one brings the old certificate back, and phones then trust neither"
+		return "take a backup: a restore of an older one brings the old certificate back"
 	case "keep-old-capf":
 		return "keep the old CAPF certificate in CallManager-trust and CAPF-trust until no phone has an LSC of it: callsign trust deps NAME"
 	case "radius-vpn-trust":

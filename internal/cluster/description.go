@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/explain"
 )
 
 // MaxDescription is the largest description of a cluster, in bytes: a node takes some hundred.
@@ -124,10 +126,33 @@ func jsonError(data []byte, err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("line %d: %s cannot be a JSON %s", lineAt(data, e.Offset), cmp.Or(e.Field, "the description"), e.Value)
 	}
+	if e, ok := errors.AsType[*time.ParseError](err); ok {
+		return fmt.Errorf("%q is no time: write it as 2026-11-19T02:00:00Z", e.Value)
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return errors.New("is cut off or empty")
 	}
+	if key, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		text := fmt.Sprintf("line %d: %s is no key of a description", lineAt(data, int64(bytes.Index(data, []byte(key)))), key)
+		if near := explain.Closest(strings.Trim(key, `"`), descriptionKeys()); len(near) > 0 {
+			text += "; did you mean " + alternatives(near) + "?"
+		}
+		return errors.New(text)
+	}
 	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// descriptionKeys are the keys of a description, on every level.
+func descriptionKeys() []string {
+	var keys []string
+	for _, part := range []reflect.Type{reflect.TypeFor[Cluster](), reflect.TypeFor[Backup](), reflect.TypeFor[Node](), reflect.TypeFor[Phones]()} {
+		for i := range part.NumField() {
+			if key := part.Field(i).Tag.Get("json"); !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
 }
 
 func lineAt(data []byte, offset int64) int {
@@ -182,6 +207,12 @@ func (c *Cluster) validate() error {
 		case Subscriber:
 		default:
 			add("%s: role %q: use publisher or subscriber", what, n.Role)
+		}
+		for _, service := range n.Services {
+			// Others than these run on a node as well. One that is nearly one of these is a slip, and its restart would be missing.
+			if near := explain.Closest(service, purpose.Services()); !slices.Contains(purpose.Services(), service) && len(near) > 0 {
+				add("%s: service %q: did you mean %s?", what, service, alternatives(near))
+			}
 		}
 		if n.Product != purpose.CUCM && n.Product != purpose.IMP {
 			add("%s: product %q: use cucm or imp", what, n.Product)

@@ -263,27 +263,43 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 			c.Retired = append(c.Retired, upload.Retired{KeyHash: o.KeyHash, Created: o.Created, Ended: o.Ended})
 		}
 	}
-	c.Others = map[string]string{}
+	c.Others = map[string]upload.Other{}
 	for i := range identities {
 		x, err := identities[i].X509()
 		if err != nil {
 			return err
 		}
 		id := &identities[i]
-		where := place(id.Purpose, id.Node)
+		node := id.Node
 		if id.Multi {
-			where = place(id.Purpose, AllNodes)
+			node = AllNodes
 		}
-		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = fmt.Sprintf("the certificate in service of %s, there since %s", where, id.Since.Format(time.RFC3339))
+		other := upload.Other{What: fmt.Sprintf("the certificate in service of %s, there since %s", place(id.Purpose, node), id.Since.Format(time.RFC3339))}
+		if id.Purpose == p.Name {
+			other.Fix = "a renewal begins with a new request: callsign csr create " + p.Name + placeFlag(node)
+		}
+		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = other
 	}
 	for _, q := range requests {
 		if to.request == nil || q.Purpose != p.Name || q.Node != to.request.Node {
-			c.Others[q.KeyHash] = "the request of " + place(q.Purpose, q.Node) + ", which waits as well"
+			fix := "upload it there: callsign cert upload " + q.Purpose + " FILE"
+			if q.Node != AllNodes { // without a node the multi-server request is found
+				fix += placeFlag(q.Node)
+			}
+			c.Others[q.KeyHash] = upload.Other{What: "the request of " + place(q.Purpose, q.Node) + ", which waits as well", Fix: fix}
 		}
 	}
 	var err error
 	c.Recent, err = s.recent(ctx, r, p)
 	return err
+}
+
+// placeFlag is the flag that chooses a node, or all, in a command to copy.
+func placeFlag(node string) string {
+	if node == AllNodes {
+		return " --multi-server"
+	}
+	return " --node " + node
 }
 
 // recent finds the purposes that must not change together with this one, and did a short time ago.

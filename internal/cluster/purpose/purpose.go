@@ -274,6 +274,23 @@ func StoreNames() []string {
 	return names
 }
 
+// Services returns the names of the services that the table speaks of, sorted.
+func Services() []string {
+	names := []string{ServiceCallManager, ServiceTVS}
+	for i := range identities {
+		for _, restarts := range identities[i].restart {
+			for _, r := range restarts {
+				names = append(names, r.Service)
+			}
+		}
+	}
+	for i := range stores {
+		names = append(names, stores[i].Restart...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Twin returns the name of the purpose with the other kind of key: tomcat and tomcat-ECDSA. It is empty for none.
 func (p *Identity) Twin() string {
 	twin, ok := strings.CutSuffix(p.Name, ecdsaSuffix)

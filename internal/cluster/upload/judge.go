@@ -57,13 +57,19 @@ type Judge struct {
 	Context Context
 }
 
+// Other is something else that has the key of a certificate.
+type Other struct {
+	What string // "the request of tomcat@cucmsub"
+	Fix  string // what to do then; "" is what is always said
+}
+
 // Context is what is known of the cluster. The zero value knows nothing, and then nothing that needs it is said.
 type Context struct {
 	NotHere string   // why the purpose or store is not on the node; empty when it is
 	Names   []string // FQDNs of the nodes that the certificate will serve
 	Twin    Twin
-	Retired []Retired         // requests that were replaced or deleted
-	Others  map[string]string // what else has a key, by the SHA-256 of its SubjectPublicKeyInfo: "the pending request of cucmsub"
+	Retired []Retired        // requests that were replaced or deleted
+	Others  map[string]Other // what else has a key, by the SHA-256 of its SubjectPublicKeyInfo
 	// Recent are purposes that changed so shortly before that phones may not be back.
 	Recent []string
 }

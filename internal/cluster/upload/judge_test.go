@@ -128,8 +128,8 @@ func TestCauses(t *testing.T) {
 		want    string
 	}{
 		"request generated again": {"R08", upload.Context{Retired: []upload.Retired{{KeyHash: hash, Created: at, Ended: at.Add(time.Hour)}}}, "the certificate is for the request of 2026-11-01T08:00:00Z, which was replaced or deleted at 2026-11-01T09:00:00Z: its private key is gone"},
-		"request of another node": {"R08", upload.Context{Others: map[string]string{hash: "the request of tomcat@cucmsub"}}, "the certificate has the key of the request of tomcat@cucmsub"},
-		"uploaded before":         {"R01", upload.Context{Others: map[string]string{hash: "the certificate in service"}}, "the certificate has the key of the certificate in service"},
+		"request of another node": {"R08", upload.Context{Others: map[string]upload.Other{hash: {What: "the request of tomcat@cucmsub"}}}, "the certificate has the key of the request of tomcat@cucmsub"},
+		"uploaded before":         {"R01", upload.Context{Others: map[string]upload.Other{hash: {What: "the certificate in service"}}}, "the certificate has the key of the certificate in service"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

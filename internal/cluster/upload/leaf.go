@@ -2,6 +2,7 @@ package upload
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -71,11 +72,12 @@ func (d *judgement) request(c *chain.Certificate) {
 	if d.Request == nil {
 		r := d.refuse(8, CSRMissing, fmt.Sprintf("File /usr/local/platform/.security/%[1]s/keys/%[1]s.csr does not exist", d.identity.Name)).
 			value("certificate_key_sha256", hash)
-		if !d.whose(r, hash) {
+		known, fix := d.whose(r, hash)
+		if !known {
 			r.cause("no request of "+d.identity.Name+" waits: it was never made, was deleted, or its certificate was uploaded already",
 				"the certificate is for another node or purpose")
 		}
-		r.fix("make a request and have it signed: callsign csr create " + d.identity.Name)
+		r.fix(cmp.Or(fix, "make a request and have it signed: callsign csr create "+d.identity.Name))
 		return
 	}
 	if sameKey(c, d.Request) {
@@ -83,25 +85,30 @@ func (d *judgement) request(c *chain.Certificate) {
 	}
 	r := d.refuse(9, CSRKeyMismatch, "CSR public key and Certificate public key does not match").
 		value("request_key_sha256", keyHash(d.Request.RawSubjectPublicKeyInfo)).value("certificate_key_sha256", hash)
-	if !d.whose(r, hash) {
+	known, fix := d.whose(r, hash)
+	if !known {
 		r.cause("the request was generated again after this certificate had been asked for", "it is the certificate of another node",
 			"it was signed from another request")
+	}
+	if fix != "" {
+		r.fix(fix)
+		return
 	}
 	r.fix("compare both keys with: callsign cert match CERTIFICATE REQUEST", "have the request that waits now signed: callsign csr get "+d.identity.Name)
 }
 
-// whose adds what is known of a key that is not that of the request, and reports whether it is known.
-func (d *judgement) whose(r *Reason, hash string) bool {
+// whose adds what is known of a key that is not that of the request, and reports whether it is known and what to do then.
+func (d *judgement) whose(r *Reason, hash string) (known bool, fix string) {
 	if i := slices.IndexFunc(d.Context.Retired, func(o Retired) bool { return o.KeyHash == hash }); i >= 0 {
 		o := d.Context.Retired[i]
 		r.cause(fmt.Sprintf("the certificate is for the request of %s, which was replaced or deleted at %s: its private key is gone", stamp(o.Created), stamp(o.Ended)))
-		return true
+		return true, ""
 	}
-	if what, ok := d.Context.Others[hash]; ok {
-		r.cause("the certificate has the key of " + what)
-		return true
+	if other, ok := d.Context.Others[hash]; ok {
+		r.cause("the certificate has the key of " + other.What)
+		return true, other.Fix
 	}
-	return false
+	return false, ""
 }
 
 func keyHash(spki []byte) string {
