@@ -23,7 +23,7 @@ type certUpload struct {
 	clusterFlags
 
 	description, csr, trustDir string
-	dry, explain               bool
+	dry, explain, yes          bool
 
 	purpose, file string
 	plain         bool // on files alone: --csr or --trust-dir was given
@@ -64,6 +64,7 @@ per file. That needs --dry-run, and neither a server nor a configuration; if the
 	u.judgedAt(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&u.dry, "dry-run", false, "judge it, and change nothing")
+	f.BoolVar(&u.yes, "yes", false, "do not ask before trust certificates are replaced that something needs")
 	f.BoolVar(&u.explain, "explain", false, "tell of every check that fails, not of the first one only")
 	f.StringVar(&u.description, "description", "", "`text` for the list, with certificates of a trust store")
 	f.StringVar(&u.csr, "csr", "", "`file` with the request that waits; without it, but with --trust-dir, none does")
@@ -130,11 +131,13 @@ func (u *certUpload) toCluster(ctx context.Context) error {
 			return err
 		}
 		asked := cluster.Upload{Purpose: u.purpose, Node: u.node, Description: u.description, File: file}
-		act := s.Upload
-		if u.dry {
-			act = s.CheckUpload
+		out, err := s.CheckUpload(ctx, asked)
+		if err == nil && !u.dry {
+			if err := u.askSuperseded(ctx, out); err != nil {
+				return err
+			}
+			out, err = s.Upload(ctx, asked)
 		}
-		out, err := act(ctx, asked)
 		if err != nil {
 			return err
 		}
@@ -144,6 +147,25 @@ func (u *certUpload) toCluster(ctx context.Context) error {
 		e.Fix += "; or judge by files alone: --csr FILE --trust-dir DIR"
 	}
 	return err
+}
+
+// askSuperseded asks before trust certificates are replaced that phones or certificates in service need.
+func (u *certUpload) askSuperseded(ctx context.Context, out *cluster.Outcome) error {
+	e := u.env
+	needed := 0
+	r := e.newReport()
+	r.out = e.err
+	for i := range out.Superseded {
+		if d := &out.Superseded[i]; len(d.Breaks) > 0 || d.Live() > 0 {
+			if needed++; !u.yes {
+				r.dependents(d, time.Now())
+			}
+		}
+	}
+	if needed == 0 {
+		return nil
+	}
+	return e.confirm(ctx, u.yes, fmt.Sprintf("replace %d trust certificate%s that this needs?", needed, plural(needed)))
 }
 
 // report prints an outcome, and chooses the exit code. c is nil when files alone were judged.
@@ -195,7 +217,8 @@ type uploadItem struct {
 	Certificate    *certItem        `json:"certificate"` // null for a trust store
 	Added          []trustMove      `json:"added"`       // to the trust store
 	Removed        []trustMove      `json:"removed"`
-	Replaced       []supersededItem `json:"replaced"` // certificates in service
+	Replaced       []supersededItem `json:"replaced"`   // certificates in service
+	Dependents     []dependentsItem `json:"dependents"` // of removed trust certificates, the added ones being there
 	Consequences   *consequenceItem `json:"consequences"`
 }
 
@@ -263,6 +286,10 @@ func (u *certUpload) item(out *cluster.Outcome, c *cluster.Cluster, at time.Time
 		Verdict: string(out.Verdict), Code: string(out.Code), Message: out.Message, Warnings: []string{}, Reasons: []reasonItem{},
 		WarningDetails: []warningItem{}, Purpose: out.Purpose, Nodes: append([]string{}, out.Nodes...), MultiServer: out.Multi,
 		Stored: u.stored(out), Added: trustMoves(out.Add), Removed: trustMoves(out.Remove), Replaced: newSupersededItems(out.Before),
+		Dependents: []dependentsItem{},
+	}
+	for n := range out.Superseded {
+		i.Dependents = append(i.Dependents, newDependentsItem(&out.Superseded[n]))
 	}
 	for n := range out.Warnings {
 		w := &out.Warnings[n]
@@ -313,6 +340,12 @@ func (u *certUpload) print(out *cluster.Outcome, c *cluster.Cluster, at time.Tim
 		}
 		for _, c := range out.Remove {
 			r.item("  ", "removed", moved(c, at))
+		}
+	}
+	for i := range out.Superseded {
+		if d := &out.Superseded[i]; d.Used() {
+			r.line("", 0, "what is replaced is used:")
+			r.dependents(d, at)
 		}
 	}
 	r.uploadWarnings(out.Warnings)

@@ -203,6 +203,7 @@ FILE is PEM, DER, base64 or PKCS #7; - is stdin. It is the same as callsign cert
 	u.judgedAt(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&u.dry, "dry-run", false, "judge it, and change nothing")
+	f.BoolVar(&u.yes, "yes", false, "do not ask before certificates are replaced that something needs")
 	f.BoolVar(&u.explain, "explain", false, "tell of every check that fails, not of the first one only")
 	f.StringVar(&u.description, "description", "", "`text` for the list")
 	return exits(cmd, exitOK, exitFailed, exitUsage, exitFindings)

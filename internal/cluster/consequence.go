@@ -66,12 +66,14 @@ func (c *Cluster) Changed(p *purpose.Identity, m purpose.Mode, nodes []string) C
 	}
 	for _, name := range p.After {
 		if text := c.followUp(name); text != "" {
-			if name == "backup" && p.PhonesReset {
-				text += ", and phones then trust neither"
-			}
 			out.After = append(out.After, text)
 		}
 	}
+	backup := "take a backup: a restore of an older one brings the old certificate back"
+	if p.PhonesReset {
+		backup += ", and phones then trust neither"
+	}
+	out.After = append(out.After, backup)
 	return out
 }
 
@@ -162,8 +164,6 @@ func (c *Cluster) followUp(name string) string {
 		return "give the new certificate, or its CA's, to Contact Center Express if it is in use"
 	case "smart-peers":
 		return "give it to peers that have the certificate itself in their trust stores"
-	case "backup":
-		return "take a backup: a restore of an older one brings the old certificate back"
 	case "keep-old-capf":
 		return "keep the old CAPF certificate in CallManager-trust and CAPF-trust until no phone has an LSC of it: callsign trust deps NAME"
 	case "radius-vpn-trust":

@@ -146,8 +146,8 @@ func jsonError(data []byte, err error) error {
 func descriptionKeys() []string {
 	var keys []string
 	for _, part := range []reflect.Type{reflect.TypeFor[Cluster](), reflect.TypeFor[Backup](), reflect.TypeFor[Node](), reflect.TypeFor[Phones]()} {
-		for i := range part.NumField() {
-			if key := part.Field(i).Tag.Get("json"); !slices.Contains(keys, key) {
+		for field := range part.Fields() {
+			if key := field.Tag.Get("json"); !slices.Contains(keys, key) {
 				keys = append(keys, key)
 			}
 		}

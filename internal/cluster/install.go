@@ -33,6 +33,8 @@ type Outcome struct {
 	Nodes   []string // that have the certificate; of a replicated trust store, none
 	Multi   bool
 	Before  []Identity // certificates that it replaces
+	// Superseded is what uses the trust certificates that it replaces, and what breaks although the new ones are there.
+	Superseded []Dependents
 	Consequences
 }
 
@@ -142,10 +144,34 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	plan.change = &Change{Install: []Install{{Identity: id, Nodes: to.nodes, From: &Place{p.Name, to.request.Node}}}}
 	plan.change.Events = append(plan.change.Events, installed(ActionUploaded, out.Before, &id, to.nodes)...)
 	s.storeTrust(plan.change, p.Trust, storeNode(p.Trust, to.nodes[0]), "", out.Result, rows)
+	if err := s.superseded(ctx, r, out, plan.change); err != nil {
+		return nil, err
+	}
 	if err := s.rootOfCAPF(ctx, r, p, out); err != nil {
 		return nil, err
 	}
 	return plan, s.copies(ctx, r, plan.change, p, &id, to.nodes)
+}
+
+// superseded fills in what uses the trust certificates that a change replaces.
+func (s *Service) superseded(ctx context.Context, r Reader, out *Outcome, c *Change) error {
+	if len(c.DropTrust) == 0 {
+		return nil
+	}
+	w, err := s.wholeStore(ctx, r)
+	if err != nil {
+		return err
+	}
+	w.added = out.Add
+	for _, at := range c.DropTrust {
+		i := slices.IndexFunc(w.trust, func(t Trust) bool { return t.Store == at.Store && t.Node == at.Node && t.SHA256 == at.SHA256 })
+		d, err := s.dependents(ctx, r, w, &w.trust[i])
+		if err != nil {
+			return err
+		}
+		out.Superseded = append(out.Superseded, *d)
+	}
+	return nil
 }
 
 // rootOfCAPF says when the root of a CAPF certificate is missing where the call manager looks for it when phones show their LSCs.
@@ -159,7 +185,9 @@ func (*Service) rootOfCAPF(ctx context.Context, r Reader, p *purpose.Identity, o
 		return err
 	}
 	if !slices.ContainsFunc(found, func(t Trust) bool { return t.Store == storeCallManager }) {
-		out.After = append(out.After, "put the root "+root.Subject()+" into "+storeCallManager+" as well, where LSCs are verified: callsign trust add "+storeCallManager+" FILE")
+		// The backup stays the last.
+		out.After = slices.Insert(out.After, len(out.After)-1,
+			"put the root "+root.Subject()+" into "+storeCallManager+" as well, where LSCs are verified: callsign trust add "+storeCallManager+" FILE")
 	}
 	return nil
 }
@@ -451,6 +479,9 @@ func (s *Service) planTrust(ctx context.Context, r Reader, u *Upload) (*uploadPl
 	plan := &uploadPlan{uploaded: out, change: &Change{}}
 	if out.Verdict == upload.Accepted || out.Verdict == upload.Replacing {
 		s.storeTrust(plan.change, st.Name, node, u.Description, out.Result, rows)
+		if err := s.superseded(ctx, r, out, plan.change); err != nil {
+			return nil, err
+		}
 		if s.Cluster.MixedMode && (st.Name == storeCallManager || st.Name == "CAPF-trust") {
 			out.After = append(out.After, "if phones have to trust it by their certificate trust list: utils ctl update CTLFile on "+s.Cluster.Publisher().Name)
 		}

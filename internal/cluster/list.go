@@ -426,8 +426,8 @@ func (s *Service) Path(ctx context.Context, id *Identity) (p *Path, err error) {
 	return p, err
 }
 
-// verify judges the path of a certificate in the store of its purpose, as if some certificates were not in it.
-func (s *Service) verify(ctx context.Context, r Reader, id *Identity, but map[string]bool) (*chain.Result, error) {
+// verify judges the path of a certificate in the store of its purpose, as if some certificates were not in it and others were.
+func (s *Service) verify(ctx context.Context, r Reader, id *Identity, but map[string]bool, and ...*chain.Certificate) (*chain.Result, error) {
 	p, err := findPurpose(id.Purpose)
 	if err != nil {
 		return nil, err
@@ -437,7 +437,7 @@ func (s *Service) verify(ctx context.Context, r Reader, id *Identity, but map[st
 	if err != nil {
 		return nil, err
 	}
-	var anchors []*chain.Certificate
+	anchors := slices.Clone(and)
 	for _, f := range found {
 		if !but[f.SHA256()] {
 			anchors = append(anchors, f)

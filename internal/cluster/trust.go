@@ -153,6 +153,7 @@ type whole struct {
 	identities []Identity
 	trust      []Trust
 	paths      map[int]*chain.Result // of identities, by their index
+	added      []*chain.Certificate  // what comes in the place of what goes
 }
 
 func (s *Service) wholeStore(ctx context.Context, r Reader) (*whole, error) {
@@ -244,7 +245,7 @@ func (s *Service) identitiesBelow(ctx context.Context, r Reader, d *Dependents, 
 		if !slices.ContainsFunc(with.Path, func(o *chain.Certificate) bool { return o.SHA256() == t.SHA256 }) || !with.OK() {
 			continue
 		}
-		less, err := s.verify(ctx, r, id, map[string]bool{t.SHA256: true})
+		less, err := s.verify(ctx, r, id, map[string]bool{t.SHA256: true}, w.added...)
 		if err != nil {
 			return err
 		}

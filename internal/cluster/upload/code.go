@@ -56,6 +56,7 @@ const (
 	NodeNotInSAN       Code = "NODE_NOT_IN_SAN"
 	RSAOver2048        Code = "RSA_OVER_2048_CALLMANAGER"
 	CriticalExtension  Code = "CRITICAL_EXTENSION"
+	CAPFPathLength     Code = "CAPF_PATH_LENGTH"
 	NeverTogether      Code = "NEVER_TOGETHER"
 	ChainNotStored     Code = "CHAIN_NOT_STORED"
 	IssuerNotInTrust   Code = "ISSUER_NOT_IN_TRUST"
@@ -79,7 +80,7 @@ var codes = []Code{
 	TooLarge, PrivateKeyInFile, IsRequest, InvalidFile, BadPurpose, MultipleIdentity, NoIdentity, KeyType, CSRMissing, CSRKeyMismatch,
 	SelfSignedUpload, CertExpired, CertNotYetValid, Wildcard, CSRSANMismatch, UnknownCritical, WeakSignature, CANotInTrust, CAExpired,
 	BadSignature, CAPFNotCA, TrustOlder, SubjectChanged, WeakKey, ExpiresSoon, KUAbsent, KUMissing, EKUAbsent, EKUMissing, TwinSelfSigned,
-	NodeNotInSAN, RSAOver2048, CriticalExtension, NeverTogether, ChainNotStored, IssuerNotInTrust, NotACA, SameCNOtherSubject,
+	NodeNotInSAN, RSAOver2048, CriticalExtension, CAPFPathLength, NeverTogether, ChainNotStored, IssuerNotInTrust, NotACA, SameCNOtherSubject,
 }
 
 // Codes returns every code, refusals in the order of the checks, then warnings.

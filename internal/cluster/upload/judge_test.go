@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -358,6 +359,39 @@ func TestChainInFile(t *testing.T) {
 	r = f.judge(t).Judge(upload.Read(slices.Concat(read(t, f.File), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: expired.Raw()}))))
 	if r.Code != upload.CAExpired {
 		t.Errorf("%s, want %s", r.Code, upload.CAExpired)
+	}
+}
+
+// TestPathOfLSCs: a path length that CAPF itself does not break, but its LSCs do, is warned of.
+func TestPathOfLSCs(t *testing.T) {
+	t.Parallel()
+	for pathLen, want := range map[int][]string{-1: nil, 0: {"CAPF_PATH_LENGTH"}, 1: nil} {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca := root(t, "CA", hostileAt.AddDate(-1, 0, 0))
+		limited := &x509.Certificate{
+			Subject: pkix.Name{CommonName: "Limited CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
+		}
+		between := ecKey(t)
+		issuing := &issuer{ca.issue(t, limited, between.Public()), between}
+		capf := issuing.issue(t, &x509.Certificate{
+			Subject: pkix.Name{CommonName: "CAPF-1"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}, key.Public())
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "CAPF-1"}}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := (&upload.Judge{Purpose: "CAPF", Request: request, At: hostileAt}).Judge(fileOf(capf, issuing.x, ca.x))
+		if diff := cmp.Diff(want, warnings(r)); r.Verdict != upload.Accepted || diff != "" {
+			t.Errorf("path length %d: %s %s, warnings (-want +got):\n%s", pathLen, r.Verdict, r.Message, diff)
+		}
 	}
 }
 

@@ -37,9 +37,28 @@ func (d *judgement) warnings() {
 				"have it issued without the critical mark if such a peer is in use")
 		}
 	}
+	d.pathOfLSCs()
 	for _, other := range d.Context.Recent {
 		d.warn(NeverTogether, other, fmt.Sprintf("%s changed a short time ago: phones that have not registered since then trust neither the old nor the new %s", other, d.identity.Name),
 			"wait until all phones are registered again before you restart services for "+d.identity.Name)
+	}
+}
+
+// pathOfLSCs warns of a path in which CAPF itself may stand, and LSCs below it may not.
+func (d *judgement) pathOfLSCs() {
+	if !d.identity.CA {
+		return
+	}
+	below := 0 // CAs between an LSC and the certificate that is looked at, self-issued ones aside (RFC 5280 6.1.4)
+	for i, c := range d.result.Path {
+		x := c.X509()
+		if limited := x.MaxPathLen > 0 || x.MaxPathLenZero; limited && below > x.MaxPathLen {
+			d.warn(CAPFPathLength, "", fmt.Sprintf("%s allows a path length of %d, and the LSCs of %s need %d: peers that verify them refuse them", c.Subject(), x.MaxPathLen, d.result.Leaf.Subject(), below),
+				"have it signed by a CA that may have a CA below it")
+		}
+		if i == 0 || c.SubjectKey() != c.IssuerKey() {
+			below++
+		}
 	}
 }
 
