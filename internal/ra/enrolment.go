@@ -117,6 +117,14 @@ func (a *RA) enroll(ctx context.Context, r enroll.Request, last *enroll.Enrolmen
 	}
 	wait, cancel := context.WithTimeout(ctx, a.c.AnswerWithin)
 	defer cancel()
+	// What is under way may be refused at this very moment. To open a row then would ask the CA, or an administrator, once
+	// more, and the client would never be told. Only a call with a login brings the engine something new.
+	if last != nil && last.State.Open() && r.Login == nil {
+		row, err := a.c.Engine.Wait(wait, last.ID)
+		if err == nil && row.State != enroll.Stale && row.State != enroll.Confirmed {
+			return row, nil
+		}
+	}
 	return a.c.Engine.Enroll(wait, r)
 }
 

@@ -469,6 +469,58 @@ func TestApproval(t *testing.T) {
 	check(t, checkLeaf(got))
 }
 
+// outrun is an engine whose rows end between a look at them and what is done about it.
+type outrun struct {
+	ra.Engine
+	after func(enroll.Enrolment)
+}
+
+func (o *outrun) Last(ctx context.Context, authority, owner, label string, subject, publicKey []byte) (enroll.Enrolment, error) {
+	row, err := o.Engine.Last(ctx, authority, owner, label, subject, publicKey)
+	if err == nil && o.after != nil {
+		o.after(row)
+	}
+	return row, err
+}
+
+// TestRefusedMeanwhile: a client whose approved request the CA refuses while it asks is told so, and nobody has to approve it again.
+func TestRefusedMeanwhile(t *testing.T) {
+	t.Parallel()
+	o := &outrun{}
+	w := newWorld(t, func(c *ra.Config) {
+		c.Labels[0].Approval = true
+		o.Engine, c.Engine = c.Engine, o
+	}).ready()
+	ask := make(chan struct{})
+	w.ca.behave(func(context.Context, ca.Request, ca.Ledger) (ca.Outcome, error) {
+		<-ask
+		return ca.Outcome{Status: ca.Denied, Denial: &ca.Error{ErrCode: "certsrv.denied", Final: true, Detail: "no"}}, nil
+	})
+	csr := newCSR(t, newKey(t), "SEP001122334455")
+	_, err := w.client(nil).SimpleEnroll(t.Context(), csr)
+	if _, ok := errors.AsType[*est.RetryError](err); !ok {
+		t.Fatalf("got %v, want a 202", err)
+	}
+	rows, err := w.engine.ByOwner(t.Context(), "est:/"+user)
+	check(t, err)
+	_, err = w.engine.Approve(t.Context(), rows[0].ID, enroll.Decision{By: "root"})
+	check(t, err)
+	o.after = func(row enroll.Enrolment) {
+		if row.State.Open() {
+			close(ask)
+			_, err := w.engine.Wait(t.Context(), row.ID)
+			check(t, err)
+		}
+	}
+	_, err = w.client(nil).SimpleEnroll(t.Context(), csr)
+	wantStatus(t, err, 403)
+	rows, err = w.engine.ByOwner(t.Context(), "est:/"+user)
+	check(t, err)
+	if len(rows) != 1 || rows[0].State != enroll.Denied {
+		t.Errorf("%d rows: %+v", len(rows), rows)
+	}
+}
+
 func TestDenialByAdministrator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *ra.Config) { c.Labels[0].Approval = true; c.DenialMemory = -1 }).ready()
