@@ -268,26 +268,6 @@ func keySentence(object string, key, spki []byte) string {
 	}
 }
 
-// listOf reads every row of a query, on the readers and inside of a write.
-func listOf[T any](ctx context.Context, q interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}, scan func(*sql.Rows) (T, error), query string, args ...any,
-) (list []T, err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	return list, rows.Err()
-}
-
 // recordFields are where a row of recordColumns is read to.
 func recordFields(r *cluster.Record, begin, end *sql.NullInt64) []any {
 	return []any{

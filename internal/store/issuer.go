@@ -47,20 +47,12 @@ func putIssuer(ctx context.Context, tx interface {
 }
 
 // Issuers implements fleet.Store.
-func (r *Devices) Issuers(ctx context.Context) (list []fleet.Issuer, err error) {
-	rows, err := r.s.read.QueryContext(ctx, orderIssuers)
+func (r *Devices) Issuers(ctx context.Context) ([]fleet.Issuer, error) {
+	list, err := listOf(ctx, r.s.read, func(row *sql.Rows) (fleet.Issuer, error) { return scanIssuer(row) }, orderIssuers)
 	if err != nil {
 		return nil, fmt.Errorf("list issuers: %w", err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		i, err := scanIssuer(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list issuers: %w", err)
-		}
-		list = append(list, i)
-	}
-	return list, rows.Err()
+	return list, nil
 }
 
 // Issuer implements fleet.Store.

@@ -79,24 +79,35 @@ func (r *Devices) Devices(ctx context.Context, q fleet.Query) (devices []fleet.D
 	return devices, total, err
 }
 
-// listDevices works on the readers and inside of a write. The query gives rows of deviceColumns.
-func listDevices(ctx context.Context, q interface {
+// A querier asks: the readers, a transaction of theirs, or a write.
+type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}, query string, args ...any,
-) (devices []fleet.Device, err error) {
+}
+
+// listOf reads every row of a query, on the readers and inside of a write.
+func listOf[T any](ctx context.Context, q querier, scan func(*sql.Rows) (T, error), query string, args ...any) (list []T, err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		d, err := scanDevice(rows)
+		v, err := scan(rows)
 		if err != nil {
-			return nil, fmt.Errorf("list devices: %w", err)
+			return nil, err
 		}
-		devices = append(devices, d)
+		list = append(list, v)
 	}
-	return devices, rows.Err()
+	return list, rows.Err()
+}
+
+// listDevices works as listOf does. The query gives rows of deviceColumns.
+func listDevices(ctx context.Context, q querier, query string, args ...any) ([]fleet.Device, error) {
+	devices, err := listOf(ctx, q, func(row *sql.Rows) (fleet.Device, error) { return scanDevice(row) }, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	return devices, nil
 }
 
 // Summarise implements fleet.Store. Each count is made in an index.
