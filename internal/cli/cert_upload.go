@@ -61,15 +61,21 @@ per file. That needs --dry-run, and neither a server nor a configuration; if the
 		},
 	}
 	u.choose(cmd, "host `name` of the node (default: the node whose request the certificate answers, or else the publisher)")
+	u.flags(cmd, "`text` for the list, with certificates of a trust store")
+	f := cmd.Flags()
+	f.StringVar(&u.csr, "csr", "", "`file` with the request that waits; without it, but with --trust-dir, none does")
+	f.StringVar(&u.trustDir, "trust-dir", "", "`directory` with what the trust store of the purpose holds; it may be empty")
+	return exits(cmd, exitOK, exitFailed, exitUsage, exitFindings)
+}
+
+// flags adds what cert upload and trust add have alike.
+func (u *certUpload) flags(cmd *cobra.Command, descriptionHelp string) {
 	u.judgedAt(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&u.dry, "dry-run", false, "judge it, and change nothing")
 	f.BoolVar(&u.yes, "yes", false, "do not ask before trust certificates are replaced that something needs")
 	f.BoolVar(&u.explain, "explain", false, "tell of every check that fails, not of the first one only")
-	f.StringVar(&u.description, "description", "", "`text` for the list, with certificates of a trust store")
-	f.StringVar(&u.csr, "csr", "", "`file` with the request that waits; without it, but with --trust-dir, none does")
-	f.StringVar(&u.trustDir, "trust-dir", "", "`directory` with what the trust store of the purpose holds; it may be empty")
-	return exits(cmd, exitOK, exitFailed, exitUsage, exitFindings)
+	f.StringVar(&u.description, "description", "", descriptionHelp)
 }
 
 // purposeAndFile checks the arguments of cert upload.

@@ -70,7 +70,7 @@ func (f *clusterFlags) with(ctx context.Context, do func(context.Context, *clust
 		return err // before a database is made
 	}
 	f.env.cluster = f.cluster
-	return f.env.withStore(ctx, func(ctx context.Context, r *app.Records) error {
+	return withRecords(ctx, c, func(ctx context.Context, r *app.Records) error {
 		s, err := r.Cluster(c, f.cluster)
 		if err != nil {
 			return err

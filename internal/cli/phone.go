@@ -87,18 +87,8 @@ func (e *env) phoneNames(limit int) cobra.CompletionFunc {
 		if limit > 0 && len(args) >= limit {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
-		defer cancel()
 		var names []cobra.Completion
-		c, err := config.Load(e.config)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		if _, err := os.Stat(c.Store.Path); err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // completing a word makes no database
-		}
-		// What goes wrong here shows when the command runs.
-		_ = e.withStore(ctx, func(ctx context.Context, s *app.Records) error {
+		e.completeFrom(cmd.Context(), func(ctx context.Context, _ *config.Config, s *app.Records) error {
 			prefix = strings.ToUpper(prefix)
 			devices, _, err := s.Phones.Devices(ctx, fleet.Query{After: prefix, Limit: completeMost})
 			if whole, err := s.Phones.Device(ctx, prefix); err == nil {
@@ -115,12 +105,32 @@ func (e *env) phoneNames(limit int) cobra.CompletionFunc {
 	}
 }
 
+// completeFrom lets do look for words in the records of the configuration, for as long as a shell waits. Completing a word makes no
+// database, and what goes wrong shows when the command runs.
+func (e *env) completeFrom(ctx context.Context, do func(context.Context, *config.Config, *app.Records) error) {
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	c, err := config.Load(e.config)
+	if err != nil {
+		return
+	}
+	if _, err := os.Stat(c.Store.Path); err != nil {
+		return
+	}
+	_ = withRecords(ctx, c, func(ctx context.Context, r *app.Records) error { return do(ctx, c, r) })
+}
+
 // withStore opens the records named by the configuration for one command.
 func (e *env) withStore(ctx context.Context, do func(context.Context, *app.Records) error) error {
 	c, err := e.loadConfig()
 	if err != nil {
 		return err
 	}
+	return withRecords(ctx, c, do)
+}
+
+// withRecords is withStore for a configuration that was read already.
+func withRecords(ctx context.Context, c *config.Config, do func(context.Context, *app.Records) error) error {
 	r, err := app.OpenRecords(ctx, c)
 	if err != nil {
 		return err

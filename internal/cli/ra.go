@@ -196,18 +196,8 @@ func (e *env) undecidable(done string, r *enroll.Enrolment) error {
 // requestIDs completes the IDs of requests that can be decided on.
 func (e *env) requestIDs(rejected bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		c, err := config.Load(e.config)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		if _, err := os.Stat(c.Store.Path); err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // completing a word makes no database
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
-		defer cancel()
 		var words []cobra.Completion
-		// What goes wrong here shows when the command runs.
-		_ = e.withStore(ctx, func(ctx context.Context, s *app.Records) error {
+		e.completeFrom(cmd.Context(), func(ctx context.Context, _ *config.Config, s *app.Records) error {
 			f := decidable
 			f.Limit = completeMost
 			rows, _, err := s.Journal.Find(ctx, f)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -200,12 +199,7 @@ FILE is PEM, DER, base64 or PKCS #7; - is stdin. It is the same as callsign cert
 		},
 	}
 	u.choose(cmd, "`node` of a store that each node has for itself (default: the publisher)")
-	u.judgedAt(cmd)
-	f := cmd.Flags()
-	f.BoolVar(&u.dry, "dry-run", false, "judge it, and change nothing")
-	f.BoolVar(&u.yes, "yes", false, "do not ask before certificates are replaced that something needs")
-	f.BoolVar(&u.explain, "explain", false, "tell of every check that fails, not of the first one only")
-	f.StringVar(&u.description, "description", "", "`text` for the list")
+	u.flags(cmd, "`text` for the list")
 	return exits(cmd, exitOK, exitFailed, exitUsage, exitFindings)
 }
 
@@ -223,18 +217,8 @@ func (f *clusterFlags) trustNames(position int) cobra.CompletionFunc {
 		if position > 0 {
 			store = args[0]
 		}
-		c, err := config.Load(f.env.config)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		if _, err := os.Stat(c.Store.Path); err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // completing a word makes no database
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
-		defer cancel()
 		var names []cobra.Completion
-		// What goes wrong here shows when the command runs.
-		_ = f.env.withStore(ctx, func(ctx context.Context, r *app.Records) error {
+		f.env.completeFrom(cmd.Context(), func(ctx context.Context, c *config.Config, r *app.Records) error {
 			s, err := r.Cluster(c, f.cluster)
 			if err != nil {
 				return err
