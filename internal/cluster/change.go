@@ -5,8 +5,11 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"callsign/internal/cluster/upload"
 )
 
 // The errors of KeyFits.
@@ -64,7 +67,7 @@ func (c *Change) Check() error {
 
 func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
-	return hexOf(sum[:])
+	return hex.EncodeToString(sum[:])
 }
 
 func (r *NewRequest) check() error {
@@ -76,7 +79,7 @@ func (r *NewRequest) check() error {
 	if err != nil {
 		return fmt.Errorf("read the request for %s: %w", at, err)
 	}
-	if KeyHash(x.RawSubjectPublicKeyInfo) != r.KeyHash {
+	if upload.KeyHash(x.RawSubjectPublicKeyInfo) != r.KeyHash {
 		return fmt.Errorf("the request for %s has another key than its record says", at)
 	}
 	if err := KeyFits(r.Key, x.RawSubjectPublicKeyInfo); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/cluster/upload"
 )
 
 // Created is a request that was made.
@@ -31,10 +32,18 @@ func (s *Service) PlanRequest(ctx context.Context, f Fields) (*RequestPlan, erro
 	}
 	plan := &RequestPlan{Template: t}
 	all, err := s.Requests(ctx)
-	if i := slices.IndexFunc(all, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
-		plan.Waiting = &all[i]
-	}
+	plan.Waiting = waitingAt(all, t.Purpose, t.Node)
 	return plan, err
+}
+
+// waitingAt is the request of a purpose and node; nil for none.
+func waitingAt(requests []Request, purposeName, node string) *Request {
+	for i := range requests {
+		if requests[i].Purpose == purposeName && requests[i].Node == node {
+			return &requests[i]
+		}
+	}
+	return nil
 }
 
 // replaces reports whether the request that waits now, nil for none, is the one of the plan.
@@ -55,16 +64,16 @@ func (s *Service) CreateRequest(ctx context.Context, plan *RequestPlan) (*Create
 		return nil, err
 	}
 	defer clear(pkcs8)
-	out := &Created{Template: t, Request: Request{Purpose: t.Purpose, Node: t.Node, DER: der, KeyHash: KeyHash(spki), Created: s.now()}}
+	out := &Created{Template: t, Request: Request{Purpose: t.Purpose, Node: t.Node, DER: der, KeyHash: upload.KeyHash(spki), Created: s.now()}}
 	err = s.update(ctx, func(r Reader, _ int) (*Change, error) {
 		waiting, err := r.Requests(ctx)
 		if err != nil {
 			return nil, err
 		}
-		out.Replaced = nil
+		out.Replaced = waitingAt(waiting, t.Purpose, t.Node)
 		e := Event{Action: ActionRequestCreated, Purpose: t.Purpose, Node: t.Node, After: out.KeyHash, Detail: t.CommonName}
-		if i := slices.IndexFunc(waiting, func(q Request) bool { return q.Purpose == t.Purpose && q.Node == t.Node }); i >= 0 {
-			out.Replaced, e.Before = &waiting[i], waiting[i].KeyHash
+		if out.Replaced != nil {
+			e.Before = out.Replaced.KeyHash
 		}
 		if !plan.replaces(out.Replaced) {
 			return nil, s.changed("the request of " + place(t.Purpose, t.Node) + " was made, replaced, deleted or answered by another command in between")
@@ -200,7 +209,7 @@ func (s *Service) Regenerate(ctx context.Context, plan *Regenerated) (*Regenerat
 		if out.subject != nil {
 			out.subject.set(c)
 		}
-		return c, s.copies(ctx, r, c, p, &out.Identity, out.Nodes)
+		return c, copies(ctx, r, c, p, &out.Identity, out.Nodes, identities)
 	})
 }
 

@@ -150,7 +150,7 @@ func (s *Service) planIdentity(ctx context.Context, r Reader, u *Upload) (*uploa
 	if err := s.rootOfCAPF(ctx, r, p, out); err != nil {
 		return nil, err
 	}
-	return plan, s.copies(ctx, r, plan.change, p, &id, to.nodes)
+	return plan, copies(ctx, r, plan.change, p, &id, to.nodes, identities)
 }
 
 // superseded fills in what uses the trust certificates that a change replaces.
@@ -199,7 +199,7 @@ const storeCallManager = "CallManager-trust"
 func (s *Service) target(p *purpose.Identity, u *Upload, requests []Request) (*target, error) {
 	requests = slices.DeleteFunc(slices.Clone(requests), func(q Request) bool { return q.Purpose != p.Name })
 	answers := func(q Request) bool {
-		return slices.ContainsFunc(u.File.Certificates, func(c *chain.Certificate) bool { return KeyHash(c.X509().RawSubjectPublicKeyInfo) == q.KeyHash })
+		return slices.ContainsFunc(u.File.Certificates, func(c *chain.Certificate) bool { return upload.KeyHash(c.X509().RawSubjectPublicKeyInfo) == q.KeyHash })
 	}
 	if u.Node != "" {
 		// What waits somewhere else is no answer to the question whether this fits here.
@@ -306,7 +306,7 @@ func (s *Service) context(ctx context.Context, r Reader, j *upload.Judge, p *pur
 		if id.Purpose == p.Name {
 			other.Fix = "a renewal begins with a new request: callsign csr create " + p.Name + placeFlag(node)
 		}
-		c.Others[KeyHash(x.RawSubjectPublicKeyInfo)] = other
+		c.Others[upload.KeyHash(x.RawSubjectPublicKeyInfo)] = other
 	}
 	for _, q := range requests {
 		if to.request == nil || q.Purpose != p.Name || q.Node != to.request.Node {
@@ -400,8 +400,8 @@ func (s *Service) storeTrust(c *Change, store, node, description string, result 
 }
 
 // copies puts a certificate that comes into service into the trust stores of the other nodes, and takes the copies of what it
-// replaces out of them. Former CAPF certificates stay: phones still have LSCs of them.
-func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Identity, id *Identity, nodes []string) error {
+// replaces out of them. identities are those before. Former CAPF certificates stay: phones still have LSCs of them.
+func copies(ctx context.Context, r Reader, c *Change, p *purpose.Identity, id *Identity, nodes []string, identities []Identity) error {
 	var stores []string
 	switch p.Name {
 	case "CAPF":
@@ -416,10 +416,6 @@ func (s *Service) copies(ctx context.Context, r Reader, c *Change, p *purpose.Id
 	of := AllNodes
 	if !id.Multi {
 		of = nodes[0]
-	}
-	identities, err := s.identities(ctx, r)
-	if err != nil {
-		return err
 	}
 	// A multi-server certificate that was replaced on one node may serve others still.
 	serves := func(sum string) bool {

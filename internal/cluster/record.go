@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -37,7 +38,7 @@ func NewRecord(x *x509.Certificate) Record {
 		SHA256: c.SHA256(), CommonName: x.Subject.CommonName, IssuerName: x.Issuer.CommonName, Subject: c.Subject(),
 		SubjectKey: c.SubjectKey(), IssuerKey: c.IssuerKey(), Serial: chain.SerialText(x.SerialNumber),
 		NotBefore: x.NotBefore.UTC(), NotAfter: x.NotAfter.UTC(), SelfSigned: c.ClaimsSelfSigned(), CA: x.BasicConstraintsValid && x.IsCA,
-		KeyID: hexOf(x.SubjectKeyId), Authority: hexOf(x.AuthorityKeyId),
+		KeyID: hex.EncodeToString(x.SubjectKeyId), Authority: hex.EncodeToString(x.AuthorityKeyId),
 	}
 	if r.IssuerName == "" {
 		r.IssuerName = c.Issuer()

@@ -19,6 +19,7 @@ import (
 
 	"callsign/internal/cluster"
 	"callsign/internal/cluster/clustertest"
+	"callsign/internal/cluster/upload"
 )
 
 func TestClusters(t *testing.T) {
@@ -220,7 +221,7 @@ func TestKeysLeaveTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := cluster.NewRequest{Request: cluster.Request{Purpose: "ipsec", Node: "cucm1", DER: der, KeyHash: cluster.KeyHash(spki)}, Key: pkcs8}
+	request := cluster.NewRequest{Request: cluster.Request{Purpose: "ipsec", Node: "cucm1", DER: der, KeyHash: upload.KeyHash(spki)}, Key: pkcs8}
 
 	requested, installed, next := clustertest.NewKey(t), clustertest.NewKey(t), clustertest.NewKey(t)
 	install := func(k clustertest.Key) []cluster.Install {

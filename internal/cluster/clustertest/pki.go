@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"callsign/internal/cluster"
+	"callsign/internal/cluster/upload"
 )
 
 // Noon is when certificates of this package begin to be valid. They end a year later.
@@ -39,7 +40,7 @@ func (k Key) Hash(t testing.TB) string {
 	t.Helper()
 	spki, err := x509.MarshalPKIXPublicKey(k.private.Public())
 	must(t, err)
-	return cluster.KeyHash(spki)
+	return upload.KeyHash(spki)
 }
 
 // Certificate makes a self-signed certificate of the key. No two are equal.

@@ -68,7 +68,7 @@ func keyType(x *x509.Certificate) string {
 
 // request makes the checks 8 and 9.
 func (d *judgement) request(c *chain.Certificate) {
-	hash := keyHash(c.X509().RawSubjectPublicKeyInfo)
+	hash := KeyHash(c.X509().RawSubjectPublicKeyInfo)
 	if d.Request == nil {
 		r := d.refuse(8, CSRMissing, fmt.Sprintf("File /usr/local/platform/.security/%[1]s/keys/%[1]s.csr does not exist", d.identity.Name)).
 			value("certificate_key_sha256", hash)
@@ -84,7 +84,7 @@ func (d *judgement) request(c *chain.Certificate) {
 		return
 	}
 	r := d.refuse(9, CSRKeyMismatch, "CSR public key and Certificate public key does not match").
-		value("request_key_sha256", keyHash(d.Request.RawSubjectPublicKeyInfo)).value("certificate_key_sha256", hash)
+		value("request_key_sha256", KeyHash(d.Request.RawSubjectPublicKeyInfo)).value("certificate_key_sha256", hash)
 	known, fix := d.whose(r, hash)
 	if !known {
 		r.cause("the request was generated again after this certificate had been asked for", "it is the certificate of another node",
@@ -111,7 +111,8 @@ func (d *judgement) whose(r *Reason, hash string) (known bool, fix string) {
 	return false, ""
 }
 
-func keyHash(spki []byte) string {
+// KeyHash is the SHA-256 of a SubjectPublicKeyInfo in DER, in lower-case hexadecimal: how keys are shown and compared.
+func KeyHash(spki []byte) string {
 	sum := sha256.Sum256(spki)
 	return hex.EncodeToString(sum[:])
 }
