@@ -15,6 +15,7 @@ import (
 	"callsign/internal/certfile"
 	"callsign/internal/cluster"
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/explain"
 )
 
 // certInspect is the command line of cert inspect.
@@ -127,7 +128,7 @@ func (c *certInspect) read(ctx context.Context, arg string) *certInput {
 		if purpose.IsStore(name) {
 			e.Fix += "; the certificates of a trust store are listed with: callsign cert list --purpose " + shellQuote(name)
 		} else if found := nearest(name, purpose.Names()); len(found) > 0 {
-			e.Fix += "; or did you mean the purpose " + alternatives(found) + "?"
+			e.Fix += "; or did you mean the purpose " + explain.Alternatives(found) + "?"
 		}
 	}
 	return in

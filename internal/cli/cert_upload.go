@@ -16,6 +16,7 @@ import (
 	"callsign/internal/cluster/purpose"
 	"callsign/internal/cluster/upload"
 	"callsign/internal/config"
+	"callsign/internal/explain"
 )
 
 // certUpload is the command line of cert upload.
@@ -198,7 +199,7 @@ func (u *certUpload) suggest(out *cluster.Outcome) {
 	names := certificateWords()
 	if found := nearest(u.purpose, names); len(found) > 0 && !slices.Contains(names, u.purpose) {
 		first := &out.Reasons[0]
-		first.Fixes = slices.Insert(slices.Clone(first.Fixes), 0, "did you mean "+alternatives(found)+"?")
+		first.Fixes = slices.Insert(slices.Clone(first.Fixes), 0, "did you mean "+explain.Alternatives(found)+"?")
 	}
 }
 

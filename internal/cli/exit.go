@@ -16,6 +16,7 @@ import (
 	"callsign/internal/ca"
 	"callsign/internal/cluster"
 	"callsign/internal/config"
+	"callsign/internal/explain"
 )
 
 // The exit codes of every command.
@@ -101,7 +102,7 @@ func usage(err error) error { return &usageError{err: err} }
 
 // wrongValue is usage with what a flag may be, and the nearest of it.
 func wrongValue(flag, got string, allowed ...string) error {
-	return usage(fmt.Errorf("--%s %q: use %s%s", flag, got, alternatives(allowed), didYouMean(nearest(got, allowed))))
+	return usage(fmt.Errorf("--%s %q: use %s%s", flag, got, explain.Alternatives(allowed), didYouMean(nearest(got, allowed))))
 }
 
 // oneOf is nil when got is one of the words, or empty.

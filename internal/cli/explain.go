@@ -27,7 +27,7 @@ func (*langFlag) Type() string { return "language" }
 func (l *langFlag) Set(name string) error {
 	lang, ok := explain.ParseLang(name)
 	if !ok {
-		return fmt.Errorf("use %s%s", alternatives(langNames()), didYouMean(nearest(name, langNames())))
+		return fmt.Errorf("use %s%s", explain.Alternatives(langNames()), didYouMean(nearest(name, langNames())))
 	}
 	*l = langFlag(lang)
 	return nil
@@ -49,7 +49,7 @@ func (e *env) language() (explain.Lang, error) {
 	if name := os.Getenv("CALLSIGN_LANG"); name != "" {
 		lang, ok := explain.ParseLang(name)
 		if !ok {
-			return "", usage(fmt.Errorf("CALLSIGN_LANG %q: use %s", name, alternatives(langNames())))
+			return "", usage(fmt.Errorf("CALLSIGN_LANG %q: use %s", name, explain.Alternatives(langNames())))
 		}
 		return lang, nil
 	}

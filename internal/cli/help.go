@@ -113,14 +113,6 @@ func didYouMean(words []string) string {
 	return "; did you mean " + strings.Join(words, " or ") + "?"
 }
 
-// alternatives joins words as people say them: "a, b or c".
-func alternatives(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-}
-
 // nearest returns the words that are most like word, when one is like it at all.
 func nearest(word string, words []string) []string { return explain.Closest(word, words) }
 

@@ -135,7 +135,7 @@ func jsonError(data []byte, err error) error {
 	if key, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		text := fmt.Sprintf("line %d: %s is no key of a description", lineAt(data, int64(bytes.Index(data, []byte(key)))), key)
 		if near := explain.Closest(strings.Trim(key, `"`), descriptionKeys()); len(near) > 0 {
-			text += "; did you mean " + alternatives(near) + "?"
+			text += "; did you mean " + explain.Alternatives(near) + "?"
 		}
 		return errors.New(text)
 	}
@@ -211,7 +211,7 @@ func (c *Cluster) validate() error {
 		for _, service := range n.Services {
 			// Others than these run on a node as well. One that is nearly one of these is a slip, and its restart would be missing.
 			if near := explain.Closest(service, purpose.Services()); !slices.Contains(purpose.Services(), service) && len(near) > 0 {
-				add("%s: service %q: did you mean %s?", what, service, alternatives(near))
+				add("%s: service %q: did you mean %s?", what, service, explain.Alternatives(near))
 			}
 		}
 		if n.Product != purpose.CUCM && n.Product != purpose.IMP {

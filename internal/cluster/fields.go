@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"callsign/internal/cluster/purpose"
+	"callsign/internal/explain"
 )
 
 // Fields are the fields of a request or of a self-signed certificate, as somebody fills them in. Only Purpose has to be
@@ -84,7 +85,7 @@ func keyTexts(t purpose.KeyType) string {
 	for _, k := range KeySpecs(t) {
 		texts = append(texts, k.String())
 	}
-	return alternatives(texts)
+	return explain.Alternatives(texts)
 }
 
 // String returns the key as ParseKey reads it; empty for the zero value.
@@ -186,13 +187,4 @@ func shown(value string) string {
 		return strconv.Quote(string(runes[:most])) + "..."
 	}
 	return strconv.Quote(value)
-}
-
-// alternatives joins words: "a, b or c".
-func alternatives(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

@@ -13,6 +13,7 @@ import (
 
 	"callsign/internal/cluster/purpose"
 	"callsign/internal/cluster/upload"
+	"callsign/internal/explain"
 )
 
 // KeepGenerations is how long a certificate that was replaced is kept together with its key, so that it can be put back.
@@ -208,7 +209,7 @@ func (s *Service) Request(ctx context.Context, purposeName, node string, multi b
 	case node == "" && len(all) > 1:
 		return nil, &Problem{
 			ErrCode: CodeAmbiguous, Detail: fmt.Sprintf("%d requests of %s wait: %s", len(all), p.Name, strings.Join(placesOf(all), ", ")),
-			Fix: "choose one with " + alternatives(choices(all)),
+			Fix: "choose one with " + explain.Alternatives(choices(all)),
 		}
 	case slices.ContainsFunc(all, func(q Request) bool { return q.Node == node }):
 		// Also of a node that is not in the description any more.
@@ -230,7 +231,7 @@ func (s *Service) Request(ctx context.Context, purposeName, node string, multi b
 		fix += " --node " + node
 	}
 	if len(all) > 0 {
-		fix = "there is one of " + strings.Join(placesOf(all), ", ") + ", which is chosen with " + alternatives(choices(all)) + "; or " + fix
+		fix = "there is one of " + strings.Join(placesOf(all), ", ") + ", which is chosen with " + explain.Alternatives(choices(all)) + "; or " + fix
 	}
 	return nil, &Problem{ErrCode: CodeNoRequest, Detail: "no request waits for " + place(p.Name, node), Fix: fix}
 }

@@ -175,7 +175,7 @@ func (c *Cluster) nodeOf(f *Fields, p *purpose.Identity) (*Node, error) {
 		names = append(names, n.Name)
 	}
 	nowhere := func(node string) error {
-		fix := "choose a node that has it: --node " + alternatives(names)
+		fix := "choose a node that has it: --node " + explain.Alternatives(names)
 		if len(names) == 0 {
 			fix = "no node of cluster " + c.Name + " has it; check the products and services of the nodes in its description"
 		}
@@ -207,9 +207,9 @@ func (c *Cluster) unknownNode(name string) error {
 	for _, n := range c.Ordered() {
 		names = append(names, n.Name)
 	}
-	fix := "use " + alternatives(names) + ", or describe the node in the cluster's file"
+	fix := "use " + explain.Alternatives(names) + ", or describe the node in the cluster's file"
 	if like := explain.Closest(name, names); len(like) > 0 {
-		fix = "did you mean " + alternatives(like) + "? Otherwise " + fix
+		fix = "did you mean " + explain.Alternatives(like) + "? Otherwise " + fix
 	}
 	return &Problem{ErrCode: CodeNode, Detail: "cluster " + c.Name + " has no node " + shown(name), Fix: fix}
 }
@@ -221,7 +221,7 @@ func meant(word string, words []string) string {
 	}
 	all := "use one of " + strings.Join(words, ", ")
 	if like := explain.Closest(word, words); len(like) > 0 {
-		return "did you mean " + alternatives(like) + "? Otherwise " + all
+		return "did you mean " + explain.Alternatives(like) + "? Otherwise " + all
 	}
 	return all
 }
@@ -394,7 +394,7 @@ func (d *draft) key() {
 		if fips {
 			why = " in FIPS mode"
 		}
-		d.wrong.add("use "+alternatives(texts), "hash %s does not go with key %s%s", shown(h.String()), k, why)
+		d.wrong.add("use "+explain.Alternatives(texts), "hash %s does not go with key %s%s", shown(h.String()), k, why)
 	default:
 		d.Hash = h
 	}

@@ -136,6 +136,15 @@ func Closest(word string, words []string) []string {
 	return found
 }
 
+// Alternatives joins words to choose from: "a, b or c". It is empty for none.
+func Alternatives(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 // Distance returns the number of single-byte edits, swaps of neighbours included, between a and b; anything over limit
 // counts as limit+1. It is how every "did you mean" of the program measures.
 func Distance(a, b string, limit int) int {
